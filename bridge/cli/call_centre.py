@@ -216,7 +216,7 @@ async def _fetch(links: Links, url: str, uploaded: str, failure: CallFailure | N
 async def _ask(links: Links) -> str:
     """Ask the knowledge base a question; that needs a signature but no login."""
     try:
-        reply = await links.ask_robot("test")
+        answers = await links.ask_robot("test")
     except CallFailure as failure:
         fix = (
             "ask the call centre whether /robotSearch is in use; if not, set"
@@ -225,7 +225,7 @@ async def _ask(links: Links) -> str:
         if failure.reason is FailureReason.SIGN_REFUSED:
             fix = "set webchat.robot.public_key to the server's PUBLIC_KEY"
         raise Failed(str(failure), fix) from failure
-    return f'it answers; results for the question "test": {len(reply.answers)}'
+    return f'it answers; results for the question "test": {len(answers)}'
 
 
 async def _log_out(links: Links, account: Account, memory: _Memory) -> str:

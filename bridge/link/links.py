@@ -254,7 +254,7 @@ class Links:
                     FailureReason.NO_TURN, "history: timed out in the queue"
                 ) from None
             asked = min(max(1, count), MOST_ENTRIES)
-            reply, _ = await self.door.post(
+            (result, entries), _ = await self.door.post(
                 "history",
                 visitor.person,
                 http.dump_history(token.value, asked),
@@ -263,16 +263,16 @@ class Links:
                 cookies=token.cookies,
                 innocent=_NO_HISTORY,
             )
-        if reply.result == ResultCode.SUCCESS:
-            return reply.entries[-asked:]  # the newest, whatever the server sends
-        if reply.result == ResultCode.INVALID_TOKEN:
+        if result == ResultCode.SUCCESS:
+            return entries[-asked:]  # the newest, whatever the server sends
+        if result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("history: -15")
-        if meaning(reply.result).lacking:
+        if meaning(result).lacking:
             self.learnt.has_not(Feature.HISTORY)
             return None
-        raise CallFailure(FailureReason.REFUSED, "history refused", reply.result)
+        raise CallFailure(FailureReason.REFUSED, "history refused", result)
 
-    async def ask_robot(self, question: str) -> http.RobotReply:
+    async def ask_robot(self, question: str) -> tuple[http.RobotAnswer, ...]:
         """See `LinkPort.ask_robot` (guide 4)."""
         if len(question) > LONGEST_QUESTION:
             message = f"the question exceeds {LONGEST_QUESTION} characters"
@@ -296,11 +296,12 @@ class Links:
         reply = http.parse_robot_reply(answer.body)
         if reply is None:  # many servers have no robot, so this is no `Door.trouble`
             raise CallFailure(FailureReason.UNREACHABLE, answer.foreign("robot"))
-        if reply.result == ResultCode.SUCCESS:
-            return reply
-        sign = reply.result == ResultCode.INVALID_SIGN
+        result, answers = reply
+        if result == ResultCode.SUCCESS:
+            return answers
+        sign = result == ResultCode.INVALID_SIGN
         reason = FailureReason.SIGN_REFUSED if sign else FailureReason.REFUSED
-        raise CallFailure(reason, "the robot refused the question", reply.result)
+        raise CallFailure(reason, "the robot refused the question", result)
 
     def _link(self, account: Account) -> Link:
         """Return the room's link, made if needed; CallFailure if the links do not run."""

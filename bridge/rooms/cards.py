@@ -610,16 +610,15 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
     question = "" if ask.first else ask.question
     answered = RobotAnswered(ask.event_id, question, "robot.nothing", first=ask.first)
     try:
-        reply = await around.link.ask_robot(ask.question)
+        found = (await around.link.ask_robot(ask.question))[:MOST_FOUND]
     except CallFailure as failure:
         if failure.reason is FailureReason.TOO_BIG:
             return replace(answered, key="robot.too_long")
         log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.robot")
         log.warning("the knowledge base did not answer", why=failure.reason, code=failure.code)
         return replace(answered, key="robot.unreachable", unreachable=True)
-    if not reply.answers:
+    if not found:
         return answered
-    found = reply.answers[:MOST_FOUND]
     answers = "\n\n".join(_answer_lines(one, around.rules.km_base_url) for one in found)
     short = tuple(
         _cut(_answer_title(one) or _one_line(one.preview), LONGEST_SHORT) for one in found

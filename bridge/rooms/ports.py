@@ -22,7 +22,7 @@ from bridge.rooms.store import NewInput
 from bridge.webchat import frames
 from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import Agent, Command, Received, Reply
-from bridge.webchat.http import HistoryEntry, RobotReply
+from bridge.webchat.http import HistoryEntry, RobotAnswer
 
 
 class Unavailable(Exception):
@@ -243,8 +243,8 @@ class LinkPort(Protocol):
         UNREACHABLE is transient.
         """
 
-    async def ask_robot(self, question: str) -> RobotReply:
-        """Ask the knowledge base, whose reply may be empty. Needs no link.
+    async def ask_robot(self, question: str) -> tuple[RobotAnswer, ...]:
+        """Ask the knowledge base, which may have no answer. Needs no link.
 
         CallFailure: TOO_BIG (over 1,000 characters), SIGN_REFUSED (wrong key), REFUSED, UNREACHABLE
         """

@@ -122,12 +122,6 @@ class LoginReply:
     """The customer's id on people lists, if the server gives it (trap T16)."""
 
 
-class UploadReply(msgspec.Struct, frozen=True):
-    result: int
-    url: str = ""
-    """Address as the server wrote it, usually relative: see `Endpoints.absolute`."""
-
-
 class RobotAnswer(msgspec.Struct, frozen=True):
     """One hit of the knowledge base."""
 
@@ -137,11 +131,6 @@ class RobotAnswer(msgspec.Struct, frozen=True):
     question: str = ""
     path: str = ""
     """Path of the article, relative to a knowledge-base host that no guide names."""
-
-
-class RobotReply(msgspec.Struct, frozen=True):
-    result: int
-    answers: tuple[RobotAnswer, ...] = ()
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):
@@ -164,12 +153,6 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     @property
     def by_customer(self) -> bool:
         return self.user_type == CUSTOMER
-
-
-class HistoryReply(msgspec.Struct, frozen=True):
-    result: int
-    entries: tuple[HistoryEntry, ...] = ()
-    """Newest last."""
 
 
 def dump_login(login: Login, dialect: Dialect = Dialect.Y2016, ip: str = "") -> bytes:
@@ -201,13 +184,15 @@ def parse_login_reply(body: bytes) -> LoginReply | None:
     return LoginReply(result, token, read.text_of(told, "clientId"))
 
 
-def parse_upload_reply(body: bytes) -> UploadReply | None:
-    """Parse the answer to an upload; None also for a success without an address."""
+def parse_upload_reply(body: bytes) -> tuple[int, str] | None:
+    """Parse the answer to an upload, its result and the file's address; None also for a success
+    without one. The address is as the server wrote it, usually relative: see `Endpoints.absolute`.
+    """
     told, result = _answer(body)
     url = read.text_of(told, "url", "fileUrl").strip()
     if result is None or (result == ResultCode.SUCCESS and not url):
         return None
-    return UploadReply(result, url)
+    return result, url
 
 
 def dump_history(token: str, count: int) -> bytes:
@@ -219,8 +204,10 @@ def dump_history(token: str, count: int) -> bytes:
     return encode(frame).encode()
 
 
-def parse_history_reply(body: bytes) -> HistoryReply | None:
-    """Parse a history. An older server sends raw rows, with `message` instead of `text`."""
+def parse_history_reply(body: bytes) -> tuple[int, tuple[HistoryEntry, ...]] | None:
+    """Parse a history: its result, and the entries, newest last. An older server sends raw rows,
+    with `message` instead of `text`.
+    """
     told, result = _answer(body)
     if result is None:
         return None
@@ -229,7 +216,7 @@ def parse_history_reply(body: bytes) -> HistoryReply | None:
     entries = [entry for row in rows if (entry := _history_entry(row)) is not None][::-1]
     if all(entry.posted for entry in entries):
         entries.sort(key=lambda entry: entry.posted)
-    return HistoryReply(result, tuple(entries))
+    return result, tuple(entries)
 
 
 def _history_entry(row: read.JsonObject) -> HistoryEntry | None:
@@ -259,8 +246,8 @@ def robot_form(enterprise_id: str, question: str, key: str) -> dict[str, str]:
     return {**form, "sign": robot_sign(form, key)}
 
 
-def parse_robot_reply(body: bytes) -> RobotReply | None:
-    """Parse the robot's answer, also an older server's bare list; no hits are valid (test 83)."""
+def parse_robot_reply(body: bytes) -> tuple[int, tuple[RobotAnswer, ...]] | None:
+    """Parse the robot's result and hits, also a bare list (older); no hits are valid (test 83)."""
     told, result = _answer(body)
     if result is None and "srs" in told:
         result = ResultCode.SUCCESS
@@ -268,7 +255,7 @@ def parse_robot_reply(body: bytes) -> RobotReply | None:
         return None
     found = read.mapping(told.get("searchResult")) or told
     hits = (_robot_answer(read.mapping(hit) or {}) for hit in read.sequence(found.get("srs")))
-    return RobotReply(result, tuple(hit for hit in hits if hit.title or hit.preview))
+    return result, tuple(hit for hit in hits if hit.title or hit.preview)
 
 
 def _robot_answer(hit: read.JsonObject) -> RobotAnswer:

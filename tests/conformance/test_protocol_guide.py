@@ -32,7 +32,7 @@ from bridge.webchat.frames import (
     Text,
     Voice,
 )
-from bridge.webchat.http import LoginReply, UploadReply, parse_login_reply, parse_upload_reply
+from bridge.webchat.http import LoginReply, parse_login_reply, parse_upload_reply
 from bridge.webchat.protocol import dump_command
 from bridge.webchat.read import parse_frame
 
@@ -193,4 +193,4 @@ def test_guide_1_and_2_http_replies() -> None:
     told = {"result": 1, "message": "", "token": TOKEN, "config": {}}
     assert parse_login_reply(json.dumps(told).encode()) == LoginReply(1, TOKEN)
     told = {"result": 1, "message": "", "url": "/webchat/xxxxx.jpg", "fileName": "xxxxx.jpg"}
-    assert parse_upload_reply(json.dumps(told).encode()) == UploadReply(1, "/webchat/xxxxx.jpg")
+    assert parse_upload_reply(json.dumps(told).encode()) == (1, "/webchat/xxxxx.jpg")

@@ -13,7 +13,7 @@ import msgspec
 from bridge.ids import CallId, RequestId, RoomId, SessionId
 from bridge.rooms.ports import Account, Blob, CallFailure
 from bridge.webchat.frames import Command, Reply, RequestChat, SendMessage, Text
-from bridge.webchat.http import HistoryEntry, RobotReply
+from bridge.webchat.http import HistoryEntry, RobotAnswer
 from tests.fakes.matrix import at_once
 
 
@@ -182,5 +182,5 @@ class FakeLink:
             raise told
         return told
 
-    async def ask_robot(self, question: str) -> RobotReply:
+    async def ask_robot(self, question: str) -> tuple[RobotAnswer, ...]:
         raise NotImplementedError(question)

@@ -107,13 +107,14 @@ def _reads_bodies(data: bytes) -> None:
     login = parse_login_reply(data)
     assert login is None or login.result != 1 or login.token, "a login that succeeds has a token"
     upload = parse_upload_reply(data)
-    assert upload is None or upload.result != 1 or upload.url, "an upload has an address"
+    assert upload is None or upload[0] != 1 or upload[1], "an upload has an address"
     robot = parse_robot_reply(data)
-    assert robot is None or all(one.title or one.preview for one in robot.answers)
+    assert robot is None or all(one.title or one.preview for one in robot[1])
     history = parse_history_reply(data)
     if history is not None:
-        _fit_to_store(msgspec.to_builtins(history.entries))
-        moments = [entry.posted for entry in history.entries]
+        _, entries = history
+        _fit_to_store(msgspec.to_builtins(entries))
+        moments = [entry.posted for entry in entries]
         assert not all(moments) or moments == sorted(moments), "a history is in order"
 
 

@@ -30,7 +30,7 @@ from bridge.webchat.frames import (
     SendPreMessage,
     Text,
 )
-from bridge.webchat.http import RobotAnswer, RobotReply
+from bridge.webchat.http import RobotAnswer
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, SESSION
 from tests.fakes.link import FakeLink
@@ -95,10 +95,10 @@ class RobotLink(FakeLink):
         self.robot = asyncio.Event()
         self.robot.set()
 
-    async def ask_robot(self, question: str) -> RobotReply:
+    async def ask_robot(self, question: str) -> tuple[RobotAnswer, ...]:
         self.questions.append(question)
         await self.robot.wait()
-        return RobotReply(1, answers=(RobotAnswer(question, "It is in the box."),))
+        return (RobotAnswer(question, "It is in the box."),)
 
 
 class Memory(msgspec.Struct, frozen=True):

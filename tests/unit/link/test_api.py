@@ -264,7 +264,7 @@ async def test_robot_request_of_the_guides_example() -> None:
         settings = settings_for(server.base_url, enterprise_id="E00001", robot_key="123456")
         async with rig(settings) as rigged:
             reply = await rigged.links.ask_robot("测试")
-        assert reply.answers == (RobotAnswer("t", "<b>p</b>"),)
+        assert reply == (RobotAnswer("t", "<b>p</b>"),)
         assert parse_qs(server.questions[0].decode()) == {
             "epid": ["E00001"],
             "action": ["search"],
@@ -281,7 +281,7 @@ async def test_robot_reply_without_results() -> None:
         robot_saying({"result": 1}).running() as server,
         rig(settings_for(server.base_url)) as rigged,
     ):
-        assert (await rigged.links.ask_robot("x")).answers == ()
+        assert await rigged.links.ask_robot("x") == ()
 
 
 @pytest.mark.asyncio

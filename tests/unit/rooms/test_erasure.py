@@ -58,7 +58,7 @@ from bridge.webchat.frames import (
     Reply,
     SessionClosed,
 )
-from bridge.webchat.http import RobotAnswer, RobotReply
+from bridge.webchat.http import RobotAnswer
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
@@ -382,8 +382,8 @@ async def test_a_persons_question_to_the_robot_is_erased(
     world = World(rules=msgspec.structs.replace(RULES, robot=True))
     await in_company(world)
 
-    async def answer(question: str) -> RobotReply:
-        return RobotReply(0, (RobotAnswer("In the zoo", "zoo"),))
+    async def answer(question: str) -> tuple[RobotAnswer, ...]:
+        return (RobotAnswer("In the zoo", "zoo"),)
 
     monkeypatch.setattr(world.link, "ask_robot", answer)
     async with world.running() as engine:

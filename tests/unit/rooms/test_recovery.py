@@ -43,7 +43,7 @@ from bridge.rooms.visit import Came, Visit, implied
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.codes import FailureReason, RobotUse
 from bridge.webchat.frames import Command, Received, Reply
-from bridge.webchat.http import HistoryEntry, RobotAnswer, RobotReply
+from bridge.webchat.http import HistoryEntry, RobotAnswer
 from tests.fakes.clock import ManualClock, quiet
 from tests.fakes.link import FakeLink
 from tests.fakes.loading import live, loaded
@@ -100,10 +100,10 @@ class WalkingLink(FakeLink):
         )  # fmt: skip
         return await super().history(account, count)
 
-    async def ask_robot(self, question: str) -> RobotReply:
+    async def ask_robot(self, question: str) -> tuple[RobotAnswer, ...]:
         await self.gate.wait()
         found = (RobotAnswer(question, "It is in the box."),)
-        return RobotReply(1, answers=found if self.walk.random.random() < 0.7 else ())
+        return found if self.walk.random.random() < 0.7 else ()
 
 
 class Strolling:

@@ -30,7 +30,7 @@ from bridge.rooms.rules import Rules
 from bridge.texts import CATALOGUE
 from bridge.webchat.codes import FailureReason, RobotUse
 from bridge.webchat.frames import Reply, RequestChat, SendPreMessage
-from bridge.webchat.http import RobotAnswer, RobotReply
+from bridge.webchat.http import RobotAnswer
 from tests.fakes.clock import quiet
 from tests.fakes.house import KEYS, ROOM, World, said
 from tests.fakes.link import FakeLink
@@ -39,20 +39,20 @@ from tests.unit.rooms.visits import ADA, RULES, SALES_USER, House
 FIRST = msgspec.structs.replace(RULES, robot=True, policy=Policy(robot=RobotUse.FIRST))
 NOBODY = msgspec.structs.replace(RULES, robot=True, policy=Policy(robot=RobotUse.WHEN_NO_AGENT))
 COMMAND = msgspec.structs.replace(RULES, robot=True, policy=Policy(robot=RobotUse.COMMAND))
-FOUND = RobotReply(1, answers=(RobotAnswer("Returns", "Send it back"),))
+FOUND = (RobotAnswer("Returns", "Send it back"),)
 
 
 class Knowing(FakeLink):
     """A link whose robot answers as told."""
 
-    def __init__(self, told: RobotReply | CallFailure) -> None:
+    def __init__(self, told: tuple[RobotAnswer, ...] | CallFailure) -> None:
         super().__init__()
         self._told = told
         self.questions: list[str] = []
         self.thinking = asyncio.Event()
         self.thinking.set()
 
-    async def ask_robot(self, question: str) -> RobotReply:
+    async def ask_robot(self, question: str) -> tuple[RobotAnswer, ...]:
         self.questions.append(question)
         await self.thinking.wait()
         if isinstance(self._told, CallFailure):
@@ -71,14 +71,14 @@ def failure(reason: FailureReason) -> CallFailure:
 @pytest.mark.parametrize(
     ("told", "key", "unreachable"),
     [
-        (RobotReply(1), "robot.nothing", False),
+        ((), "robot.nothing", False),
         (failure(FailureReason.TOO_BIG), "robot.too_long", False),
         (failure(FailureReason.UNREACHABLE), "robot.unreachable", True),
         (failure(FailureReason.SIGN_REFUSED), "robot.unreachable", True),
     ],
 )
 async def test_the_robot_has_no_answer(
-    told: RobotReply | CallFailure, key: str, unreachable: bool
+    told: tuple[RobotAnswer, ...] | CallFailure, key: str, unreachable: bool
 ) -> None:
     around = msgspec.structs.replace(World().around, link=Knowing(told))
     came = await cards.ask_robot(around, AskRobot(EventId("$1"), "how?"))
@@ -90,7 +90,7 @@ async def test_the_robot_has_no_answer(
 async def test_answers_are_plain_text_cards(base: str) -> None:
     """Trap T37: previews are HTML."""
     found = RobotAnswer("<b>Returns</b>", "Send <em>it</em>\n back" + "x" * 400, path="/a/1.html")
-    told = RobotReply(1, answers=(found, RobotAnswer("", "<script>x</script>", "Why?")))
+    told = (found, RobotAnswer("", "<script>x</script>", "Why?"))
     rules = msgspec.structs.replace(RULES, km_base_url=base)
     around = msgspec.structs.replace(World().around, link=Knowing(told), rules=rules)
     came = await cards.ask_robot(around, AskRobot(EventId("$1"), "how?", first=True))
