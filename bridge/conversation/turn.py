@@ -338,13 +338,18 @@ def plain_text(fragment: str) -> str:
     return (fragment if text is None else text).strip()
 
 
+def cut(text: str, most: int) -> str:
+    """Return a text of at most that many characters, the last an ellipsis if it was longer."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def one_line(message: str) -> str:
     """Return a server's message on one line; "" for a single ASCII word, such as an error name."""
     seen = (one for one in plain_text(message) if one.isprintable() or one.isspace())
     line = " ".join("".join(seen).split())
     if line.isascii() and " " not in line:
         return ""
-    return line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 1].rstrip()}…"
+    return cut(line, LONGEST_QUOTE)
 
 
 def server_reason(reply: Reply) -> str:

@@ -26,7 +26,7 @@ from bridge.config.model import RatingOption
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at, names, unhappy
 from bridge.conversation.queue import awaited, callback_wanted, hidden, unseen_callback
-from bridge.conversation.turn import plain_text
+from bridge.conversation.turn import cut, plain_text
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import ports
 from bridge.rooms.effects import PutSigns, ShowAnswer
@@ -620,24 +620,18 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
     if not found:
         return answered
     answers = "\n\n".join(_answer_lines(one, around.rules.km_base_url) for one in found)
-    short = tuple(
-        _cut(_answer_title(one) or _one_line(one.preview), LONGEST_SHORT) for one in found
-    )
+    short = tuple(cut(_answer_title(one) or _one_line(one.preview), LONGEST_SHORT) for one in found)
     return replace(answered, key="robot.answers", args={"answers": answers}, short=short)
 
 
 def _answer_lines(found: RobotAnswer, base: str) -> str:
     link = f"{base.rstrip('/')}/{found.path.lstrip('/')}" if base and found.path else ""
-    preview = _cut(_one_line(found.preview), LONGEST_PREVIEW)
+    preview = cut(_one_line(found.preview), LONGEST_PREVIEW)
     return "\n".join(filter(None, (f"▪ {_answer_title(found) or '…'}", preview, link)))
 
 
 def _answer_title(found: RobotAnswer) -> str:
     return _one_line(found.title) or _one_line(found.question)
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def _one_line(fragment: str) -> str:

@@ -34,7 +34,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.history import mark_of
-from bridge.conversation.turn import all_pieces, unique_events
+from bridge.conversation.turn import all_pieces, cut, unique_events
 from bridge.ids import EffectSeq, EventId, RoomId, UserId
 from bridge.media.plaintext import MAX_LENGTH, html_to_text
 from bridge.rooms import ports
@@ -363,8 +363,7 @@ def gestured(
 def quotation(text: str) -> str:
     """Return the beginning of a message on one line, without lines that quote others."""
     lines = (line for line in text.splitlines() if not line.startswith("> "))
-    words = TURNS.sub("", " ".join(" ".join(lines).split()))
-    return words if len(words) <= QUOTED else words[: QUOTED - 1].rstrip() + "…"
+    return cut(TURNS.sub("", " ".join(" ".join(lines).split())), QUOTED)
 
 
 # --- redactions -----------------------------------------------------------------------------------
