@@ -418,7 +418,6 @@ class Reader:
     """Reader of one room's inputs: applies them to a visit, which the caller commits."""
 
     def __init__(self, room_id: RoomId, around: Surroundings) -> None:
-        self._room_id = room_id
         self.around = around
         """Dependencies of the enterprise that serves the room; replaced when that changes."""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
@@ -581,7 +580,7 @@ class Reader:
     async def _other_room(self, rules: Rules, here: RoomRecord) -> RoomRecord | None:
         """Return another direct room of this customer, host and enterprise; with a chat if any."""
         for room_id in (await self.around.store.rooms_of(here.customer))[:_MOST_ROOMS]:
-            if room_id != self._room_id:
+            if room_id != here.room_id:
                 other = await record_of(self.around.store, room_id)
                 if (other.host, other.direct) == (here.host, True) and _serve(rules, other):
                     return other
@@ -676,9 +675,9 @@ class Reader:
             visit.turn = None
         rules = people.enterprise_for(visit, invited)
         # The store may list this room, too.
-        listed = [one for one in await store.rooms_of(invited.by) if one != self._room_id]
+        listed = [one for one in await store.rooms_of(invited.by) if one != before.room_id]
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
-        lately = () if self._room_id in begun else begun
+        lately = () if before.room_id in begun else begun
         records = {one: await record_of(store, one) for one in dict.fromkeys((*listed, *lately))}
         # A room that is being refused is in none of the inviter's numbers.
         taken = ((one, record) for one, record in records.items() if not record.refusal)
@@ -688,10 +687,10 @@ class Reader:
         people.invited(visit, invited, rooms, others)
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:
-            await surroundings.note_room_begun(store, invited.by, begun, self._room_id, visit.now)
+            await surroundings.note_room_begun(store, invited.by, begun, after.room_id, visit.now)
 
     async def _send_again(self, visit: Visit, event_id: EventId) -> None:
-        found = await references.original(self.around, self._room_id, event_id)
+        found = await references.original(self.around, visit.record.room_id, event_id)
         earlier, sender = None, UserId("")
         if isinstance(found, (ports.Spoke, ports.Corrected, ports.Reacted)):
             earlier, sender = await self._earlier(visit, found), found.sender
@@ -708,7 +707,7 @@ class Reader:
         record, about = visit.record, references.refers_to(visit.record, meaning)
         if about is None or about in record.erasing:
             return None
-        earlier = await references.recall(self.around, self._room_id, about)
+        earlier = await references.recall(self.around, record.room_id, about)
         if earlier is None:
             return None
         held = undelivered(record, about)
