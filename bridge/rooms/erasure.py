@@ -202,8 +202,11 @@ async def erase(
                 await running.tell(room_id, order, keys[room_id])
         ended = await _all_carried_out(store, keys, clock, running.patience)
     else:
+        upgrades = Upgrades()
+        await upgrades.load(store)
         for room_id in rooms:
-            await _erase_here(store, room_id, clock.now(), stay=wish.stay)
+            record = replace(await record_of(store, room_id), stays=wish.stay)
+            await erase_room(store, record, places_of(record, upgrades), clock.now())
     if person is not None and ended:
         await store.eraser.erase_person(person)
     if ended and not await store.eraser.overwrite(at_all_cost=running is None):
@@ -285,13 +288,6 @@ async def erase_room(
 
 
 # --- while no bridge runs -------------------------------------------------------------------------
-
-
-async def _erase_here(store: StorePort, room_id: RoomId, now: int, *, stay: bool) -> None:
-    upgrades = Upgrades()
-    await upgrades.load(store)
-    record = replace(await record_of(store, room_id), stays=stay)
-    await erase_room(store, record, places_of(record, upgrades), now)
 
 
 async def _is_new(store: StorePort, room_id: RoomId) -> bool:
