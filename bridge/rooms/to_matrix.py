@@ -195,7 +195,7 @@ class Delivery:
             return self._relay(effect)
         match effect:
             case model.Say():
-                return self._say(effect)
+                return self._told(effect)
             case model.Reported():
                 return self._report(effect)
             case model.Card():
@@ -239,7 +239,10 @@ class Delivery:
 
     # --- notices ----------------------------------------------------------------------------
 
-    async def _say(self, say: model.Say, *, spoken: bool = False) -> Done:
+    async def _told(self, say: model.Say) -> Done:
+        return Done(await self._say(say))
+
+    async def _say(self, say: model.Say, *, spoken: bool = False) -> EventId:
         """Send a notice; if it stands for an agent's message (`spoken`), it notifies like one."""
         keys, record = filter(None, (say.key, say.also)), self.record
         thread = thread_in_use(record, self._around.clock.now())
@@ -250,7 +253,7 @@ class Delivery:
             ping=say.ping or spoken,
             mentions=_rung(record) if say.ping else (),
         )
-        return Done(await self._notice(notice))
+        return await self._notice(notice)
 
     async def _report(self, told: model.Reported) -> Done:
         """Reply to an event that was not delivered; a request for verification is declined."""
@@ -260,19 +263,19 @@ class Delivery:
         also = "again.hint" if again else ""
         # Element hides call events, and replies to them.
         about = None if told.key == "unreadable.call" else told.event_id
-        done = await self._say(model.Say(told.key, told.args, about, told.ping, also=also))
+        event_id = await self._say(model.Say(told.key, told.args, about, told.ping, also=also))
         if told.key == "unreadable.verification":
             asked = UserId(str(told.args.get("user", self.record.host)))
             cancel = self._matrix.cancel_verification
             txn_id = self.txn_id(asked, ".cancel")
             with suppress(ports.Refused):
                 await cancel(self.record.matrix_id, asked, told.event_id, txn_id)
-        if again and told.key != "undelivered.too_fast" and done.event_id is not None:
+        if again and told.key != "undelivered.too_fast":
             host, where = self.record.host, self.record.matrix_id
             txn_id = self.txn_id(host, ".again")
             with suppress(ports.Refused):
-                await self._matrix.react(where, host, done.event_id, cards.AGAIN, txn_id)
-        return done
+                await self._matrix.react(where, host, event_id, cards.AGAIN, txn_id)
+        return Done(event_id)
 
     async def _notice(self, notice: ports.Notice, part: str = "") -> EventId:
         where, host = self.record.matrix_id, self.record.host
@@ -351,12 +354,9 @@ class Delivery:
 
     async def _offer(self, offer: effects.ShowAnswer | model.Offer | model.CallbackCard) -> Done:
         about = offer.event_id if isinstance(offer, effects.ShowAnswer) else None
-        done = await self._say(model.Say(offer.key, offer.args, reply_to=about))
-        if done.event_id is not None:
-            done.came = (
-                Came(cards.card_of(offer, done.event_id, self.record.conversation.number)),
-            )
-        return done
+        event_id = await self._say(model.Say(offer.key, offer.args, reply_to=about))
+        card = cards.card_of(offer, event_id, self.record.conversation.number)
+        return Done(event_id, came=(Came(card),))
 
     async def _ask_rating(self, ask: model.AskRating) -> Done:
         """Send a poll with a text fallback for other clients; if polls are refused, text alone."""
@@ -514,8 +514,8 @@ class Delivery:
         about = f"outside:{self.record.conversation.number}:{', '.join(outside)}"
         done, anchor = Done(), self.record.anchored(about)
         if outside and await self._room.anchor(anchor) is None:  # once a chat
-            done = await self._say(model.Say("agents.outside", {"names": tuple(outside)}))
-            done.anchor = anchor
+            told = await self._say(model.Say("agents.outside", {"names": tuple(outside)}))
+            done = Done(told, anchor)
         done.detail = "the room does not let the agents in" if outside else ""
         await self._around.show_bridge(self.record)  # may be missing, or the queue renamed
         return done
@@ -539,11 +539,8 @@ class Delivery:
         """Send a message as the agent's ghost, or a notice that it is hidden or not supported."""
         if hides(self._around.rules, self.record):
             name = relay.agent.name or relay.agent.id
-            done = await self._say(
-                model.Say("encrypting.not_shown", {"name": name}, ping=relay.ping), spoken=True
-            )
-            done.detail = "the room is not encrypted"
-            return done
+            say = model.Say("encrypting.not_shown", {"name": name}, ping=relay.ping)
+            return Done(await self._say(say, spoken=True), detail="the room is not encrypted")
         recalled = None if relay.posted is None else _recall_anchor(relay.message_id)
         if recalled is not None and await self._room.anchor(recalled) is not None:
             return Done(outcome=Outcome.DISCARDED, detail="recalled before the history was shown")
@@ -565,9 +562,7 @@ class Delivery:
             later = (Came(PartPosted(one.text, event_id), key=one.event_id) for one in parts[1:])
             proposed = (Came(cards.proposals_card(relay, event_id)),) if relay.choices else ()
             return Done(event_id, came=(*later, *proposed))
-        done = await self._describe(relay)
-        done.detail = "shown as a notice"
-        return done
+        return Done(await self._describe(relay), detail="shown as a notice")
 
     async def _take_back(self, taken: model.TakeBack) -> Done:
         """Redact a message that the agent recalled, once; or say so in a notice.
@@ -592,9 +587,7 @@ class Delivery:
         else:
             if said:
                 return Done(said[0], anchor)
-        done = await self._say(model.Say("chat.recalled"))
-        done.anchor = anchor
-        return done
+        return Done(await self._say(model.Say("chat.recalled")), anchor)
 
     async def _redact(self, ghost: UserId, event_id: EventId, place: int) -> None:
         """Redact an agent's message as its ghost or, if that is refused, as the host."""
@@ -604,7 +597,7 @@ class Delivery:
         except ports.Refused:
             await self._matrix.redact(where, host, event_id, self.txn_id(host, part))
 
-    async def _describe(self, relay: model.Relay) -> Done:
+    async def _describe(self, relay: model.Relay) -> EventId:
         key, content = "chat.unknown", relay.content
         args: model.Args = {"agent": relay.agent.name or relay.agent.id}
         if isinstance(content, frames.AgentMedia):
