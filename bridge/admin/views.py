@@ -654,9 +654,8 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
                 stay=asked.stay,
                 redact=asked.redact,
             )
-            running = erasure.Running(bridge.orders.tell, patience=0)
-            ours, clock = around.matrix.is_ours, around.clock
-            told = await erasure.erase(around.store, wish, ours, clock, running)
+            ours, clock, tell = around.matrix.is_ours, around.clock, bridge.orders.tell
+            told = await erasure.erase(around.store, wish, ours, clock, tell, patience=0)
     except erasure.BadSubject as error:
         raise ApiError(400, "M_INVALID_PARAM", str(error)) from error
     except erasure.StillChatting as error:

@@ -406,10 +406,7 @@ def erase(
         except AlreadyInUse:
             if not as_json:
                 click.echo("The bridge is running and erases the data itself.", err=True)
-            patience, running = erasure.PATIENCE, erasure.Running
-            told = with_store(
-                config, lambda store: gone(store, running=running(partial(_tell, store), patience))
-            )
+            told = with_store(config, lambda store: gone(store, tell=partial(_tell, store)))
     except erasure.BadSubject as error:
         stop(ExitCode.FAILED, str(error))
     except erasure.StillChatting as error:

@@ -20,7 +20,6 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -62,15 +61,6 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """True to go on serving the erased rooms, as new ones."""
     redact: bool = False
     """True to have the homeserver redact the events in the ledger: this takes a running bridge."""
-
-
-class Running(NamedTuple):
-    """The bridge that runs on the database."""
-
-    tell: Callable[[RoomId, Stored, str], Awaitable[None]]
-    """Sends an input to the process that serves a room; the text is the input's key."""
-    patience: float
-    """Seconds to wait for the rooms' owners; see `PATIENCE`."""
 
 
 class BadSubject(ValueError):
@@ -159,11 +149,14 @@ async def erase(
     wish: Wish,
     is_ours: Callable[[str], bool],
     clock: Clock,
-    running: Running | None = None,
+    tell: Callable[[RoomId, Stored, str], Awaitable[None]] | None = None,
+    *,
+    patience: float = PATIENCE,
 ) -> Report:
     """Erase all data about a room or a person, and report what was erased and what is kept.
 
-    `running`: None if no bridge runs on this database, nor may start meanwhile.
+    `tell`: sends an input, with its key, to the process that serves a room; None if no bridge runs
+    on this database, nor may start meanwhile. `patience`: seconds to wait for the rooms' owners.
 
     Raises:
         BadSubject: see `survey`; or the room's record cannot be read, and a bridge runs.
@@ -174,7 +167,7 @@ async def erase(
     if report.chatting and not wish.force:
         raise StillChatting(report.chatting)
     for room_id in report.rooms:
-        if running is not None and _is_unreadable((await store.load(room_id)).room):
+        if tell is not None and _is_unreadable((await store.load(room_id)).room):
             why = "its record cannot be read (it is damaged, or of a later version)"
             raise BadSubject(f"{room_id}: {why}: stop the bridge, then erase the room")
     person = None if wish.subject.startswith("!") else UserId(wish.subject)
@@ -190,17 +183,17 @@ async def erase(
     for room_id in report.shared:
         # A room that was never served, or cannot be read, has no state in memory.
         row = (await store.load(room_id)).room
-        if running is None or row is None or _is_unreadable(row):
+        if tell is None or row is None or _is_unreadable(row):
             await _erase_person_here(store, room_id, UserId(wish.subject), clock.now())
         else:
             orders[room_id] = ErasePerson(fact, wish.redact)
     ended = True
-    if running is not None:
+    if tell is not None:
         keys = {room_id: f"{fact}.{number}" for number, room_id in enumerate(orders)}
         for room_id, order in orders.items():
             if room_id not in going:
-                await running.tell(room_id, order, keys[room_id])
-        ended = await _all_carried_out(store, keys, clock, running.patience)
+                await tell(room_id, order, keys[room_id])
+        ended = await _all_carried_out(store, keys, clock, patience)
     else:
         upgrades = Upgrades()
         await upgrades.load(store)
@@ -209,12 +202,12 @@ async def erase(
             await erase_room(store, record, places_of(record, upgrades), clock.now())
     if person is not None and ended:
         await store.eraser.erase_person(person)
-    if ended and not await store.eraser.overwrite(at_all_cost=running is None):
+    if ended and not await store.eraser.overwrite(at_all_cost=tell is None):
         report.kept.append(_IN_FILE)
     after = await survey(store, wish.subject, is_ours)
     report.left, report.chatting = after.found, after.chatting
     report.done = ended and (wish.stay or not after.found)
-    if running is None and report.rooms and not wish.stay:
+    if tell is None and report.rooms and not wish.stay:
         report.kept.append(_STILL_MEMBERS)
     return report
 

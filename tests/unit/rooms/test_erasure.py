@@ -14,10 +14,8 @@ from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.erasure import (
     ENDING,
-    PATIENCE,
     BadSubject,
     Report,
-    Running,
     StillChatting,
     Wish,
     erase,
@@ -160,9 +158,9 @@ async def talk(
 
 async def erased(world: World, engine: Engine | None, subject: str, **more: bool) -> Report:
     """Erase `subject` while the clock runs."""
-    running = None if engine is None else Running(engine.tell, PATIENCE)
+    tell = None if engine is None else engine.tell
     wish = Wish(subject=subject, by=OPERATOR, **more)
-    work = erase(world.store, wish, is_ours, world.clock, running)
+    work = erase(world.store, wish, is_ours, world.clock, tell)
     task = asyncio.get_running_loop().create_task(work)
     for _ in range(300):
         await world.clock.turn(0.5)
@@ -248,7 +246,7 @@ async def test_an_erasure_waits_a_limited_time_for_a_silent_call_centre() -> Non
                 Wish(subject=ROOM, by=OPERATOR, force=True),
                 is_ours,
                 world.clock,
-                Running(engine.tell, PATIENCE),
+                engine.tell,
             )
         )
         await world.clock.turn(ENDING / 1000 - 1)
@@ -752,8 +750,7 @@ async def test_the_room_of_another_process_is_erased_by_that_process() -> None:
     async with two(world) as (owner, other, post):
         await talk(world, owner)
         wish = Wish(subject=ADA, by=OPERATOR, force=True)
-        running = Running(other.tell, PATIENCE)
-        work = erase(world.store, wish, is_ours, world.clock, running)
+        work = erase(world.store, wish, is_ours, world.clock, other.tell)
         task = asyncio.get_running_loop().create_task(work)
         await quiet()
         assert world.store.rows("chats")
