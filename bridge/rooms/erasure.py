@@ -74,7 +74,6 @@ class StillChatting(Exception):
 
     def __init__(self, rooms: Collection[RoomId]) -> None:
         super().__init__(f"a chat or a request goes on in {', '.join(rooms)}")
-        self.rooms = tuple(rooms)
 
 
 class Kept(msgspec.Struct, frozen=True):
