@@ -382,7 +382,7 @@ def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) ->
         if ours.is_ours(sender) or not ours.is_ours(who):
             return ports.Nothing()
         if ours.is_host(who):
-            return ports.Invited(event_id, sender, who, direct=content.get("is_direct") is True)
+            return ports.Invited(sender, who, direct=content.get("is_direct") is True)
         return ports.AgentInvited(event_id, by=sender, whom=who)
     if membership == "join":
         before = wire.mapping(raw, "unsigned", "prev_content")
@@ -396,7 +396,7 @@ def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) ->
             return ports.MemberJoined(who, name)
         return ports.Nothing()
     if membership in {"leave", "ban"} and who:
-        return ports.MemberGone(who, by=sender, event_id=event_id)
+        return ports.MemberGone(who, event_id=event_id)
     return ports.Nothing()
 
 

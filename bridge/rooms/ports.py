@@ -298,7 +298,6 @@ class AboutEvent(FromPerson, frozen=True):
 class Invited(msgspec.Struct, frozen=True):
     """A person invited the bot or a queue user into a room."""
 
-    event_id: EventId
     by: UserId
     whom: UserId
     direct: bool
@@ -324,7 +323,6 @@ class MemberGone(msgspec.Struct, frozen=True):
     """A member left, was kicked or banned; `who` may be a bridge user."""
 
     who: UserId
-    by: UserId
     event_id: EventId = EventId("")
 
 

@@ -176,11 +176,11 @@ class FakeMatrix:
             raise KeyError(event_id)
         match raw["kind"]:
             case "invite":
-                return Invited(event_id, sender, UserId(str(raw["whom"])), direct=True)
+                return Invited(sender, UserId(str(raw["whom"])), direct=True)
             case "agent":
                 return AgentInvited(event_id, sender, UserId(str(raw["whom"])))
             case "gone":
-                return MemberGone(sender, sender)
+                return MemberGone(sender)
             case "came":
                 return MemberJoined(sender)
             case "say":

@@ -61,7 +61,7 @@ class Guests:
             entry_failed(self.house.visit)
             return
         if self.house.record.upgrade is not None and self.random.random() < 0.2:
-            invited = Invited(self.event_id(), ADA, BOT, direct=False)
+            invited = Invited(ADA, BOT, direct=False)
             followed(self.house.visit, invited, NEXT)
             return
         meaning = self.meaning()
@@ -95,9 +95,9 @@ class Guests:
             [{}, {"queue": 1}, {"x": 1}, {"start": "on_command"}]
         )
         options: list[tuple[int, Meaning]] = [
-            (3, Invited(self.event_id(), who, ours, self.random.random() < 0.7)),
+            (3, Invited(who, ours, self.random.random() < 0.7)),
             (1, MemberJoined(who)),
-            (1, MemberGone(self.random.choice([who, ours]), who)),
+            (1, MemberGone(self.random.choice([who, ours]))),
             (20, Spoke(self.event_id(), who, CustomerText(text), plain=text)),
             (4, Spoke(self.event_id(), who, media, plain=self.random.choice(["", "look"]))),
             (4, Spoke(self.event_id(), who, CustomerLocation(31.2, 121.5, "here"))),

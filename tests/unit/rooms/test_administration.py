@@ -148,7 +148,7 @@ def test_an_upgrade_carries_the_settings_and_shows_them_in_the_new_room() -> Non
     order(house, "queue set 1", "config set text.greeting Hi")
     house.effects.clear()
     house.receive(Upgraded(new))
-    followed(house.visit, Invited(EventId("$i"), ADA, RULES.bot, direct=True), new)
+    followed(house.visit, Invited(ADA, RULES.bot, direct=True), new)
     house.enter(Entered(direct=True))
     assert house.record.matrix_id == new
     assert house.record.settings == RoomSettings(QueueId(1), texts=(("greeting", "Hi"),))

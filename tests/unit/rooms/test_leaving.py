@@ -57,7 +57,7 @@ NEW = RoomId("!new:example.org")
 
 def test_a_direct_room_ends_when_its_customer_leaves() -> None:
     house = House().served().chat()
-    house.receive(MemberGone(ADA, ADA))
+    house.receive(MemberGone(ADA))
     phase = house.record.conversation.phase
     assert isinstance(phase, Chatting)
     assert phase.close
@@ -69,7 +69,7 @@ def test_a_queue_request_is_cancelled_when_the_bot_is_removed() -> None:
     house = House().served()
     queued = Queued(QueueId(2), house.now, RequestId(9001))
     house.visit.set(conversation=msgspec.structs.replace(house.record.conversation, phase=queued))
-    house.receive(MemberGone(BOT, ADA))
+    house.receive(MemberGone(BOT))
     (call,) = (one for one in house.effects if isinstance(one, CallWebChat))
     assert type(call.command).__name__ == "CancelRequest"
     assert house.membership() is Membership.LEFT
@@ -80,7 +80,7 @@ def test_kept_messages_are_reported_when_the_customer_leaves() -> None:
     house.receive(RoomConfigured(EventId("$c"), ADA, {"start": "on_command"}), Standing.ADMIN)
     event = house.say("hello")
     assert isinstance(house.record.conversation.phase, Idle)
-    house.receive(MemberGone(ADA, ADA))
+    house.receive(MemberGone(ADA))
     assert house.carried == []
     assert house.reported == {event: "queue.dropped"}
 
@@ -91,7 +91,7 @@ def test_kept_messages_are_reported_when_the_customer_leaves() -> None:
 def test_others_may_join_and_leave(who: UserId, direct: bool, notices: list[str]) -> None:
     house = House().served(direct=direct)
     house.receive(MemberJoined(who))
-    house.receive(MemberGone(who, who))
+    house.receive(MemberGone(who))
     house.receive(Nothing())
     assert house.notices == notices
     assert len(house.effects) == len(notices)
@@ -100,9 +100,9 @@ def test_others_may_join_and_leave(who: UserId, direct: bool, notices: list[str]
 
 def test_events_after_the_bot_left_have_no_effect() -> None:
     house = House().served()
-    house.receive(MemberGone(BOT, ADA))
+    house.receive(MemberGone(BOT))
     house.visit.effects.clear()
-    house.receive(MemberGone(ADA, ADA))
+    house.receive(MemberGone(ADA))
     house.receive(Upgraded())
     house.receive(EncryptionOn())
     house.receive(RoomConfigured(EventId("$c"), ADA, {}), Standing.ADMIN)
@@ -127,16 +127,16 @@ def test_the_chat_of_an_upgraded_room_goes_on(what_follows: str) -> None:
     assert due(house.record) == ends_at
     match what_follows:
         case "invited":
-            followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
-            followed(house.visit, Invited(house.event_id(), ADA, BOT, direct=False), NEW)
+            followed(house.visit, Invited(ADA, SALES_USER, direct=False), NEW)
+            followed(house.visit, Invited(ADA, BOT, direct=False), NEW)
             entries = [one for one in house.effects if isinstance(one, EnterRoom)]
             assert entries == [EnterRoom(SALES_USER, ADA, into=NEW)]
             assert due(house.record) == ends_at + ENTRY_PATIENCE
-            house.receive(MemberGone(BOT, ADA))
+            house.receive(MemberGone(BOT))
         case "customer gone":
-            house.receive(MemberGone(ADA, ADA))
+            house.receive(MemberGone(ADA))
         case "host gone":
-            house.receive(MemberGone(BOT, ADA))
+            house.receive(MemberGone(BOT))
         case _:
             house.visit.now = ends_at
             passed(house.visit)
@@ -152,7 +152,7 @@ def test_the_chat_of_an_upgraded_room_goes_on(what_follows: str) -> None:
 def test_a_new_room_that_cannot_be_entered_may_invite_again() -> None:
     house = House().served().chat()
     house.receive(Upgraded(NEW))
-    invitation = Invited(house.event_id(), ADA, BOT, direct=False)
+    invitation = Invited(ADA, BOT, direct=False)
     followed(house.visit, invitation, NEW)
     house.visit.set(parked=({"event_id": "$there"},))
     entry_failed(house.visit)
@@ -167,8 +167,8 @@ def test_a_new_room_that_cannot_be_entered_may_invite_again() -> None:
 def test_the_chat_ends_if_the_bot_is_removed_and_cannot_join_the_new_room() -> None:
     house = House().served().chat()
     house.receive(Upgraded(NEW))
-    followed(house.visit, Invited(house.event_id(), ADA, BOT, direct=False), NEW)
-    house.receive(MemberGone(BOT, ADA))
+    followed(house.visit, Invited(ADA, BOT, direct=False), NEW)
+    house.receive(MemberGone(BOT))
     assert house.membership() is Membership.JOINED
     entry_failed(house.visit)
     passed(house.visit)
@@ -182,7 +182,7 @@ def test_an_erasure_during_an_upgrade_leaves_the_new_room_too(stay: bool) -> Non
     """The join is under way, and nobody would be served there."""
     house = House().served().chat()
     house.receive(Upgraded(NEW))
-    followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
+    followed(house.visit, Invited(ADA, SALES_USER, direct=False), NEW)
     house.effects.clear()
     begin_erasure(house.visit, EraseRoom(stay=stay))
     left = [one for one in house.effects if isinstance(one, LeaveRoom)]
@@ -203,7 +203,7 @@ def test_the_chat_login_and_settings_move_to_the_new_room(people: tuple[Person, 
     house.visit.set(cards=(card,), thread=Thread(EventId("$r"), EventId("$t")), key="7f")
     before = house.record
     house.receive(Upgraded(NEW))
-    followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
+    followed(house.visit, Invited(ADA, SALES_USER, direct=False), NEW)
     house.effects.clear()
     house.visit.now += 1
     house.enter(Entered(direct=False, displayname="Ada", people=people))

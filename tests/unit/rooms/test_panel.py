@@ -45,7 +45,7 @@ def test_only_an_admin_adds_the_widget_by_command() -> None:
 def test_the_widget_moves_to_the_room_after_an_upgrade(rules: Rules) -> None:
     house = House(rules).served()
     house.receive(Upgraded(NEW))
-    followed(house.visit, Invited(house.event_id(), ADA, SALES_USER, direct=False), NEW)
+    followed(house.visit, Invited(ADA, SALES_USER, direct=False), NEW)
     house.effects.clear()
     house.enter(Entered(direct=True))
     carried = [one for one in house.effects if isinstance(one, ShowPanel)]

@@ -79,7 +79,7 @@ def test_a_second_invitation_at_once_is_greeted_once() -> None:
     house = House()
     house.invite()
     entered(house.visit, Entered(), Standing.ORDINARY)
-    house.receive(MemberGone(ADA, ADA))
+    house.receive(MemberGone(ADA))
     house.invite(direct=False)
     house.enter(Entered(direct=False))
     assert house.notices == ["room.welcome_shared"]
@@ -246,7 +246,7 @@ def test_a_new_room_is_given_a_key_for_its_login_names_and_keeps_it() -> None:
     house.invite()
     assert house.record.key == "one of !room:example.org"
     house.enter()
-    house.receive(MemberGone(BOT, ADA))
+    house.receive(MemberGone(BOT))
     house.visit = Visit(house.record, drawing("two"), house.now)
     house.invite()
     assert house.record.key == "one of !room:example.org"

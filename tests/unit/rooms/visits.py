@@ -91,7 +91,7 @@ class House:
         rooms: int = 0,
         begun: tuple[int, ...] = (),
     ) -> None:
-        self.receive(Invited(self.event_id(), by, whom, direct), rooms=rooms, begun=begun)
+        self.receive(Invited(by, whom, direct), rooms=rooms, begun=begun)
 
     def enter(
         self, entry: Entered | None = None, standing: Standing = Standing.ADMIN
