@@ -31,12 +31,11 @@ from yarl import URL
 
 from bridge.link.http_client import Http, TokenRefused, new_session, timeout_of
 from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, Learnt, LinkSettings
-from bridge.rooms.blobs import PIECE, at_most, keep
+from bridge.rooms.blobs import keep, streamed
 from bridge.rooms.ports import (
     Blob,
     CallFailure,
     Refused,
-    TooBig,
     Unavailable,
     describe,
     tls_context,
@@ -53,8 +52,6 @@ _FORMS = ("multipart/", "application/x-www-form-urlencoded")
 """MIME types whose body a servlet container consumes before the handler sees it."""
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/]')
 _BUSY = frozenset({408, 425, 429})
-_BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
-"""Exceptions of aiohttp while a body is read; unlike those of a request, they quote no URL."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -342,16 +339,9 @@ class Fetcher:
                 raise Unavailable(f"HTTP {response.status}")
             if response.status != 200:
                 raise Refused(str(response.status), "the server did not return the file")
-            size = None if "Content-Encoding" in response.headers else response.content_length
-            if size is not None and size > limit:
-                raise TooBig(f"the file has {size} bytes")
             named = response.content_disposition and response.content_disposition.filename
-            yield Blob(
-                chunks=at_most(limit, response.content.iter_chunked(PIECE), _BROKEN),
-                size=size,
-                mime=response.content_type,
-                name=named or unquote(response.url.raw_path.rpartition("/")[2]),
-            )
+            name = named or unquote(response.url.raw_path.rpartition("/")[2])
+            yield streamed(response, limit, name)
         finally:
             response.close()
 

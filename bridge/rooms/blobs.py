@@ -1,4 +1,4 @@
-"""Files that pass through the bridge: size limit while streaming (`at_most`), temporary storage.
+"""Files that pass through the bridge: size limit while streaming (`streamed`), temporary storage.
 
 A file that must be read completely first is buffered (`keep`): in memory up to 1 MiB, else on disk.
 """
@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from threading import Lock
 from typing import IO
 
+import aiohttp
 import msgspec
 import structlog
 
@@ -20,15 +21,23 @@ from bridge.rooms.ports import Blob, BrokenOff, NoSpace, TooBig, describe
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.blobs")
 PIECE = 64 * 1024
 """Bytes per read."""
+_BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+"""Exceptions of aiohttp while a body is read; unlike those of a request, they quote no URL."""
 
 
-async def at_most(
-    limit: int, chunks: AsyncIterable[bytes], broken: tuple[type[Exception], ...]
-) -> AsyncIterator[bytes]:
+def streamed(response: aiohttp.ClientResponse, limit: int, name: str = "") -> Blob:
+    """Return a response's body as a file; TooBig if its Content-Length is over `limit`."""
+    size = None if "Content-Encoding" in response.headers else response.content_length
+    if size is not None and size > limit:
+        raise TooBig(f"the file has {size} bytes")
+    chunks = at_most(limit, response.content.iter_chunked(PIECE))
+    return Blob(chunks, size, response.content_type, name)
+
+
+async def at_most(limit: int, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """Yield the chunks of a file as `Blob.chunks` promises: TooBig after more than `limit` bytes.
 
-    Exceptions of the types `broken` become BrokenOff; they are kept as its cause, so their text
-    must hold no secret.
+    Exceptions of aiohttp are kept as the cause of a BrokenOff: their text holds no secret.
     """
     count = 0
     try:
@@ -37,7 +46,7 @@ async def at_most(
             if count > limit:
                 raise TooBig(f"the file has more than {limit} bytes")
             yield chunk
-    except broken as error:
+    except _BROKEN as error:
         raise BrokenOff(f"the file transfer was interrupted: {type(error).__name__}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 
 from bridge.rooms.blobs import at_most
@@ -12,7 +13,7 @@ from bridge.rooms.ports import TooBig, Unavailable
 pytestmark = pytest.mark.asyncio
 
 
-class Broken(Exception):
+class Broken(aiohttp.ClientError):
     """An error of an HTTP library."""
 
 
@@ -26,7 +27,7 @@ async def pieces(*sizes: int, fails: Exception | None = None) -> AsyncIterator[b
 async def passed(chunks: AsyncIterator[bytes], into: list[int] | None = None) -> list[int]:
     """Sizes of the chunks passed on, also of those before an error."""
     got = [] if into is None else into
-    async for chunk in at_most(10, chunks, (Broken,)):
+    async for chunk in at_most(10, chunks):
         got.append(len(chunk))
     return got
 
