@@ -55,13 +55,13 @@ class Receipts(msgspec.Struct, eq=False):
     @property
     def due(self) -> bool:
         """True if a receipt is due, and the agent's ghost is not about to join."""
-        newest, agent = self._newest(), self._agent()
+        newest, (done, reader) = self._newest(), self._done
         if newest is None or self._room.durable.membership is not Membership.JOINED:
             return False
-        if newest == self._done[0] and (agent is None or self._done[1] is not None):
-            return False  # receipt sent by the host; an agent of a later chat has not read it
-        if agent is None:
-            return True
+        if newest == done and reader is not None:
+            return False  # an agent of a later chat has not read it
+        if self._agent() is None:
+            return newest != done  # receipt sent by the host
         # The lane may be about to join the ghost; `due` is read again after that.
         rows = islice(self._room.rows(Lane.MATRIX), _LOOKED_AT)
         return not any(isinstance(peek(row), AgentsCame) for row in rows)
@@ -96,8 +96,10 @@ class Receipts(msgspec.Struct, eq=False):
         """Event id of the newest message that the call centre has, queue request included."""
         record = self._room.durable
         phase = record.conversation.phase
-        sent = phase.pre_sent if isinstance(phase, Queued) else ()
-        return next((one.event_id for one in reversed(sent) if one.last), record.read_up_to)
+        if not isinstance(phase, Queued):
+            return record.read_up_to
+        sent = (one.event_id for one in reversed(phase.pre_sent) if one.last)
+        return next(sent, record.read_up_to)
 
     async def _give(self, event_id: EventId) -> None:
         """Send the receipt as the chat's first agent or, if that is refused, as the host."""
