@@ -1,4 +1,4 @@
-"""Servers as child processes that die with the parent, and free loopback ports for them.
+"""Servers as child processes that die with the parent.
 
 One of them is a real Synapse, for the demo and for tests.
 """
@@ -14,12 +14,9 @@ import hmac
 import importlib.util
 import json
 import os
-import random
 import secrets
 import signal
-import socket
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,61 +135,6 @@ def die_with_parent() -> Callable[[], object] | None:
     return functools.partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-# --- ports ---------------------------------------------------------------------------------------
-
-_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_LINUX = 32_768, 60_999
-"""First and last ephemeral port of Linux by default."""
-_LOWEST = 10_000
-"""Lowest port that is preferred: above common development servers."""
-_TRIES = 200
-_KEPT = 100
-"""Ports that stay reserved: the last ones."""
-_RESERVED: deque[int] = deque()
-"""File descriptors of sockets with the reserved ports' names, which end with the process."""
-
-
-def free_port() -> int:
-    """Return a free loopback port outside the ephemeral ones; OSError if none was found.
-
-    A client may get an ephemeral port before the server listens, or while it restarts. Where the
-    kernel gives out nearly all ports, it is one of them.
-    """
-    first, last = _LINUX
-    with contextlib.suppress(OSError, ValueError):
-        first, last = map(int, _EPHEMERAL.read_text().split())
-    outside = (range(_LOWEST, first), range(last + 1, 65_536), range(1024, first))
-    enough = (ports for ports in outside if len(ports) >= _TRIES)
-    ports = next(enough, range(_LOWEST, _LINUX[0]))
-    for port in random.sample(ports, _TRIES):
-        if _is_free(port):
-            return port
-    raise OSError(f"no port of {ports.start} to {ports.stop - 1} is free on 127.0.0.1")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return sys.platform != "linux" or _reserve(port)
-
-
-def _reserve(port: int) -> bool:
-    """Keep other callers, of other processes too, from a port whose server does not listen yet."""
-    mark = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        mark.bind(f"\0matrix-webchat port {port}")
-    except OSError:
-        mark.close()
-        return False
-    _RESERVED.append(mark.detach())
-    if len(_RESERVED) > _KEPT:
-        os.close(_RESERVED.popleft())
-    return True
-
-
 # --- Synapse --------------------------------------------------------------------------------------
 
 _SYNAPSE_STOPS = 15.0
@@ -206,20 +148,20 @@ class SynapseServer:
 
     It dies with its parent; its port is known before the start and kept.
 
-    `folder` holds configuration, database, media and log, and is reused if it exists. `port` None
-    takes a free one; keys in `extra` override those of homeserver.yaml.
+    `folder` holds configuration, database, media and log, and may exist. Keys in `extra` override
+    those of homeserver.yaml.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
+        port: int,
         registrations: tuple[Path, ...] = (),
-        port: int | None = None,
         extra: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
         self.folder = folder
-        self.port = port or free_port()
+        self.port = port
         self.address = f"http://127.0.0.1:{self.port}"
         self._registrations = registrations
         self._extra = extra
@@ -280,14 +222,7 @@ class SynapseServer:
                 raise ServerError(f"{localpart} not registered: {why}")
 
     def _write_config(self) -> None:
-        """Write homeserver.yaml; keep an earlier run's secret, so that its logins stay valid."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        kept = self.folder / "secret"
-        if kept.exists():
-            self._secret = kept.read_text()
-        else:
-            kept.touch(mode=0o600)
-            kept.write_text(self._secret)
         listener = {"port": self.port, "type": "http", "bind_addresses": ["127.0.0.1"]}
         database = str(self.folder / "homeserver.db")
         config: dict[str, object] = {

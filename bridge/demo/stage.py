@@ -6,11 +6,14 @@ Scenes are played on it: a customer's room, her agents' desk, and the printed tr
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from random import sample
 
 import aiohttp
 import msgspec
@@ -20,7 +23,7 @@ from ruamel.yaml import YAML
 
 from bridge.app.settings import registration_of, tokens_of
 from bridge.config import load_config
-from bridge.demo.child_process import ChildProcess, SynapseServer, free_port
+from bridge.demo.child_process import ChildProcess, SynapseServer
 from bridge.demo.phone import Event, Phone, RefusedError, password_of
 from bridge.ids import localpart_of
 from bridge.matrix.users import save_registration
@@ -34,6 +37,8 @@ QUEUES = [
     {"id": 2, "name": "Service", "aliases": ["service"]},
 ]
 _STOP_TIMEOUT = 20.0
+_PORTS = range(10_000, 32_768)
+"""Ports below the ephemeral ones, which a client may get before a server listens on them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +47,8 @@ class StageOptions:
     """The bridge's database URL; empty for a SQLite file in the folder."""
     synapse: Mapping[str, object] = field(default_factory=dict)
     """Additional keys of homeserver.yaml, which override the stage's own."""
-    synapse_port: int | None = None
-    """Port of Synapse, for callers that must know it before the start; None for a free one."""
+    ports: tuple[int, int] | None = None
+    """Ports of Synapse and the bridge; None for free ones."""
     simulator: SimulatorOptions = field(default_factory=SimulatorOptions)
     webchat: Mapping[str, object] = field(default_factory=dict)
     """Additional keys of the stage's section `webchat`, which override its own."""
@@ -88,12 +93,12 @@ async def set_stage(
     simulator = Simulator(options.simulator)
     await simulator.start()
     try:
-        port = free_port()
+        synapse_port, port = options.ports or islice(filter(_is_free, sample(_PORTS, 200)), 2)
         registration = folder / "registration.yaml"
         synapse = SynapseServer(
             folder / "synapse",
+            port=synapse_port,
             registrations=(registration,),
-            port=options.synapse_port,
             extra=options.synapse,
         )
         config = _write_config(folder, options, simulator, synapse, port)
@@ -107,6 +112,13 @@ async def set_stage(
                 yield Stage(folder, synapse, simulator, bridge, session, config)
     finally:
         await simulator.stop()
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def _write_config(

@@ -46,9 +46,9 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 
-from bridge.demo.child_process import free_port
 from tests.bench.stubs import StubHomeserver, StubWebChat, wording
 from tests.bench.subjects import ROOT, Subject, bridge_program, client, open_chats, write_config
+from tests.support.ports import free_port
 
 ACME, BEST = range(20), range(1000, 1200)
 GAP = 0.025

@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from bridge.demo.child_process import free_port
 from tests.bench.columns import SETTLING
 from tests.bench.stubs import Counter, StubHomeserver, StubWebChat
 from tests.bench.subjects import Subject, bridge_program, client, open_chats, text, write_config
+from tests.support.ports import free_port
 
 MEGABYTES = 100
 QUICK = 10

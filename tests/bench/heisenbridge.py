@@ -23,10 +23,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-from bridge.demo.child_process import free_port
 from tests.bench.profile import installed
 from tests.bench.stubs import Answer, Ledger, StubHomeserver, member
 from tests.bench.subjects import AS_TOKEN, TOKEN, Subject, answering, client, program
+from tests.support.ports import free_port
 
 OWNER = "@customer:localhost"
 BOT = "@heisenbridge:localhost"

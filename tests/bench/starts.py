@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.demo.child_process import free_port
 from tests.bench.stubs import StubHomeserver, StubWebChat
 from tests.bench.subjects import bridge_program, client, process_cpu, process_memory, write_config
 from tests.support.filling import fill
+from tests.support.ports import free_port
 
 STEPS = (0, 100, 1_000, 5_000, 10_000)
 QUICK = (0, 1_000)

@@ -22,10 +22,11 @@ from pathlib import Path
 import aiohttp
 from ruamel.yaml import YAML
 
-from bridge.demo.child_process import die_with_parent, free_port
+from bridge.demo.child_process import die_with_parent
 from bridge.ids import SHARDS
 from bridge.ops.health import READY
 from tests.bench.stubs import Ledger, StubHomeserver, StubWebChat, wording
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 AS_TOKEN = "as-token"

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from bridge.demo.child_process import free_port
 from bridge.link.link import BRIEF
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.client import restart
 from tests.support.load import Chat
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.replicas import Replicas, replicas
 from tests.support.stage import Stage, runs

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bridge.demo.child_process import free_port
 from tests.support.load import Chat
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.replicas import (
     LASTING,

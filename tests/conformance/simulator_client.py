@@ -12,8 +12,8 @@ from urllib.parse import quote
 import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
 
-from bridge.demo.child_process import free_port
 from bridge.simulator.simulator import Simulator, SimulatorOptions
+from tests.support.ports import free_port
 
 Json = dict[str, object]
 

@@ -16,10 +16,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, BrowserContext, Frame, Page, async_playwright, expect
 
-from bridge.demo.child_process import free_port
 from bridge.demo.stage import QUEUES
 from tests.desk.chromium import FLAGS, NoChromiumError, find_or_install
 from tests.support import strict
+from tests.support.ports import free_port
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 
@@ -129,7 +129,7 @@ async def console(
     }
     options = StageOptions(
         synapse={"listeners": [listener]},
-        synapse_port=synapse,
+        ports=(synapse, free_port()),
         simulator=UNLIMITED,
         config={
             "bridge": bridge_section(),

@@ -24,11 +24,12 @@ from pathlib import Path
 import aiohttp
 
 from bridge.config import load_config
-from bridge.demo.child_process import SynapseServer, free_port
+from bridge.demo.child_process import SynapseServer
 from bridge.ops.logging import configure_logging
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.support.client import said
 from tests.support.matrix_user import Customer
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 
 NAME = "matrix-webchat-try"
@@ -219,7 +220,11 @@ async def play(engine: Engine, folder: Path) -> None:
     simulator = Simulator(SimulatorOptions(script="accept", login_limit=0))
     await simulator.start()
     port = free_port()
-    synapse = SynapseServer(folder / "synapse", registrations=(engine.data / "registration.yaml",))
+    synapse = SynapseServer(
+        folder / "synapse",
+        port=free_port(),
+        registrations=(engine.data / "registration.yaml",),
+    )
     try:
         await asyncio.to_thread(first_starts, engine, simulator, synapse, port)
         async with synapse:

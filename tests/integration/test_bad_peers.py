@@ -9,7 +9,6 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
-from bridge.demo.child_process import free_port
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.client import restart
 from tests.support.ledger import (
@@ -19,6 +18,7 @@ from tests.support.ledger import (
     everything_settled,
 )
 from tests.support.load import GHOSTS, Chat, open_chats
+from tests.support.ports import free_port
 from tests.support.proxy import Proxy, running, sends_into
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import bridge_section, staged
@@ -50,7 +50,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """The bridge reaches Synapse through the proxy; Synapse reaches the bridge directly."""
     options = StageOptions(
-        synapse_port=synapse_port,
+        ports=(synapse_port, free_port()),
         simulator=SimulatorOptions(strict=True, login_limit=0, receipts=True, missed_pushes="kept"),
         config={
             "homeserver": {"address": proxy.address, "domain": "localhost"},

@@ -16,11 +16,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bridge.demo.child_process import ChildProcess, free_port
+from bridge.demo.child_process import ChildProcess
 from bridge.demo.stage import bridge_process
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.support.client import said
 from tests.support.matrix_user import Customer
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 
 SCRIPTS = Path(__file__).parents[2] / "deploy" / "demo"

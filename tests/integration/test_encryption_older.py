@@ -14,11 +14,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from bridge.demo.child_process import free_port
 from bridge.matrix.users import load_registration
 from tests.support.client import restart
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.operator import crypto_reset, failures
+from tests.support.ports import free_port
 from tests.support.proxy import Proxy, running
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
@@ -75,7 +75,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """A stage whose registration does not ask for device management."""
     options = StageOptions(
-        synapse_port=synapse_port,
+        ports=(synapse_port, free_port()),
         simulator=UNLIMITED,
         config={
             "homeserver": {"address": proxy.address, "domain": "localhost"},

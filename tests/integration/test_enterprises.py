@@ -14,12 +14,13 @@ from ruamel.yaml import YAML
 
 from bridge.app.settings import encryption_secret_of, login_keys, registration_of, tokens_of
 from bridge.config import load_config
-from bridge.demo.child_process import SynapseServer, free_port
+from bridge.demo.child_process import SynapseServer
 from bridge.ids import RoomId
 from bridge.matrix.users import save_registration
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.support.load import Chat, converse, converse_until
 from tests.support.logs import show_on_failure
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.replicas import LASTING, judge, sharing, taken_over
 from tests.support.stage import Stage, bridge_process
@@ -70,7 +71,7 @@ async def two_call_centres(
     await acme.start()
     port, registration = free_port(), folder / "registration.yaml"
     await lay_out(folder / "synapse")
-    synapse = SynapseServer(folder / "synapse", registrations=(registration,))
+    synapse = SynapseServer(folder / "synapse", port=free_port(), registrations=(registration,))
     queue = {"queues": [{"id": 1, "name": "Sales"}], "default_queue": 1}
     webchat = {"login_rate": {"count": 1000, "per_seconds": 1}}
     away = f"http://127.0.0.1:{best_port}/webchat"

@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from bridge.demo.child_process import SynapseServer, free_port
+from bridge.demo.child_process import SynapseServer
 from tests.support.client import room_call
 from tests.support.encrypted import Phones
 from tests.support.federation import federating
 from tests.support.logs import show_on_failure
 from tests.support.matrix_user import Customer, Event, content_of, membership
+from tests.support.ports import free_port
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.synapse import lay_out
@@ -46,7 +47,7 @@ async def stage(
     permissions[str(keys["server_name"])] = "none"
     options = StageOptions(
         synapse=keys,
-        synapse_port=port,
+        ports=(port, free_port()),
         simulator=UNLIMITED,
         config={"bridge": bridge_section(permissions=permissions)},
     )

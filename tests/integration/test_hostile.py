@@ -23,12 +23,12 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
-from bridge.demo.child_process import free_port
 from bridge.ops.metrics import MOST_CONNECTIONS
 from bridge.simulator.web import CUT
 from tests.support.encrypted import both_ways
 from tests.support.ledger import database_of, everything_settled
 from tests.support.matrix_user import Json
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.sounds import film_of, png, silence
 from tests.support.stage import Stage, StageOptions

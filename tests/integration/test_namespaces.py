@@ -13,10 +13,11 @@ import pytest_asyncio
 
 from bridge.app.settings import registration_of, tokens_of
 from bridge.config import load_config
-from bridge.demo.child_process import ChildProcess, free_port
+from bridge.demo.child_process import ChildProcess
 from bridge.matrix.users import NOT_LOADED, load_registration, save_registration
 from tests.support.client import restart
 from tests.support.operator import examined
+from tests.support.ports import free_port
 from tests.support.stage import Stage, ended
 from tests.support.staging import bridge_like, staged
 from tests.support.talk import MEI, Talk

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from bridge.demo.child_process import ChildProcess, free_port
+from bridge.demo.child_process import ChildProcess
 from bridge.matrix.users import load_registration, save_registration
 from bridge.simulator.simulator import SimulatorOptions
 from tests.support.client import restart
@@ -27,6 +27,7 @@ from tests.support.ledger import (
     everything_settled,
 )
 from tests.support.load import converse_until, open_chats
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, StageOptions, ended
 from tests.support.staging import bridge_like, bridge_section, staged

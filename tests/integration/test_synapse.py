@@ -12,6 +12,7 @@ import pytest
 from bridge.demo.child_process import ServerError, SynapseServer
 from tests.support.client import restart
 from tests.support.matrix_user import Customer
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 
 
@@ -32,7 +33,8 @@ async def test_synapse_on_postgresql_keeps_its_data_through_stop_and_kill(
         }
         # Without allow_unsafe_locale Synapse insists on a database made with the C locale.
         database = {"name": "psycopg2", "allow_unsafe_locale": True, "args": args}
-        server = SynapseServer(tmp_path / "synapse", extra={"database": database})
+        extra = {"database": database}
+        server = SynapseServer(tmp_path / "synapse", port=free_port(), extra=extra)
         async with server, aiohttp.ClientSession() as session:
             ann = await Customer.sign_up(session, server, "ann")
             devices = (await ann.call("GET", "v3/devices"))["devices"]
@@ -52,7 +54,8 @@ async def test_synapse_on_postgresql_keeps_its_data_through_stop_and_kill(
 
 @pytest.mark.asyncio
 async def test_failure_to_start_names_the_log(tmp_path: Path) -> None:
-    server = SynapseServer(tmp_path / "synapse", extra={"database": {"name": "no such thing"}})
+    extra = {"database": {"name": "no such thing"}}
+    server = SynapseServer(tmp_path / "synapse", port=free_port(), extra=extra)
     with pytest.raises(ServerError, match=r"ended with 1: see .*homeserver\.log"):
         await server.start()
     assert "no such thing" in server.log_file.read_text()
@@ -65,4 +68,4 @@ async def test_missing_synapse_is_explained(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ServerError, match="pip install"):
-        await SynapseServer(tmp_path / "synapse").start()
+        await SynapseServer(tmp_path / "synapse", port=free_port()).start()

@@ -29,10 +29,10 @@ import pytest
 
 from bridge.app.serving import Serving
 from bridge.config import load_config
-from bridge.demo.child_process import free_port
 from bridge.ops.logging import configure_logging
 from tests.bench.stubs import Handler, StubHomeserver, StubWebChat
 from tests.bench.subjects import Subject, client, open_chats, write_config
+from tests.support.ports import free_port
 
 BRIDGE = Path(__file__).parents[2] / "bridge"
 FROM_CUSTOMER, FROM_AGENT = 30, 27

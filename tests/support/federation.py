@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bridge.demo.child_process import free_port
 from tests.support.certificates import signed
+from tests.support.ports import free_port
 
 
 def federating(folder: Path, port: int) -> dict[str, object]:

@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from bridge.demo.child_process import ChildProcess, free_port
+from bridge.demo.child_process import ChildProcess
 from bridge.ids import SHARDS, shard_of
 from bridge.rooms.surroundings import SystemClock
 from bridge.simulator.simulator import SimulatorOptions
@@ -31,6 +31,7 @@ from tests.support.ledger import (
 from tests.support.load import GHOSTS, Chat, converse_until, open_chats, timeline
 from tests.support.logs import show_on_failure
 from tests.support.matrix_user import content_of
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, StageOptions, bridge_process, set_stage
 from tests.support.staging import bridge_section

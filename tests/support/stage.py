@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bridge.demo import stage
 from bridge.demo.child_process import ChildProcess
 from bridge.demo.stage import StageOptions, bridge_process
 from tests.support.matrix_user import Customer
+from tests.support.ports import free_port
 from tests.support.synapse import lay_out
 
 __all__ = ["Stage", "StageOptions", "bridge_process", "ended", "runs", "set_stage"]
@@ -28,6 +29,8 @@ class Stage(stage.Stage):
 async def set_stage(folder: Path, options: StageOptions | None = None) -> AsyncIterator[Stage]:
     """Start Synapse, the simulator and the bridge in a folder; stop them at the end."""
     await lay_out(folder / "synapse")
+    options = options or StageOptions()
+    options = replace(options, ports=options.ports or (free_port(), free_port()))
     async with stage.set_stage(folder, options) as there:
         yield Stage(**vars(there))
 

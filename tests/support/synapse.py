@@ -13,9 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bridge.demo.child_process import SynapseServer, free_port
+from bridge.demo.child_process import SynapseServer
 from bridge.ids import QueueId
 from bridge.matrix.users import OurUsers, Registration, make_registration, save_registration
+from tests.support.ports import free_port
 
 QUEUES = (QueueId(1), QueueId(2))
 CACHE = Path(__file__).parents[2] / ".cache"
@@ -48,7 +49,7 @@ async def _set_up(template: Path) -> None:
     with TemporaryDirectory() as name:
         folder, ready = Path(name), template.with_suffix(".new")
         at_once = {"background_updates": {"sleep_enabled": False}}
-        async with SynapseServer(folder, extra=at_once):
+        async with SynapseServer(folder, port=free_port(), extra=at_once):
             with closing(sqlite3.connect(folder / "homeserver.db")) as database:
                 while database.execute(left).fetchone():  # noqa: ASYNC110 - another process
                     await asyncio.sleep(0.1)
@@ -80,5 +81,6 @@ async def running_homeserver(folder: Path) -> AsyncIterator[Homeserver]:
     file = folder / "registration.yaml"
     save_registration(registration, file)
     await lay_out(folder / "synapse")
-    async with SynapseServer(folder / "synapse", registrations=(file,)) as server:
+    server = SynapseServer(folder / "synapse", port=free_port(), registrations=(file,))
+    async with server:
         yield Homeserver(server, registration, users, port)

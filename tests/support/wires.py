@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bridge.demo.child_process import free_port
+from tests.support.ports import free_port
 
 SOCKET = ".s.PGSQL.5432"
 """PostgreSQL's socket file, in the directory that its URL names as host."""

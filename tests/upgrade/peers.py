@@ -12,12 +12,12 @@ import msgspec
 from yarl import URL
 
 from bridge.app.settings import login_keys
-from bridge.demo.child_process import free_port
 from bridge.ids import RoomId
 from bridge.simulator.simulator import Simulator, SimulatorOptions
 from tests.bench.stubs import GHOSTS, Answer, Ledger, StubHomeserver
 from tests.bench.subjects import AS_TOKEN, Subject, client, write_config
 from tests.conformance.simulator_client import Site
+from tests.support.ports import free_port
 from tests.support.stage import bridge_process
 
 ROOMS = 3

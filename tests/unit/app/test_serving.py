@@ -41,7 +41,6 @@ from bridge.app.settings import link_settings_of
 from bridge.config import Config
 from bridge.config.model import Permission, Queue, Retention
 from bridge.conversation.model import Chatting, Conversation
-from bridge.demo.child_process import free_port
 from bridge.ids import SHARDS, AgentId, QueueId, RoomId, SessionId
 from bridge.link.http_client import VISITS
 from bridge.link.links import Links
@@ -70,6 +69,7 @@ from bridge.webchat.frames import Agent
 from tests.fakes.clock import START, ManualClock, quiet
 from tests.fakes.flow import step
 from tests.fakes.memory import MemoryStore
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.unit.config.configs import SMALLEST, load
 from tests.unit.config.test_enterprises import TWO

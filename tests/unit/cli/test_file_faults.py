@@ -17,7 +17,7 @@ import pytest
 from click.testing import Result
 
 from bridge.cli.console import errors_become_exits
-from bridge.demo.child_process import free_port
+from tests.support.ports import free_port
 from tests.unit.cli.runs import Folder
 from tests.unit.cli.without_rights import COMMANDS, CONFIG, WITHOUT_DATABASE
 

@@ -13,10 +13,10 @@ import pytest
 
 from bridge.app.serving import DATED
 from bridge.config import load_config
-from bridge.demo.child_process import free_port
 from bridge.rooms.surroundings import IN_PLACE
 from bridge.storage.migrate import MOVED
 from bridge.texts import CATALOGUE
+from tests.support.ports import free_port
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST, edited
 from tests.unit.storage.conftest import impatient

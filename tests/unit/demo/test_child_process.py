@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from bridge.demo import child_process
-from bridge.demo.child_process import ChildProcess, ServerError, free_port
+from bridge.demo.child_process import ChildProcess, ServerError
+from tests.support.ports import free_port
 from tests.support.stage import runs
 
 

@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bridge.demo.child_process import free_port
 from bridge.ids import RoomId, UserId
 from bridge.matrix.client import Homeserver, is_outage, new_session
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Blob, Refused, Unavailable
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize(

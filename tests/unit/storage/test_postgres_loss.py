@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from bridge.demo.child_process import free_port
 from bridge.ids import SHARDS, RoomId
 from bridge.rooms.store import (
     Commit,
@@ -38,6 +37,7 @@ from bridge.storage.query import Pooled, Query, Unreachable, same
 from bridge.storage.sqlstore import SqlStore, open_store
 from bridge.storage.transfer import move
 from tests.fakes.flow import accept, one, open_inputs
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.wires import SOCKET
 from tests.unit.storage.conftest import FixedClock

@@ -14,8 +14,8 @@ from aiohttp import web
 from bridge.cli.console import Files
 from bridge.cli.findings import Finding, Findings, check_slips
 from bridge.config import Config, load_config
-from bridge.demo.child_process import free_port
 from bridge.matrix.client import OWNER
+from tests.support.ports import free_port
 
 AS_TOKEN = "a" * 20
 HS_TOKEN = "h" * 20

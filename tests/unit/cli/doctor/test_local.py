@@ -19,11 +19,11 @@ from bridge.cli.doctor import (
 )
 from bridge.cli.findings import Findings, Verdict, check_clock
 from bridge.config import Config
-from bridge.demo.child_process import free_port
 from bridge.matrix.users import Namespaces, Registration, make_registration, save_registration
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.query import Query, Statement, Unreachable
 from bridge.storage.sqlstore import SqlStore, open_store
+from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.unit.cli.doctor.installation import AS_TOKEN, HS_TOKEN, configured, the, told
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.demo import child_process
-from bridge.demo.child_process import free_port
+from tests.support import ports
+from tests.support.ports import free_port
 
 
 def test_no_outgoing_connection_gets_a_free_port() -> None:
@@ -26,8 +26,8 @@ def test_no_outgoing_connection_gets_a_free_port() -> None:
 def test_a_port_is_given_once_before_a_server_listens_on_it() -> None:
     """A server takes seconds until it listens; test processes start servers side by side."""
     port = free_port()
-    assert not child_process._is_free(port)
-    asked = f"from bridge.demo.child_process import _is_free; print(_is_free({port}))"
+    assert not ports._is_free(port)
+    asked = f"from tests.support.ports import _is_free; print(_is_free({port}))"
     assert subprocess.check_output([sys.executable, "-c", asked]) == b"False\n"  # noqa: S603
 
 
@@ -56,14 +56,14 @@ def test_free_ports_lie_outside_the_ephemeral_range(
 ) -> None:
     file = tmp_path / "range"
     file.write_text(limits)
-    monkeypatch.setattr(child_process, "_EPHEMERAL", file)
+    monkeypatch.setattr(ports, "_EPHEMERAL", file)
     asked: list[int] = []
 
     def note(port: int) -> bool:
         asked.append(port)
         return False
 
-    monkeypatch.setattr(child_process, "_is_free", note)
+    monkeypatch.setattr(ports, "_is_free", note)
     with pytest.raises(OSError, match=f"no port of {lowest} to {highest} is free"):
         free_port()
     assert len(asked) == 200
