@@ -22,8 +22,9 @@ import uvloop
 
 from bridge.app.serving import LOG, HomeserverRefused, Serving
 from bridge.app.settings import secrets_of
-from bridge.config import Config, ConfigInvalid, ConfigUnreadable
+from bridge.config.document import ConfigInvalid, ConfigUnreadable
 from bridge.config.loading import RULES, compare, take_over
+from bridge.config.model import Config
 from bridge.ops.logging import configure_logging
 
 EXIT_HOMESERVER = 16

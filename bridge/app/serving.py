@@ -34,8 +34,7 @@ from bridge.admin.signin import RoomAdmins, SignIn
 from bridge.admin.views import Bridge, Busy, report_of
 from bridge.app import settings
 from bridge.app.replica import Replica
-from bridge.config import Config
-from bridge.config.model import Retention
+from bridge.config.model import Config, Retention
 from bridge.ids import QueueId, RoomId
 from bridge.link.http_client import VISITS
 from bridge.link.link import Shared

@@ -16,11 +16,10 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from bridge.config import Config
 from bridge.config.fields import SQLITE
 from bridge.config.hours import parse_hours
 from bridge.config.loading import leaves
-from bridge.config.model import permission_of
+from bridge.config.model import Config, permission_of
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId
 from bridge.link.login import room_key

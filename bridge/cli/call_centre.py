@@ -14,8 +14,7 @@ import aiohttp
 
 from bridge.app.settings import link_settings_of
 from bridge.cli.findings import Failed, Findings, check_clock, tls_fault
-from bridge.config import Config
-from bridge.config.model import WebChat
+from bridge.config.model import Config, WebChat
 from bridge.ids import CallId, RoomId, UserId
 from bridge.link.http_client import VISITS, Visits
 from bridge.link.link import Shared

@@ -23,10 +23,10 @@ import click
 import msgspec
 
 from bridge.app.settings import all_users_of
-from bridge.config import Config, ConfigInvalid, ConfigUnreadable, KeyPath, Problem, load_config
+from bridge.config.document import ConfigInvalid, ConfigUnreadable, KeyPath, Problem
 from bridge.config.fields import SQLITE
-from bridge.config.loading import within
-from bridge.config.model import WebChat
+from bridge.config.loading import load_config, within
+from bridge.config.model import Config, WebChat
 from bridge.link.settings import trusted_by
 from bridge.matrix.users import NameTaken, RegistrationError
 from bridge.ops.logging import CONTROLS, printable

@@ -38,9 +38,9 @@ from bridge.cli.console import (
     print_json,
     stop,
 )
-from bridge.config import Config
 from bridge.config.fields import SQLITE
 from bridge.config.loading import MIGRATE_TO
+from bridge.config.model import Config
 from bridge.ids import EventId, RoomId
 from bridge.matrix.crypto.devices import reset_rows
 from bridge.matrix.crypto.vault import WORDS, Sealer, Vault

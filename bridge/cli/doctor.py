@@ -26,8 +26,9 @@ from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import ExitCode, Files, one_line, print_json
 from bridge.cli.findings import Failed, Finding, Findings, Verdict, check_slips, lacks_tokens
 from bridge.cli.homeserver import check_homeserver
-from bridge.config import Config, ConfigInvalid, ConfigUnreadable
+from bridge.config.document import ConfigInvalid, ConfigUnreadable
 from bridge.config.fields import SQLITE
+from bridge.config.model import Config
 from bridge.ids import SHARDS
 from bridge.matrix.client import Homeserver, new_session
 from bridge.matrix.crypto.devices import Fit, Inspected, inspect

@@ -12,7 +12,7 @@ from enum import StrEnum
 import aiohttp
 
 from bridge.cli.console import Files, exposed
-from bridge.config import Config
+from bridge.config.model import Config
 from bridge.link.login import shared
 from bridge.link.settings import unverified
 from bridge.webchat.codes import LoginType

@@ -19,7 +19,7 @@ import msgspec
 from bridge.app.settings import all_users_of, panel_url
 from bridge.cli.console import local_address
 from bridge.cli.findings import Failed, Findings, check_clock, tls_fault
-from bridge.config import Config
+from bridge.config.model import Config
 from bridge.ids import AgentId, QueueId, UserId, localpart_of
 from bridge.link.http_client import origin_of, redirected
 from bridge.matrix.appservice import Endpoint

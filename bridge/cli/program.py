@@ -33,16 +33,19 @@ from bridge.app.settings import registration_of, tokens_of
 from bridge.cli import console, database
 from bridge.cli.console import ExitCode, Files, errors_become_exits, stop
 from bridge.cli.findings import Findings, check_slips, lacks_tokens
-from bridge.config import Config, KeyPath, Problem, example_config, json_schema
 from bridge.config.document import (
     ConfigInvalid,
     ConfigUnreadable,
+    KeyPath,
+    Problem,
     fill_secrets,
     filled,
     render_path,
     replace_secret,
 )
+from bridge.config.known_keys import example_config, json_schema
 from bridge.config.loading import API_SECRET, PICKLE_KEY, set_by
+from bridge.config.model import Config
 from bridge.matrix.users import (
     RegistrationError,
     RegistrationMissing,

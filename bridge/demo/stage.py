@@ -22,7 +22,7 @@ from rich.markup import escape
 from ruamel.yaml import YAML
 
 from bridge.app.settings import registration_of, tokens_of
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.demo.child_process import ChildProcess, SynapseServer
 from bridge.demo.phone import Event, Phone, RefusedError, password_of
 from bridge.ids import localpart_of

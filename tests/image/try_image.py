@@ -23,7 +23,7 @@ from pathlib import Path
 
 import aiohttp
 
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.demo.child_process import SynapseServer
 from bridge.ops.logging import configure_logging
 from bridge.simulator.simulator import Simulator, SimulatorOptions

@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from bridge.app.settings import encryption_secret_of, login_keys, registration_of, tokens_of
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.demo.child_process import SynapseServer
 from bridge.ids import RoomId
 from bridge.matrix.users import save_registration

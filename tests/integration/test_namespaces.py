@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from bridge.app.settings import registration_of, tokens_of
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.demo.child_process import ChildProcess
 from bridge.matrix.users import NOT_LOADED, load_registration, save_registration
 from tests.support.client import restart

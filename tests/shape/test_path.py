@@ -28,7 +28,7 @@ from unittest.mock import patch
 import pytest
 
 from bridge.app.serving import Serving
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.ops.logging import configure_logging
 from tests.bench.stubs import Handler, StubHomeserver, StubWebChat
 from tests.bench.subjects import Subject, client, open_chats, write_config

@@ -13,7 +13,7 @@ from contextlib import closing
 
 import asyncpg
 
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from tests.support.load import Chat, difference
 from tests.support.stage import Stage
 from tests.support.talk import Talk

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from bridge.app.settings import encryption_secret_of, login_keys
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.ids import RoomId
 from bridge.simulator.state import Wire
 from tests.support.client import room_call

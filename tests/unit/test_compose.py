@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from ruamel.yaml import YAML
 
 from bridge.app.settings import registration_of, tokens_of
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.matrix.users import load_registration
 
 ROOT = Path(__file__).parents[2]

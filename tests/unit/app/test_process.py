@@ -19,7 +19,8 @@ from bridge.app.process import (
     reloaded,
     tell_systemd,
 )
-from bridge.config import Config, ConfigUnreadable, Problem
+from bridge.config.document import ConfigUnreadable, Problem
+from bridge.config.model import Config
 from tests.unit.config.configs import SMALLEST, edited, load
 
 pytestmark = pytest.mark.asyncio

@@ -38,8 +38,7 @@ from bridge.app.serving import (
     why_refused,
 )
 from bridge.app.settings import link_settings_of
-from bridge.config import Config
-from bridge.config.model import Permission, Queue, Retention
+from bridge.config.model import Config, Permission, Queue, Retention
 from bridge.conversation.model import Chatting, Conversation
 from bridge.ids import SHARDS, AgentId, QueueId, RoomId, SessionId
 from bridge.link.http_client import VISITS

@@ -18,7 +18,7 @@ from bridge.cli.console import (
     print_json,
     registration_option,
 )
-from bridge.config import ConfigInvalid, ConfigUnreadable, Problem
+from bridge.config.document import ConfigInvalid, ConfigUnreadable, Problem
 from bridge.matrix.users import RegistrationError
 from bridge.rooms.store import StoreError
 from bridge.storage.migrate import NewerSchemaError

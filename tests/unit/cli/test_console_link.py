@@ -9,7 +9,7 @@ import pytest
 from bridge.admin.signin import SignIn
 from bridge.app.settings import console_key_of
 from bridge.cli.database import with_store
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import SystemClock
 from tests.unit.cli.runs import Folder

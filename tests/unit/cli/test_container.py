@@ -12,7 +12,9 @@ from click.testing import Result
 
 import bridge.app.process
 from bridge.cli.program import EXAMPLE_DOMAIN, EXAMPLE_WEBCHAT
-from bridge.config import Config, example_config, load_config
+from bridge.config.known_keys import example_config
+from bridge.config.loading import load_config
+from bridge.config.model import Config
 from tests.image import try_compose, try_image
 from tests.unit.cli.runs import Folder
 

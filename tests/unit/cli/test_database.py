@@ -15,7 +15,7 @@ from click.testing import Result
 
 from bridge.app.settings import FIRST, encryption_secret_of
 from bridge.cli.database import with_store
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.ids import RoomId
 from bridge.matrix.crypto.devices import EPOCH, Epoch
 from bridge.matrix.crypto.vault import Sealer, Vault

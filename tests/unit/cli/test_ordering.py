@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.cli.database import with_store
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.ids import RoomId, UserId
 from bridge.rooms.record import Membership, Order, RoomRecord, dump_record, load_input
 from bridge.rooms.store import Change, StoredRoom

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.app.settings import encryption_secret_of
 from bridge.cli.database import with_store
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.conversation.model import Chatting, Conversation
 from bridge.ids import QueueId, RoomId, SessionId, UserId
 from bridge.matrix.crypto.vault import WORDS, Sealer

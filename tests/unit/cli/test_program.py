@@ -18,7 +18,8 @@ import bridge.app.process
 from bridge import __version__
 from bridge.__main__ import main
 from bridge.cli.program import parse_options
-from bridge.config import Config, example_config
+from bridge.config.known_keys import example_config
+from bridge.config.model import Config
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST
 

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from click.testing import Result
 
-from bridge.config import example_config, load_config
 from bridge.config.document import fill_secrets
-from bridge.config.loading import PICKLE_KEY
+from bridge.config.known_keys import example_config
+from bridge.config.loading import PICKLE_KEY, load_config
 from bridge.matrix.users import load_registration
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST, edited

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bridge.app.serving import DATED
-from bridge.config import load_config
+from bridge.config.loading import load_config
 from bridge.rooms.surroundings import IN_PLACE
 from bridge.storage.migrate import MOVED
 from bridge.texts import CATALOGUE

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bridge.config import Config, ConfigInvalid, load_config
+from bridge.config.document import ConfigInvalid
+from bridge.config.loading import load_config
+from bridge.config.model import Config
 
 SMALLEST = """\
 homeserver:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import ConfigUnreadable
 from bridge.config.document import (
     ConfigInvalid,
+    ConfigUnreadable,
     Document,
     KeyPath,
     Problem,

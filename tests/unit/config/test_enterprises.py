@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from bridge.cli.console import OUTER_CHECKS
-from bridge.config import Config, ConfigInvalid, example_config, load_config
-from bridge.config.loading import compare, take_over
+from bridge.config.document import ConfigInvalid
+from bridge.config.known_keys import example_config
+from bridge.config.loading import compare, load_config, take_over
+from bridge.config.model import Config
 from tests.unit.config.configs import edited, load, problems
 
 TWO = """\

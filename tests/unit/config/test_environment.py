@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import ConfigUnreadable, KeyPath, example_config
-from bridge.config.document import fill_secrets
+from bridge.config.document import ConfigUnreadable, KeyPath, fill_secrets
+from bridge.config.known_keys import example_config
 from bridge.config.loading import PICKLE_KEY, set_by, variable_of
 from bridge.config.model import Permission
 from tests.unit.config.configs import SMALLEST, edited, load, problems

@@ -7,9 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import example_config, json_schema, load_config
 from bridge.config.document import filled, read_document, render_path
-from bridge.config.known_keys import Shape, advice, keys_of, known_paths, section_at
+from bridge.config.known_keys import (
+    Shape,
+    advice,
+    example_config,
+    json_schema,
+    keys_of,
+    known_paths,
+    section_at,
+)
+from bridge.config.loading import load_config
 from bridge.config.model import AccountEntry, Config, Login
 from tests.support import example_config as written
 from tests.unit.config.configs import load

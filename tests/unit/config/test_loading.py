@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import Config, ConfigInvalid, Permission, Problem, load_config
+from bridge.config.document import ConfigInvalid, Problem
+from bridge.config.loading import load_config
+from bridge.config.model import Config, Permission
 from tests.unit.config.configs import SMALLEST, edited, load, problems
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.config import Config
 from bridge.config.loading import LONGEST_SHOWN, compare, take_over
+from bridge.config.model import Config
 from tests.unit.config.configs import SMALLEST, edited, load
 
 

@@ -13,7 +13,8 @@ from aiohttp import web
 
 from bridge.cli.console import Files
 from bridge.cli.findings import Finding, Findings, check_slips
-from bridge.config import Config, load_config
+from bridge.config.loading import load_config
+from bridge.config.model import Config
 from bridge.matrix.client import OWNER
 from tests.support.ports import free_port
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from bridge.app.settings import encryption_secret_of
 from bridge.cli.doctor import check_encryption, judge, migrated_store
 from bridge.cli.findings import Finding, Findings, Verdict
-from bridge.config import Config
+from bridge.config.model import Config
 from bridge.ids import UserId
 from bridge.matrix.crypto.devices import EPOCH, MARKS, Epoch, Fit, Inspected, KeysOf, Marks
 from bridge.matrix.crypto.vault import Sealer, Vault

@@ -18,7 +18,7 @@ from bridge.cli.doctor import (
     migrated_store,
 )
 from bridge.cli.findings import Findings, Verdict, check_clock
-from bridge.config import Config
+from bridge.config.model import Config
 from bridge.matrix.users import Namespaces, Registration, make_registration, save_registration
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.query import Query, Statement, Unreachable

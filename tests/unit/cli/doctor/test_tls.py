@@ -19,7 +19,7 @@ from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import Files
 from bridge.cli.findings import Finding, Findings, Verdict, tls_fault
 from bridge.cli.homeserver import check_homeserver
-from bridge.config import ConfigInvalid
+from bridge.config.document import ConfigInvalid
 from bridge.rooms.ports import describe
 from tests.support.certificates import Signed, signed, tls_before
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, slips, the, told
