@@ -21,6 +21,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -500,21 +501,17 @@ class Ticket(Struct, Generic[W], eq=False):
             self.done(self.answers)
 
 
+@dataclass(eq=False)
 class GroupWriter(Generic[W]):
     """Commits requests in groups of up to `group_limit`; `patience` is their timeout in seconds."""
 
-    def __init__(
-        self, commit: Transact[W], *, group_limit: int = 500, patience: float = 20.0
-    ) -> None:
-        self._commit = commit
-        self._group_limit = group_limit
-        self._patience = patience
-        self._waiting: deque[Ticket[W]] = deque()
-        self._wake = asyncio.Event()
-        self._closing = False
-        self._finished = asyncio.Event()
-        self.groups = self.requests = 0
-        """Counts of transactions tried and of requests taken."""
+    _commit: Transact[W]
+    group_limit: int = 500
+    patience: float = 20.0
+    _waiting: deque[Ticket[W]] = field(default_factory=deque)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _closing: bool = False
+    _finished: asyncio.Event = field(default_factory=asyncio.Event)
 
     def submit(self, requests: Sequence[W], done: Done) -> None:
         """Queue requests for writing, in order; `done` is called once all are durable or failed.
@@ -525,7 +522,7 @@ class GroupWriter(Generic[W]):
             done([Unreachable("the store is closed") for _ in requests])
             return
         ticket = Ticket(requests, done, len(requests))
-        ticket.timer = asyncio.get_running_loop().call_later(self._patience, self._give_up, ticket)
+        ticket.timer = asyncio.get_running_loop().call_later(self.patience, self._give_up, ticket)
         self._waiting.append(ticket)
         self._wake.set()
 
@@ -576,7 +573,7 @@ class GroupWriter(Generic[W]):
                 await self._finished.wait()
 
     def _give_up(self, ticket: Ticket[W]) -> None:
-        text = f"the database did not answer within {self._patience:g} s"
+        text = f"the database did not answer within {self.patience:g} s"
         text += ": the write may still happen" if ticket.left > len(ticket.requests) else ""
         left, ticket.left, ticket.requests = ticket.left, 0, ()
         # All have the same timeout, so expired tickets are in front. Remove them: a hanging
@@ -588,7 +585,7 @@ class GroupWriter(Generic[W]):
 
     def _take(self) -> _Group[W]:
         group: _Group[W] = []
-        room = self._group_limit
+        room = self.group_limit
         while self._waiting and room:
             ticket = self._waiting[0]
             taken, ticket.requests = ticket.requests[:room], ticket.requests[room:]
@@ -599,15 +596,12 @@ class GroupWriter(Generic[W]):
         return group
 
     async def _write(self, group: _Group[W]) -> None:
-        requests = [one for _, taken in group for one in taken]
-        self.requests += len(requests)
-        answers = iter(await self._answers(requests))
+        answers = iter(await self._answers([one for _, taken in group for one in taken]))
         for ticket, taken in group:
             ticket.answer([next(answers) for _ in taken])
 
     async def _answers(self, requests: Sequence[W]) -> Sequence[object]:
         """Write requests together or, if one of them is refused, in halves; return the answers."""
-        self.groups += 1
         try:
             return await self._commit(requests)
         except StoreError as error:
