@@ -18,7 +18,6 @@ import asyncio
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from time import monotonic
 
 import msgspec
 import structlog
@@ -150,7 +149,7 @@ class Pages:
             raise NotLetIn(403, "notOurPage")
 
     def _spend(self, what: str, rate: tuple[int, float]) -> None:
-        budget = self._budgets.setdefault(what, Budget(*rate, monotonic))
+        budget = self._budgets.setdefault(what, Budget(*rate))
         if budget.wait() > 0:
             raise NotLetIn(429, "tooMany")
         budget.spend()

@@ -25,6 +25,7 @@ from cachetools import LRUCache
 
 from bridge.admin.operations import LONGEST_BODY, Dispatcher, Outcome, Request, refused
 from bridge.admin.views import ApiError, Caller
+from bridge.config import model
 
 PREFIX = "/_matrix/provision/v1"
 DOCUMENT = "/openapi.json"
@@ -47,35 +48,30 @@ _HEADERS = {
 class Budget:
     """Token bucket of `count` tokens that refills within `seconds`."""
 
-    def __init__(self, count: int, seconds: float, now: Callable[[], float]) -> None:
-        self._count, self._each, self._now = count, seconds / count, now
+    def __init__(self, count: int, seconds: float) -> None:
+        self._count, self._each = count, seconds / count
         self._full_at = 0.0
-        """When the bucket will be full again, on the clock `now`."""
+        """When the bucket will be full again, on the monotonic clock."""
 
     def wait(self) -> float:
         """Return the seconds until a token is available; 0 if one is."""
-        return max(0.0, self._full_at - self._now() - self._each * (self._count - 1))
+        return max(0.0, self._full_at - monotonic() - self._each * (self._count - 1))
 
     def spend(self, number: int = 1) -> None:
-        self._full_at = max(self._full_at, self._now()) + self._each * number
+        self._full_at = max(self._full_at, monotonic()) + self._each * number
 
 
 class Provisioning:
     """HTTP handler of the requests below `PREFIX`."""
 
     def __init__(
-        self,
-        secret: str,
-        rate: tuple[int, float],
-        dispatcher: Dispatcher,
-        counted: Callable[[str, int], None],
-        now: Callable[[], float] = monotonic,
+        self, section: model.Provisioning, dispatcher: Dispatcher, count: Callable[[str, int], None]
     ) -> None:
-        """`rate`: requests and seconds; `counted` is called with each operation and HTTP status."""
-        self._secret, self._rate, self._now = secret.encode(), rate, now
-        self._dispatcher, self._counted = dispatcher, counted
-        count, seconds = rate
-        self._together = Budget(TOGETHER * count, seconds, now)
+        """`count` is called with each operation and HTTP status."""
+        self._secret = section.secret.get_secret_value().encode()
+        self._count, self._seconds = section.rate.count, section.rate.per_seconds
+        self._dispatcher, self._counted = dispatcher, count
+        self._together = Budget(TOGETHER * self._count, self._seconds)
         self._budgets: LRUCache[str, Budget] = LRUCache(ADDRESSES)
         self._quiet_until = 0.0
         self._document = (resources.files("bridge.admin") / "openapi.json").read_bytes()
@@ -91,7 +87,7 @@ class Provisioning:
         return web.Response(status=outcome.status, body=outcome.body, headers=headers)
 
     def _authorise(self, request: web.BaseRequest) -> None:
-        full = Budget(*self._rate, self._now)
+        full = Budget(self._count, self._seconds)
         budget = self._budgets.setdefault(request.remote or "", full)
         if (wait := budget.wait()) > 0:
             raise _too_many(wait)
@@ -103,7 +99,7 @@ class Provisioning:
         known = given.strip().encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(known, self._secret):
             budget.spend(GUESS)
-            if (now := self._now()) >= self._quiet_until:
+            if (now := monotonic()) >= self._quiet_until:
                 self._quiet_until = now + WARN_EVERY
                 _LOG.warning("provisioning call with a wrong secret", remote=request.remote)
             raise ApiError(401, "M_UNKNOWN_TOKEN", "The provisioning.secret is wrong.")

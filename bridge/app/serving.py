@@ -371,10 +371,7 @@ class Serving:
         if not section.enabled:
             return {}
         provisioning = Provisioning(
-            section.secret.get_secret_value(),
-            (section.rate.count, section.rate.per_seconds),
-            operations,
-            lambda operation, status: counter.labels(operation, status).inc(),
+            section, operations, lambda operation, status: counter.labels(operation, status).inc()
         )
         return {f"{PREFIX}/": provisioning.handle}
 

@@ -19,8 +19,8 @@ from bridge.admin.provisioning import PREFIX, Provisioning
 from tests.support import api_table
 from tests.support.api_table import document
 from tests.unit.admin.office import office
+from tests.unit.admin.test_provisioning import SECRET, section
 
-SECRET = "0123456789abcdef0123456789abcdef"
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "30"))
 """Number of generated examples per operation."""
 
@@ -57,7 +57,7 @@ def base_url() -> Iterator[str]:
 
     async def serve() -> None:
         async with office() as there:
-            api = Provisioning(SECRET, (10**6, 1.0), there.operations, lambda *_: None)
+            api = Provisioning(section(10**6, 1), there.operations, lambda *_: None)
             async with RawTestServer(api.handle) as server:
                 began.append(str(server.make_url(PREFIX)))
                 ready.set()

@@ -14,7 +14,7 @@ from aiohttp import ClientResponse
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.web import BaseRequest
 
-from bridge.admin import pages
+from bridge.admin import pages, provisioning
 from bridge.admin.operations import Dispatcher, Outcome, Request
 from bridge.admin.pages import CALLS, CHANGES, COOKIE, OPENID_SIGN_INS, SIGN_INS, Pages
 from bridge.admin.signin import SignIn
@@ -80,7 +80,7 @@ class Browser:
 
 @pytest_asyncio.fixture
 async def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
-    monkeypatch.setattr(pages, "monotonic", lambda: 0.0)  # no budget grows again meanwhile
+    monkeypatch.setattr(provisioning, "monotonic", lambda: 0.0)  # no budget grows again meanwhile
     clock, operations = ManualClock(), Operations()
     async with open_store(f"sqlite:///{tmp_path / 'bridge.db'}", clock) as store:
         rig = Rig(store, clock)

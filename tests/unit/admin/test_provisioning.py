@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
 from aiohttp.test_utils import RawTestServer, TestClient
 from aiohttp.web import BaseRequest
+from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from bridge.admin import provisioning as module
 from bridge.admin.operations import LONGEST_BODY
 from bridge.admin.provisioning import GUESS, PREFIX, TOGETHER, Budget, Provisioning
+from bridge.config import model
 from bridge.matrix.appservice import Endpoint
 from tests.fakes.house import ROOM
 from tests.support.api_table import document
@@ -22,6 +25,11 @@ from tests.unit.matrix.test_transactions import OURS, answer_user_query
 
 SECRET = "0123456789abcdef0123456789abcdef"
 COUNT, SECONDS = 100, 10.0
+
+
+def section(count: int = COUNT, seconds: float = SECONDS) -> model.Provisioning:
+    rate = model.RequestRate(count=count, per_seconds=seconds)
+    return model.Provisioning(enabled=True, secret=SecretStr(SECRET), rate=rate)
 
 
 class Rig(NamedTuple):
@@ -51,29 +59,29 @@ class Rig(NamedTuple):
 async def rig() -> AsyncIterator[Rig]:
     counted: list[tuple[str, int]] = []
     moment = [0.0]
-    async with office() as there:
-        provisioning = Provisioning(
-            SECRET,
-            (COUNT, SECONDS),
-            there.operations,
-            lambda operation, status: counted.append((operation, status)),
-            lambda: moment[0],
-        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "monotonic", lambda: moment[0])
+        async with office() as there:
+            provisioning = Provisioning(
+                section(),
+                there.operations,
+                lambda operation, status: counted.append((operation, status)),
+            )
 
-        async def accept(_events: object) -> None: ...
+            async def accept(_events: object) -> None: ...
 
-        endpoint = Endpoint(
-            hs_token="s3cret",
-            is_ours=OURS.is_ours,
-            accept=accept,
-            answer_user_query=answer_user_query,
-            max_body=1_000,
-            folders={f"{PREFIX}/": provisioning.handle},
-        )
-        async with RawTestServer(endpoint.handle) as server:
-            client: TestClient[BaseRequest, None] = TestClient(server)
-            async with client:
-                yield Rig(client, there, counted, moment)
+            endpoint = Endpoint(
+                hs_token="s3cret",
+                is_ours=OURS.is_ours,
+                accept=accept,
+                answer_user_query=answer_user_query,
+                max_body=1_000,
+                folders={f"{PREFIX}/": provisioning.handle},
+            )
+            async with RawTestServer(endpoint.handle) as server:
+                client: TestClient[BaseRequest, None] = TestClient(server)
+                async with client:
+                    yield Rig(client, there, counted, moment)
 
 
 @pytest.mark.asyncio
@@ -127,15 +135,10 @@ async def test_wrong_secrets_block_an_address_for_a_while() -> None:
         assert (await there.call("/rooms"))[0] == 200
 
 
-def clock(moment: list[float]) -> Iterator[float]:
-    while True:
-        yield moment[0]
-
-
-def test_budget_limits_a_burst_and_a_rate() -> None:
+def test_budget_limits_a_burst_and_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     moment = [0.0]
-    ticking = clock(moment)
-    budget = Budget(4, 8.0, lambda: next(ticking))
+    monkeypatch.setattr(module, "monotonic", lambda: moment[0])
+    budget = Budget(4, 8.0)
     for _ in range(4):
         assert budget.wait() == 0
         budget.spend()
@@ -154,9 +157,7 @@ def test_budget_limits_a_burst_and_a_rate() -> None:
 @pytest.mark.asyncio
 async def test_strangers_cannot_use_up_the_common_budget_of_all_addresses() -> None:
     async with rig() as there:
-        provisioning = Provisioning(
-            SECRET, (1, 1.0), there.office.operations, lambda *_: None, lambda: 0.0
-        )
+        provisioning = Provisioning(section(1, 1.0), there.office.operations, lambda *_: None)
         asked = []
         for number in range(TOGETHER + 2):
             for secret in ("wrong", SECRET):
