@@ -9,8 +9,6 @@ import asyncio
 import contextlib
 import ctypes
 import functools
-import hashlib
-import hmac
 import importlib.util
 import json
 import os
@@ -60,10 +58,6 @@ class ChildProcess:
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
-
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
 
     async def start(self, *, ready: bool = True) -> None:
         """Start the process; if `ready`, wait until it can serve (see `wait_until`), or kill it."""
@@ -199,28 +193,6 @@ class SynapseServer:
         await asyncio.to_thread(self._write_config)
         await self._child.start()
 
-    async def register(
-        self, session: aiohttp.ClientSession, localpart: str, password: str, *, admin: bool = False
-    ) -> None:
-        """Register a user with no device by Synapse's shared-secret registration."""
-        url = f"{self.address}/_synapse/admin/v1/register"
-        async with session.get(url) as response:
-            nonce: str = (await response.json())["nonce"]
-        fields = (nonce, localpart, password, "admin" if admin else "notadmin")
-        mac = hmac.new(self._secret.encode(), "\0".join(fields).encode(), hashlib.sha1)
-        content = {
-            "nonce": nonce,
-            "username": localpart,
-            "password": password,
-            "admin": admin,
-            "mac": mac.hexdigest(),
-            "inhibit_login": True,  # else Synapse creates a device that nobody uses
-        }
-        async with session.post(url, json=content) as response:
-            if response.status != 200:
-                why = (await response.json()).get("error")
-                raise ServerError(f"{localpart} not registered: {why}")
-
     def _write_config(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         listener = {"port": self.port, "type": "http", "bind_addresses": ["127.0.0.1"]}
@@ -234,7 +206,6 @@ class SynapseServer:
             "log_config": str(_LOG_CONFIG),
             "media_store_path": str(self.folder / "media"),
             "signing_key_path": str(self.folder / "signing.key"),
-            "registration_shared_secret": self._secret,
             "macaroon_secret_key": self._secret,
             "form_secret": self._secret,
             "app_service_config_files": [str(path) for path in self._registrations],

@@ -55,13 +55,19 @@ class Phone:
         """Encrypted events whose key is missing, by event id."""
 
     @classmethod
-    async def log_in(cls, server: SynapseServer, localpart: str, folder: Path) -> Phone:
-        """Log in a registered user on a new device, with its key store in a new folder."""
+    async def log_in(
+        cls, server: SynapseServer, localpart: str, folder: Path, *, new: bool = False
+    ) -> Phone:
+        """Log in a user, `new` or not, on a new device with its key store in a new folder."""
         await asyncio.to_thread(folder.mkdir, parents=True)
         config = nio.AsyncClientConfig(encryption_enabled=True, store_sync_tokens=True)
         user_id = f"@{localpart}:{server.domain}"
         client = nio.AsyncClient(server.address, user_id, store_path=str(folder), config=config)
-        done(nio.LoginResponse, await client.login(password_of(localpart)))
+        if new:
+            answer = await client.register(localpart, password_of(localpart))
+            done(nio.RegisterResponse, answer)
+        else:
+            done(nio.LoginResponse, await client.login(password_of(localpart)))
         phone = cls(client)
         await phone.sync()
         return phone

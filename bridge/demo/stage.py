@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from random import sample
 
-import aiohttp
 import msgspec
 from rich.console import Console
 from rich.markup import escape
@@ -24,7 +23,7 @@ from ruamel.yaml import YAML
 from bridge.app.settings import registration_of, tokens_of
 from bridge.config.loading import load_config
 from bridge.demo.child_process import ChildProcess, SynapseServer
-from bridge.demo.phone import Event, Phone, RefusedError, password_of
+from bridge.demo.phone import Event, Phone, RefusedError
 from bridge.ids import localpart_of
 from bridge.matrix.users import save_registration
 from bridge.simulator.simulator import BadOpError, Simulator, SimulatorOptions
@@ -62,7 +61,6 @@ class Stage:
     synapse: SynapseServer
     simulator: Simulator
     bridge: ChildProcess
-    session: aiohttp.ClientSession
     config: Path
 
     @property
@@ -71,8 +69,7 @@ class Stage:
 
     @asynccontextmanager
     async def phone(self, name: str) -> AsyncIterator[Phone]:
-        await self.synapse.register(self.session, name, password_of(name))
-        phone = await Phone.log_in(self.synapse, name, self.folder / name)
+        phone = await Phone.log_in(self.synapse, name, self.folder / name, new=True)
         try:
             yield phone
         finally:
@@ -108,8 +105,8 @@ async def set_stage(
         tell("starting Synapse …")
         async with synapse:
             tell("starting the bridge …")
-            async with bridge, aiohttp.ClientSession() as session:
-                yield Stage(folder, synapse, simulator, bridge, session, config)
+            async with bridge:
+                yield Stage(folder, synapse, simulator, bridge, config)
     finally:
         await simulator.stop()
 

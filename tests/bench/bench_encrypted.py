@@ -33,7 +33,7 @@ from rich.table import Table
 
 from bridge.ops.logging import configure_logging
 from tests.support.encrypted import Phones
-from tests.support.stage import Stage, StageOptions, set_stage
+from tests.support.stage import Stage, StageOptions, pid_of, set_stage
 from tests.support.staging import UNLIMITED, bridge_section
 from tests.support.talk import MEI, Talk, chatting
 
@@ -51,7 +51,7 @@ Go = Callable[[Talk, str, int, Alone], Awaitable[None]]
 def cpu(stage: Stage) -> float:
     """Return the bridge's µs of CPU so far."""
     total = 0
-    for thread in Path(f"/proc/{stage.bridge.pid}/task").iterdir():
+    for thread in Path(f"/proc/{pid_of(stage.bridge)}/task").iterdir():
         total += int((thread / "schedstat").read_text().split()[0])
     return total / 1e3
 

@@ -18,6 +18,7 @@ from bridge.simulator.state import Wire as Frame
 from tests.chaos.ground import Ground, Link, fill
 from tests.support.postgres import PostgresMissing
 from tests.support.replicas import taken_over
+from tests.support.stage import pid_of
 from tests.support.wires import Wire
 
 SHORT = (0.5, 4.5)
@@ -115,8 +116,7 @@ async def _kill_synapse(ground: Ground, rng: Random) -> None:
 
 
 async def _stop_synapse(seconds: tuple[float, float], ground: Ground, rng: Random) -> None:
-    pid = ground.stage.synapse._child.pid
-    assert pid is not None
+    pid = pid_of(ground.stage.synapse._child)
     os.kill(pid, signal.SIGSTOP)
     try:
         await asyncio.sleep(rng.uniform(*seconds))

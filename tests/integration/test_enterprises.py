@@ -25,7 +25,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.replicas import LASTING, judge, sharing, taken_over
 from tests.support.stage import Stage, bridge_process
 from tests.support.staging import UNLIMITED, bridge_section
-from tests.support.synapse import lay_out
+from tests.support.synapse import REGISTERING, lay_out
 from tests.support.talk import MEI, Talk
 
 BEST_MEI = "@best__a00001:localhost"
@@ -71,7 +71,9 @@ async def two_call_centres(
     await acme.start()
     port, registration = free_port(), folder / "registration.yaml"
     await lay_out(folder / "synapse")
-    synapse = SynapseServer(folder / "synapse", port=free_port(), registrations=(registration,))
+    synapse = SynapseServer(
+        folder / "synapse", port=free_port(), registrations=(registration,), extra=REGISTERING
+    )
     queue = {"queues": [{"id": 1, "name": "Sales"}], "default_queue": 1}
     webchat = {"login_rate": {"count": 1000, "per_seconds": 1}}
     away = f"http://127.0.0.1:{best_port}/webchat"
@@ -109,7 +111,7 @@ async def two_call_centres(
     bridge = bridge_process(path, port, folder / "bridge.log")
     try:
         async with synapse, bridge, aiohttp.ClientSession() as session:
-            stage = Stage(folder, synapse, acme, bridge, session, path)
+            stage = Stage(folder, synapse, acme, bridge, path, session)
             yield Both(stage, replace(stage, simulator=best), best_port, with_next)
     finally:
         await acme.stop()

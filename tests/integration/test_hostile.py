@@ -31,7 +31,7 @@ from tests.support.matrix_user import Json
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.sounds import film_of, png, silence
-from tests.support.stage import Stage, StageOptions
+from tests.support.stage import Stage, StageOptions, pid_of
 from tests.support.staging import PATIENT_LIMITS, UNLIMITED, bridge_section, staged
 from tests.support.talk import DeskPerson, Talk, chatting
 
@@ -111,7 +111,7 @@ class Scene:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(over.wait(), 1.1)  # 60 a minute are allowed
 
-        process = Path(f"/proc/{self.stage.bridge.pid}")
+        process = Path(f"/proc/{pid_of(self.stage.bridge)}")
         (process / "clear_refs").write_text("5")  # reset the peak memory
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
@@ -375,7 +375,7 @@ async def half_open(scene: Scene) -> None:
     """Open connections without a complete request: idle, half a head, half a body."""
     long = PUT + b"Content-Length: 60000000\r\n\r\n{"
     async with hold_connections(scene, 400 * SCALE, b"", PUT + b"X: ", long):
-        files = await asyncio.to_thread(os.listdir, f"/proc/{scene.stage.bridge.pid}/fd")
+        files = await asyncio.to_thread(os.listdir, f"/proc/{pid_of(scene.stage.bridge)}/fd")
         print(f"{len(files)} descriptors")  # noqa: T201 - a figure
         assert len(files) < 2 * MOST_CONNECTIONS + 500
 

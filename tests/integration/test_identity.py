@@ -19,6 +19,7 @@ from tests.support.matrix_user import PATIENCE
 from tests.support.operator import Backup, examined
 from tests.support.stage import Stage, StageOptions, ended
 from tests.support.staging import UNLIMITED, bridge_section, staged
+from tests.support.synapse import register
 from tests.support.talk import Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -59,7 +60,7 @@ RETURNS = "@webchat_queue_3:localhost"
 async def take_over(stage: Stage, user: str, password: str, *, logout: bool) -> None:
     """Reset a user's password as an administrator of Synapse."""
     name = f"root{secrets.token_hex(4)}"
-    await stage.synapse.register(stage.session, name, "root-secret", admin=True)
+    await register(stage.synapse, stage.session, name, "root-secret", admin=True)
     administrator = await log_in(stage, name, "root-secret")
     taken = {"password": password, "logout_devices": logout, "threepids": [], "external_ids": []}
     async with stage.session.put(

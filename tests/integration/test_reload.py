@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.support.matrix_user import PATIENCE
-from tests.support.stage import Stage
+from tests.support.stage import Stage, pid_of
 from tests.support.staging import bridge_section
 from tests.support.talk import Talk
 
@@ -40,8 +40,7 @@ async def reload(stage: Stage, says: str, **sections: object) -> str:
 async def hang_up(stage: Stage, says: str) -> str:
     """Send SIGHUP and wait for the log to contain `says`; returns the new part of the log."""
     before = len(log(stage))
-    assert stage.bridge.pid is not None
-    os.kill(stage.bridge.pid, signal.SIGHUP)
+    os.kill(pid_of(stage.bridge), signal.SIGHUP)
     async with asyncio.timeout(PATIENCE):
         while says not in (said := log(stage)[before:]):  # noqa: ASYNC110 - another process writes
             await asyncio.sleep(0.05)
@@ -87,7 +86,7 @@ async def test_a_reload_refuses_keys_that_need_a_restart_and_logs_no_secret(stag
 
 
 async def test_an_invalid_configuration_file_changes_nothing(stage: Stage) -> None:
-    pid = stage.bridge.pid
+    pid = pid_of(stage.bridge)
     await reload(stage, "config reloaded", queues=QUEUES)
     said = await reload(stage, "was not reloaded", default_queue=77)
     assert "default_queue: must be the id of a queue (1, 2)" in said
@@ -95,4 +94,4 @@ async def test_an_invalid_configuration_file_changes_nothing(stage: Stage) -> No
     await hang_up(stage, "was not reloaded")
     talk = await Talk.open(stage, await stage.customer("unimpressed"))
     await talk.reads("Verkauf", stage.bot)
-    assert stage.bridge.pid == pid
+    assert pid_of(stage.bridge) == pid

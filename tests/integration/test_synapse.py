@@ -14,6 +14,7 @@ from tests.support.client import restart
 from tests.support.matrix_user import Customer
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
+from tests.support.synapse import REGISTERING, register
 
 
 @pytest.mark.asyncio
@@ -33,7 +34,7 @@ async def test_synapse_on_postgresql_keeps_its_data_through_stop_and_kill(
         }
         # Without allow_unsafe_locale Synapse insists on a database made with the C locale.
         database = {"name": "psycopg2", "allow_unsafe_locale": True, "args": args}
-        extra = {"database": database}
+        extra = REGISTERING | {"database": database}
         server = SynapseServer(tmp_path / "synapse", port=free_port(), extra=extra)
         async with server, aiohttp.ClientSession() as session:
             ann = await Customer.sign_up(session, server, "ann")
@@ -46,7 +47,7 @@ async def test_synapse_on_postgresql_keeps_its_data_through_stop_and_kill(
             await server.start()
             assert (await ann.call("GET", "v3/account/whoami"))["user_id"] == "@ann:localhost"
             with pytest.raises(ServerError, match="ann not registered"):
-                await server.register(session, "ann", "again")
+                await register(server, session, "ann", "again")
         assert not (tmp_path / "synapse" / "homeserver.db").exists()
     finally:
         postgres.remove()

@@ -22,6 +22,7 @@ from nio.exceptions import EncryptionError
 from bridge.demo import phone
 from bridge.demo.child_process import SynapseServer
 from bridge.demo.phone import RefusedError, password_of
+from tests.support.synapse import register
 
 # --- unencrypted ---------------------------------------------------------------------------------
 
@@ -65,7 +66,7 @@ class Customer:
         cls, session: aiohttp.ClientSession, server: SynapseServer, localpart: str
     ) -> Self:
         """Register and log in; the password is `password_of(localpart)`."""
-        await server.register(session, localpart, password_of(localpart))
+        await register(server, session, localpart, password_of(localpart))
         return await cls.sign_in(session, server, localpart)
 
     @classmethod
@@ -279,7 +280,7 @@ class Phone(Customer):
     ) -> Self:
         """Log in on a new device with its keys in `folder`; `new` registers the user first."""
         if new:
-            await server.register(session, localpart, password_of(localpart))
+            await register(server, session, localpart, password_of(localpart))
         return cls(session, server.address, await phone.Phone.log_in(server, localpart, folder))
 
     async def sync(self, timeout_ms: int = 0) -> None:

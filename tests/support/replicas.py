@@ -33,7 +33,7 @@ from tests.support.logs import show_on_failure
 from tests.support.matrix_user import content_of
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
-from tests.support.stage import Stage, StageOptions, bridge_process, set_stage
+from tests.support.stage import Stage, StageOptions, bridge_process, pid_of, set_stage
 from tests.support.staging import bridge_section
 from tests.support.wires import take_no_more
 
@@ -167,8 +167,7 @@ class Replicas:
                 await asyncio.sleep(0.05)
 
     def signal(self, index: int, number: signal.Signals) -> None:
-        pid = self.bridges[index].pid
-        assert pid is not None
+        pid = pid_of(self.bridges[index])
         with suppress(ProcessLookupError):
             os.kill(pid, number)
 

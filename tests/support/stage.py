@@ -8,18 +8,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import aiohttp
+
 from bridge.demo import stage
 from bridge.demo.child_process import ChildProcess
 from bridge.demo.stage import StageOptions, bridge_process
 from tests.support.matrix_user import Customer
 from tests.support.ports import free_port
-from tests.support.synapse import lay_out
+from tests.support.synapse import REGISTERING, lay_out
 
-__all__ = ["Stage", "StageOptions", "bridge_process", "ended", "runs", "set_stage"]
+__all__ = ["Stage", "StageOptions", "bridge_process", "ended", "pid_of", "runs", "set_stage"]
 
 
 @dataclass(frozen=True)
 class Stage(stage.Stage):
+    session: aiohttp.ClientSession
+
     async def customer(self, name: str) -> Customer:
         """Register a user; return an unencrypted client."""
         return await Customer.sign_up(self.session, self.synapse, name)
@@ -31,8 +35,14 @@ async def set_stage(folder: Path, options: StageOptions | None = None) -> AsyncI
     await lay_out(folder / "synapse")
     options = options or StageOptions()
     options = replace(options, ports=options.ports or (free_port(), free_port()))
-    async with stage.set_stage(folder, options) as there:
-        yield Stage(**vars(there))
+    options = replace(options, synapse=REGISTERING | dict(options.synapse))
+    async with stage.set_stage(folder, options) as there, aiohttp.ClientSession() as session:
+        yield Stage(**vars(there), session=session)
+
+
+def pid_of(child: ChildProcess) -> int:
+    assert child._process is not None
+    return child._process.pid
 
 
 def runs(child: ChildProcess) -> bool:

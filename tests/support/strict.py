@@ -24,7 +24,7 @@ import pytest
 
 from tests.support.matrix_user import Customer
 from tests.support.stage import Stage
-from tests.support.synapse import alone
+from tests.support.synapse import alone, register
 
 SOURCE = Path(__file__).parents[1] / "integration" / "js"
 INSTALLED = Path(sys.prefix) / "strict-client"
@@ -160,7 +160,7 @@ async def strict_client(
     """
     await install()
     if new:
-        await stage.synapse.register(stage.session, name, f"{name}-secret")
+        await register(stage.synapse, stage.session, name, f"{name}-secret")
     customer, _ = await log_in(stage, name)
     account, device_id = await log_in(stage, name)
     log = (stage.folder / f"{name}-{device_id}.log").open("wb")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
+import hmac
+import secrets
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -13,7 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bridge.demo.child_process import SynapseServer
+import aiohttp
+
+from bridge.demo.child_process import ServerError, SynapseServer
 from bridge.ids import QueueId
 from bridge.matrix.users import OurUsers, Registration, make_registration, save_registration
 from tests.support.ports import free_port
@@ -70,6 +75,42 @@ class Homeserver:
     """Loopback port at which Synapse expects the appservice endpoint."""
 
 
+REGISTERING: dict[str, object] = {"registration_shared_secret": secrets.token_hex(32)}
+"""Keys of homeserver.yaml that allow `register`."""
+
+
+async def register(
+    server: SynapseServer,
+    session: aiohttp.ClientSession,
+    localpart: str,
+    password: str,
+    *,
+    admin: bool = False,
+) -> None:
+    """Register a user with no device by Synapse's shared-secret registration.
+
+    It ignores the namespaces of application services.
+    """
+    url = f"{server.address}/_synapse/admin/v1/register"
+    async with session.get(url) as response:
+        nonce: str = (await response.json())["nonce"]
+    fields = (nonce, localpart, password, "admin" if admin else "notadmin")
+    secret = str(REGISTERING["registration_shared_secret"])
+    mac = hmac.new(secret.encode(), "\0".join(fields).encode(), hashlib.sha1)
+    content = {
+        "nonce": nonce,
+        "username": localpart,
+        "password": password,
+        "admin": admin,
+        "mac": mac.hexdigest(),
+        "inhibit_login": True,  # else Synapse creates a device that nobody uses
+    }
+    async with session.post(url, json=content) as response:
+        if response.status != 200:
+            why = (await response.json()).get("error")
+            raise ServerError(f"{localpart} not registered: {why}")
+
+
 @asynccontextmanager
 async def running_homeserver(folder: Path) -> AsyncIterator[Homeserver]:
     """Run Synapse in a folder, with the bridge's registration."""
@@ -81,6 +122,8 @@ async def running_homeserver(folder: Path) -> AsyncIterator[Homeserver]:
     file = folder / "registration.yaml"
     save_registration(registration, file)
     await lay_out(folder / "synapse")
-    server = SynapseServer(folder / "synapse", port=free_port(), registrations=(file,))
+    server = SynapseServer(
+        folder / "synapse", port=free_port(), registrations=(file,), extra=REGISTERING
+    )
     async with server:
         yield Homeserver(server, registration, users, port)

@@ -18,7 +18,7 @@ from tests.bench.stubs import GHOSTS, Answer, Ledger, StubHomeserver
 from tests.bench.subjects import AS_TOKEN, Subject, client, write_config
 from tests.conformance.simulator_client import Site
 from tests.support.ports import free_port
-from tests.support.stage import bridge_process
+from tests.support.stage import bridge_process, pid_of
 
 ROOMS = 3
 
@@ -122,9 +122,8 @@ async def bridge(
         await simulator.do({"op": "say", "login": login, "text": text})
 
     async with client() as session, bridge_process(config, port, folder / "bridge.log") as process:
-        assert process.pid is not None
         # An empty ledger: `heard` asks the simulator instead.
-        yield Subject([process.url], [process.pid], session, homeserver, Ledger(), say)
+        yield Subject([process.url], [pid_of(process)], session, homeserver, Ledger(), say)
 
 
 def options(**changes: object) -> SimulatorOptions:
