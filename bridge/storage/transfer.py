@@ -416,7 +416,7 @@ def _is_row(line: bytes) -> bool:
     return not line.startswith(b"{")
 
 
-# --- results and errors ---------------------------------------------------------------------------
+# --- results --------------------------------------------------------------------------------------
 
 _WRITE_FACT = same("INSERT INTO facts (name, value) VALUES ($1, $2)")
 _COPY = same("VACUUM INTO $1")
@@ -450,27 +450,6 @@ class Compared(msgspec.Struct):
     differ: int = 0
     named: list[str] = []
     """Keys of some rows that differ, are missing or are surplus."""
-
-
-class NotEmptyError(StoreError):
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name} already contains data, which would be lost: use an empty database, or "
-            "add --replace"
-        )
-
-
-class DiffersError(StoreError):
-    def __init__(self, tables: Sequence[Compared]) -> None:
-        told = "; ".join(
-            f"{one.table}: {one.differ} rows ({', '.join(one.named)})"
-            for one in tables
-            if one.differ
-        )
-        super().__init__(
-            f"source and target differ in {told}. Do not use the target: a disk may be faulty, "
-            "or the source was changed during the copy. Start over with --replace"
-        )
 
 
 # --- move, backup, restore -----------------------------------------------------------------------
@@ -654,7 +633,10 @@ async def _prepared(
         async with snapshot(target) as there:
             # `doctor` may have left facts.
             if any(one.rows and one.table.name != "facts" for one in there.contents):
-                raise NotEmptyError(name)
+                raise StoreError(
+                    f"{name} already contains data, which would be lost: use an empty database, or "
+                    "add --replace"
+                )
     migrations = [one for one in known(target.dialect) if one.number <= schema]
     anew = [query for migration in migrations for query in steps(migration, now)]
     drops = dropping(target.dialect) if version else []
@@ -664,7 +646,7 @@ async def _prepared(
 
 
 async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress) -> list[Compared]:
-    """Copy the missing rows and compare all; raises DiffersError."""
+    """Copy the missing rows and compare all; raises StoreError if any differ."""
     held = {table.name: table for table in await catalogue(target)}
     if [one.table.shape for one in source.contents] != [one.shape for one in held.values()]:
         raise StoreError("the tables of source and target differ: was one of them altered?")
@@ -684,8 +666,12 @@ async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress
     progress.begins("comparing", rows)
     async with snapshot(target) as still:
         compared = await _compared(_each(source, progress), _each(still), holds)
-    if any(one.differ for one in compared):
-        raise DiffersError(compared)
+    if wrong := [one for one in compared if one.differ]:
+        told = (f"{one.table}: {one.differ} rows ({', '.join(one.named)})" for one in wrong)
+        raise StoreError(
+            f"source and target differ in {'; '.join(told)}. Do not use the target: a disk may be "
+            "faulty, or the source was changed during the copy. Start over with --replace"
+        )
     return compared
 
 

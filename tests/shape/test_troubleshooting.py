@@ -63,7 +63,6 @@ TOLD: dict[str, str] = {
     "TakesNothing": "transaction not stored",
     "MovedError": "the database was moved to",
     "UnfinishedError": "the database is incomplete",
-    "DiffersError": "source and target differ",
     "DamagedBackup": "is not a backup of this program",
 }
 """Error classes that operators see, and a part of their row."""
@@ -76,7 +75,7 @@ WITHIN = {
     ),
     "a key of the configuration, which `check` names like any other": "NameTaken",
     "the answer to whoever called the API or opened a page": "ApiError NotLetIn",
-    "the answer to whoever typed that command": "BadSubject StillChatting NotEmptyError",
+    "the answer to whoever typed that command": "BadSubject StillChatting",
     "a row of `doctor`, with its own fix": "Failed",
     "the simulator's answer to a script": "SoundError BadOpError Refusal",
     "of the demo, which prints it": "ServerError StepFailedError RefusedError",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bridge.ids import RoomId
-from bridge.rooms.store import Commit, Entry, NewInput, StoredRoom
+from bridge.rooms.store import Commit, Entry, NewInput, StoredRoom, StoreError
 from bridge.storage.migrate import (
     SCHEMA_VERSION,
     NewerSchemaError,
@@ -24,7 +24,6 @@ from bridge.storage.sqlstore import SqlStore, engine_for, missing_file, open_sto
 from bridge.storage.transfer import (
     BackupFile,
     DamagedBackup,
-    NotEmptyError,
     Sum,
     backup,
     move,
@@ -193,7 +192,7 @@ async def test_database_with_chats_is_replaced_only_on_request(
     await fill(first, rooms=1, each=1)
     await fill(url, rooms=5, each=1)
     await backed_up(first, file)
-    with pytest.raises(NotEmptyError, match="--replace"):
+    with pytest.raises(StoreError, match=r"already contains data.*--replace"):
         await restore(file, url, CLOCK, Silent())
     async with open_store(url, CLOCK, sole=True):
         with pytest.raises(AlreadyInUse):
