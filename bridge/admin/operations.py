@@ -24,6 +24,7 @@ from urllib.parse import unquote
 
 import msgspec
 import structlog
+from cachetools import TTLCache
 
 from bridge.admin import views
 from bridge.admin.shapes import FORMS, Answer, Asked, Trouble
@@ -34,8 +35,8 @@ LONGEST_BODY = 65_536
 """Maximum size of a request body in bytes."""
 AT_ONCE = 4
 """Maximum number of concurrent operations, so that they do not slow down the rooms."""
-BUSY_FOR = 2_000
-"""ms for which the number of chats is cached: each open page asks every few seconds, and with
+BUSY_FOR = 2.0
+"""Seconds for which the number of chats is cached: each open page asks every few seconds, and with
 several processes the query reads all live rooms."""
 _AT = re.compile(r"(.*) - at `(?:key` in `)?\$\.?([^`]*)`")
 _PATTERN = re.compile(r"Expected `str` matching regex (.*)")
@@ -133,9 +134,8 @@ class Outcome(NamedTuple):
 class Dispatcher:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = msgspec.structs.replace(bridge, busy=self._busy)
-        self._count, self._clock = bridge.busy, bridge.around.clock
-        self._counted: tuple[int, Busy] = (0, {})
-        """Cached result of `busy` and its expiry, ms since the epoch: (expiry, result)."""
+        self._count = bridge.busy
+        self._counted: TTLCache[None, Busy] = TTLCache(1, BUSY_FOR)
         self._counting = asyncio.Lock()
         self._places = asyncio.Semaphore(AT_ONCE)
 
@@ -163,10 +163,8 @@ class Dispatcher:
 
     async def _busy(self) -> Busy:
         async with self._counting:
-            until, counted = self._counted
-            if not until - BUSY_FOR <= self._clock.now() < until:
-                counted = await self._count()
-                self._counted = self._clock.now() + BUSY_FOR, counted
+            if (counted := self._counted.get(None)) is None:
+                counted = self._counted[None] = await self._count()
             return counted
 
 
