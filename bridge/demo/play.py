@@ -255,7 +255,7 @@ async def _talk(scene: Scene) -> None:
         await scene.desk.do("accept", agent="A00001")
         await scene.sees("the agent's arrival", membership(ghost, "join"))
         await scene.reads(words("queue.joined", names="Mei"))
-        texts = [str(message["text"]) for message in scene.desk.messages]
+        texts = [str(message["text"]) for message in scene.desk.customer.messages]
         expect(
             len(texts) >= 2 and QUESTION in texts[0] and texts[-1] == "It is about order 4711",
             f"the agent should have what she asked and what she wrote, in order; she has {texts}",
@@ -324,7 +324,7 @@ async def _end_first_chat(scene: Scene) -> None:
         given = [rating["rating"] for rating in scene.desk.customer.ratings]
         expect(given == [int(answer)], f"WebChat should have {answer}, it has {given}")
     async with scene.step("nothing was sent twice, and nothing was unreadable"):
-        repeats = [message for message in scene.desk.messages if message["repeat"]]
+        repeats = [message for message in scene.desk.customer.messages if message["repeat"]]
         expect(not repeats, f"{len(repeats)} messages were repeated")
         expect_readable(scene)
 
@@ -435,7 +435,7 @@ async def _end_second_chat(scene: Scene) -> None:
     async with scene.step("the customer ends the chat herself"):
         await scene.say("!wc close")
         await scene.reads("You have ended the chat")
-        texts = [one["text"] for one in scene.desk.messages if not one["repeat"]]
+        texts = [one["text"] for one in scene.desk.customer.messages if not one["repeat"]]
         for text in ("Are you still there?", "And now?"):
             copies = texts.count(text)
             expect(copies == 1, f"the agent got “{text}” {copies} times")

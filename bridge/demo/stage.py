@@ -258,17 +258,13 @@ class Desk:
                 return one
         raise StepFailedError(f"WebChat does not know {self._name}")
 
-    @property
-    def messages(self) -> list[Wire]:
-        return self.customer.messages
-
     async def do(self, op: str, **fields: object) -> Wire:
         return await self._simulator.do({"op": op, "login": self.customer.login, **fields})
 
     async def gets(self, what: str, wanted: Callable[[Wire], bool]) -> Wire:
         await self.until(what, lambda who: any(map(wanted, who.messages)))
         self._transcript.said("desk", f"← {what}")
-        return next(filter(wanted, self.messages))
+        return next(filter(wanted, self.customer.messages))
 
     async def until(self, what: str, holds: Callable[[AtDesk], bool]) -> None:
         """Wait until `holds` is True of the customer in the simulator; else StepFailedError."""

@@ -308,8 +308,6 @@ class Customer:
     tokens: dict[str, float] = field(default_factory=dict)
     """Token to its expiry, monotonic seconds."""
     linked: bool = False
-    links: int = 0
-    """Number of sockets opened so far."""
     link_lost_at: float | None = None
     typed_at: float | None = None
     """Monotonic seconds of the last 112 or 113; None after a message."""

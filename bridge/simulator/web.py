@@ -469,7 +469,6 @@ class Switchboard:
         self._hang_up(line.login, 1000)  # one socket per customer: the newer one wins
         self._lines[line.login] = line
         customer.linked = True
-        customer.links += 1
         customer.link_lost_at = None
         self.post(desk.on_open(self._centre, customer, _now()))
 

@@ -63,14 +63,15 @@ class Absences:
     async def watch(self, stage: Stage) -> None:
         """Record each absence once it is over, until cancelled; also those shorter than a poll."""
         since: float | None = None
-        last, links = time.monotonic(), stage.simulator.customers[self.login].links
+        sockets = stage.simulator._board._lines
+        last, before = time.monotonic(), sockets.get(self.login)
         while True:
             await asyncio.sleep(GLIMPSE)
-            customer = stage.simulator.customers[self.login]
-            if not customer.linked or customer.links != links:
+            socket = sockets.get(self.login)
+            if socket is None or socket is not before:
                 since = since or last
-            last, links = time.monotonic(), customer.links
-            if since is not None and customer.linked:
+            last, before = time.monotonic(), socket
+            if since is not None and socket is not None:
                 self.spans.append((since, last))
                 since = None
 
