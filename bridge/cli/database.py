@@ -100,7 +100,7 @@ def with_store(
 
 async def hand_in(store: StorePort, new: NewInput) -> None:
     """Store an input; a running bridge handles it within seconds."""
-    await erasure.commit_alone(store, Commit(new.room_id, SystemClock().now(), waiting=[new]))
+    await store.commit(Commit(new.room_id, SystemClock().now(), waiting=[new]))
     await store.notify_owner(new.room_id)
 
 

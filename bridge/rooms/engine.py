@@ -33,7 +33,6 @@ from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import (
     Answer,
     Commit,
-    Committed,
     Lane,
     NewInput,
     PassedOn,
@@ -441,27 +440,25 @@ class Engine:
                     why=str(answer),
                 )
                 known += 1
-            elif isinstance(answer, StoreError):
-                raise answer
             else:
                 known += not answer
         if self._is_ours(room_id):
             self._room(room_id).look()
         return known
 
-    async def _stored(self, new: NewInput) -> int | StoreError:
+    async def _stored(self, new: NewInput) -> int | Unstorable:
         """Store an input for later, for its room's owner; return 0 if it is known, or its error.
 
-        Raises StoreError if the database does not answer.
+        Raises StoreError if it may be storable later.
         """
         now = self._around.clock.now()
-        if self._others is not None:  # whoever owns the room at that moment
-            try:
+        try:
+            if self._others is not None:  # whoever owns the room at that moment
                 return await self._others.pass_on([new], now)
-            except Unstorable as error:
-                return error
-        (answer,) = await self._around.store.commit([Commit(new.room_id, now, waiting=[new])])
-        return len(answer.waiting) if isinstance(answer, Committed) else answer
+            commit = Commit(new.room_id, now, waiting=[new])
+            return len((await self._around.store.commit(commit)).waiting)
+        except Unstorable as error:
+            return error
 
     async def order(self, room_id: RoomId, order: Order, number: str = "") -> str:
         """Store a command from outside as an input, for the room's owner; return the input's key.

@@ -33,7 +33,7 @@ from bridge.rooms.effects import RedactAll
 from bridge.rooms.ports import Clock
 from bridge.rooms.record import STAYING, ErasePerson, EraseRoom, Membership, RoomRecord, Stored
 from bridge.rooms.references import note_erasing
-from bridge.rooms.store import Change, Commit, StoredRoom, StoreError, StorePort
+from bridge.rooms.store import Change, Commit, StoredRoom, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades
 from bridge.rooms.visit import Visit, readable_record, record_in, stored_as
 
@@ -275,7 +275,7 @@ async def erase_room(
     if left is not None:
         stored = (await store.load(room_id)).room  # other processes may have made its row
         row = stored_as(left, stored.revision if stored else 0, people.due(left))
-        await commit_alone(store, Commit(room_id, now, row))
+        await store.commit(Commit(room_id, now, row))
     return left is not None
 
 
@@ -292,13 +292,6 @@ async def _is_new(store: StorePort, room_id: RoomId) -> bool:
     }
 
 
-async def commit_alone(store: StorePort, commit: Commit) -> None:
-    """Write one room's commit; raises StoreError if it is refused."""
-    (answer,) = await store.commit([commit])
-    if isinstance(answer, StoreError):
-        raise answer
-
-
 async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, now: int) -> None:
     lines, known = await store.eraser.lines_of(room_id, person)
     stored = (await store.load(room_id)).room
@@ -309,7 +302,7 @@ async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, 
         if events:
             record = replace(record, conversation=unsaid(record.conversation, events))
         row = stored_as(record, stored.revision, stored.deadline)
-        await commit_alone(store, Commit(room_id, now, row))
+        await store.commit(Commit(room_id, now, row))
     await store.eraser.empty_lines(lines)
 
 

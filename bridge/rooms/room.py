@@ -705,15 +705,15 @@ class Room:
         for ended in [*self._outcomes.values()]:
             came = [one.new_input(self.room_id) for one in ended.came]
             commit = store.Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
-            (answer,) = await write([commit])
-            if isinstance(answer, store.Unstorable):
-                seq, then = ended.row.seq, ended.settlement.now
-                self._reader.log.error("an outcome cannot be stored as it is", seq=seq)
-                came = [one for one in came if one.key is None]
-                bare = store.Settlement(seq, store.Outcome.DEAD, then, store.Unstorable.__name__)
-                (answer,) = await write([replace(commit, waiting=came, settled=[bare])])
-            if isinstance(answer, store.StoreError) and not isinstance(answer, store.Stale):
-                raise answer
+            with suppress(store.Stale):
+                try:
+                    await write(commit)
+                except store.Unstorable as error:
+                    seq, then = ended.row.seq, ended.settlement.now
+                    self._reader.log.error("an outcome cannot be stored as it is", seq=seq)
+                    came = [one for one in came if one.key is None]
+                    bare = store.Settlement(seq, store.Outcome.DEAD, then, type(error).__name__)
+                    await write(replace(commit, waiting=came, settled=[bare]))
             self._settled(ended)
         return False
 

@@ -460,8 +460,8 @@ class StorePort(Facts, Protocol):
     def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
         """Write commits, each all or nothing, at most one a room; `done` gets their answers."""
 
-    async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
-        """Like `submit`, but wait for the answers; raises StoreError if the database fails."""
+    async def commit(self, commit: Commit) -> Committed:
+        """Like `submit` for one room, but wait for the answer; raises the error if it is one."""
 
     async def mark_attempted(self, row: EffectRow, now: int) -> None:
         """Record that the peer may see this effect from now on, and count the attempt."""

@@ -40,6 +40,7 @@ from bridge.rooms.store import (
     Change,
     ChatRow,
     Commit,
+    Committed,
     Cutoffs,
     DeadLetter,
     Depth,
@@ -152,12 +153,8 @@ class SqlStore:
         # Each answer is a Committed, or the error in its place (`carry_out`).
         self.writer.submit(commits, cast("Callable[[list[object]], None]", done))
 
-    async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
-        answers = cast(list[Answer], await self.writer.write(commits))
-        for answer in answers:
-            if isinstance(answer, Unreachable | CorruptDatabaseError):
-                raise answer
-        return answers
+    async def commit(self, commit: Commit) -> Committed:
+        return cast(Committed, await self._write(commit))
 
     async def mark_attempted(self, row: EffectRow, now: int) -> None:
         await self._write(Attempt(row, now))

@@ -21,6 +21,7 @@ from bridge.ids import RoomId
 from bridge.rooms.store import ChatRow, Commit, Entry, Lane, NewEffect, NewInput, StoredRoom
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
+from tests.fakes.flow import every
 from tests.support.postgres import PostgresServer
 from tests.unit.config.configs import SMALLEST
 
@@ -47,7 +48,7 @@ async def fill(url: str, rows: int) -> None:
                 record = StoredRoom(room, os.urandom(450).hex().encode(), True, "Chatting", 1, "@c")
                 chat = ChatRow(1, os.urandom(100).hex().encode())
                 commits.append(Commit(room, 1, record, entries, chats=[chat]))
-            await store.commit(commits)
+            await every(store, commits)
 
 
 def timed(*line: str) -> tuple[float, float, int]:

@@ -33,6 +33,7 @@ from bridge.rooms.store import (
     StoredRoom,
 )
 from bridge.storage.sqlstore import SqlStore, open_store
+from tests.fakes.flow import every
 from tests.support.postgres import PostgresServer
 
 BODY = b"x" * 400
@@ -60,7 +61,7 @@ class Load:
 
     async def go(self, times: int) -> None:
         for _ in range(times):
-            answers = await self._store.commit([self._commit(n) for n in range(len(self._rooms))])
+            answers = await every(self._store, [self._commit(n) for n in range(len(self._rooms))])
             self._open = []
             for answer in answers:
                 assert isinstance(answer, Committed), answer

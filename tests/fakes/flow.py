@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from bridge.ids import InputSeq, RoomId
 from bridge.rooms.store import (
+    Answer,
     ChatRow,
     Commit,
-    Committed,
     EffectRow,
     Entry,
     InputRow,
@@ -19,14 +20,18 @@ from bridge.rooms.store import (
     StoreError,
     StorePort,
 )
+from bridge.storage.query import CorruptDatabaseError, Unreachable
 
 
-async def one(store: StorePort, commit: Commit) -> Committed:
-    """Commit the writes of one room; raise the error if the store answers with one."""
-    (answer,) = await store.commit([commit])
-    if isinstance(answer, StoreError):
-        raise answer
-    return answer
+async def every(store: StorePort, commits: Sequence[Commit]) -> list[Answer]:
+    """Commit the writes of several rooms together; raise the error if none could be written."""
+    answered: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+    store.submit(commits, lambda told: None if answered.done() else answered.set_result(told))
+    answers = await answered
+    for answer in answers:
+        if isinstance(answer, Unreachable | CorruptDatabaseError):
+            raise answer
+    return answers
 
 
 async def accept(store: StorePort, inputs: Sequence[NewInput], now: int) -> list[InputRow]:
@@ -34,7 +39,7 @@ async def accept(store: StorePort, inputs: Sequence[NewInput], now: int) -> list
     rooms: dict[RoomId, list[NewInput]] = {}
     for new in inputs:
         rooms.setdefault(new.room_id, []).append(new)
-    answers = await store.commit([Commit(room, now, waiting=new) for room, new in rooms.items()])
+    answers = await every(store, [Commit(room, now, waiting=new) for room, new in rooms.items()])
     rows: list[InputRow] = []
     for answer in answers:
         if isinstance(answer, StoreError):
@@ -67,7 +72,7 @@ async def step(
         settled=settled,
         chats=chats,
     )
-    return list((await one(store, commit)).effects)
+    return list((await store.commit(commit)).effects)
 
 
 async def settle(
@@ -75,7 +80,7 @@ async def settle(
 ) -> list[InputRow]:
     """Settle an effect, and store the resulting inputs to be handled later."""
     commit = Commit(room_id, settlement.now, waiting=inputs, settled=[settlement])
-    return list((await one(store, commit)).waiting)
+    return list((await store.commit(commit)).waiting)
 
 
 async def open_inputs(store: StorePort, room_id: RoomId) -> list[InputRow]:

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from bridge.rooms.store import Answer, Commit, StoreError
+from bridge.storage.query import Unreachable
 from tests.fakes.memory import MemoryStore
 
 WRITES = frozenset({"commit", "mark_attempted"})
@@ -67,9 +68,18 @@ class FlakyStore(MemoryStore):
     def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
         """Commit in a task, with the faults of `commit`."""
 
+        submit = super().submit
+
+        async def written(commits: Sequence[Commit]) -> list[Answer]:
+            answers: list[Answer] = []
+            submit(commits, answers.extend)  # a database in memory answers at once
+            if isinstance(answers[0], Unreachable):
+                raise answers[0]
+            return answers
+
         async def wait() -> None:
             try:
-                done(await self.commit(commits))
+                done(await self._call("commit", written, (commits,)))
             except StoreError as error:
                 done([error] * len(commits))
 

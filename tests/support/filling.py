@@ -11,6 +11,7 @@ from bridge.rooms.store import Commit, StoredRoom
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.frames import Agent
+from tests.fakes.flow import every
 
 _AT_ONCE = 500
 """Rooms per commit."""
@@ -26,7 +27,7 @@ async def fill(url: str, rooms: int, *, chatting: int) -> None:
                 _stored(number, clock.now(), live=number >= rooms - chatting)
                 for number in numbers[start : start + _AT_ONCE]
             ]
-            await store.commit([Commit(room.room_id, clock.now(), room) for room in stored])
+            await every(store, [Commit(room.room_id, clock.now(), room) for room in stored])
 
 
 def _stored(number: int, now: int, *, live: bool) -> StoredRoom:

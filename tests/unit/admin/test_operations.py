@@ -21,7 +21,7 @@ from bridge.rooms.ports import LinkState
 from bridge.rooms.record import MatrixEvent, Raw, dump_chat, dump_input
 from bridge.rooms.store import Change, ChatRow, Commit, DeadLetter, NewInput, Token
 from bridge.rooms.surroundings import Surroundings
-from tests.fakes.flow import accept
+from tests.fakes.flow import accept, every
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, chat, office
 from tests.unit.rooms.visits import BOT
@@ -370,7 +370,7 @@ async def test_lists_name_the_call_centre_of_each_entry() -> None:
         await store.save_token(Token(OTHER, "best\nmx-feedbeef", "t0ken", 1))
         await store.save_token(Token(QUEUED, "best\nmx-0123456789abcdef", "t0ken", 1))
         row = ChatRow(4, dump_chat(replace(chat(4), enterprise="best")))
-        await store.commit([Commit(ROOM, 1, chats=[row])])
+        await every(store, [Commit(ROOM, 1, chats=[row])])
         bridge = replace(
             there.bridge, named=lambda name: name or "acme", open_names=lambda name: name == "acme"
         )
@@ -417,7 +417,7 @@ async def test_a_password_is_found_wherever_a_command_may_stand(content: Raw) ->
         store, now = there.world.writing, there.world.clock.now()
         body = dump_input(MatrixEvent({"type": "m.room.message", "content": content}))
         (row,) = await accept(store, [NewInput(OTHER, body, "$secret")], now)
-        await store.commit([Commit(OTHER, now + 5, buried=[(row.seq, "KeyError")])])
+        await every(store, [Commit(OTHER, now + 5, buried=[(row.seq, "KeyError")])])
         letter = (await letters(there))[-1]
         assert letter == f"i{row.seq}"
         assert (await there.get(f"/dead-letters/{letter}"))["body"] is None

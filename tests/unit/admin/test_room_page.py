@@ -22,6 +22,7 @@ from bridge.rooms.store import Commit, StoredRoom
 from bridge.rooms.surroundings import Replacement, Upgrades
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.clock import ManualClock
+from tests.fakes.flow import every
 from tests.unit.rooms.visits import ADA, BOT, RULES
 
 ROOM, NEXT = RoomId("!room:example.org"), RoomId("!next:example.org")
@@ -72,7 +73,7 @@ class Rig:
     async def room(self, revision: int = 1, **changes: object) -> None:
         record = replace(RoomRecord(ROOM, membership=Membership.JOINED, host=BOT), **changes)
         row = StoredRoom(ROOM, dump_record(record), False, "Idle", None, ADA, revision)
-        await self.store.commit([Commit(ROOM, 1, replace(row, revision=revision))])
+        await every(self.store, [Commit(ROOM, 1, replace(row, revision=revision))])
 
     async def why(self, user: str, room: RoomId = ROOM) -> tuple[int, str]:
         with pytest.raises(NotLetIn) as refused:

@@ -19,7 +19,6 @@ from bridge.rooms.store import Commit
 from bridge.rooms.surroundings import SystemClock
 from bridge.rooms.visit import stored_as
 from bridge.storage.sqlstore import SqlStore, open_store
-from tests.fakes import flow
 from tests.unit.cli.runs import Folder
 
 ROOM = RoomId("!room:example.org")
@@ -39,7 +38,7 @@ def folder(tmp_path: Path) -> Folder:
     )
 
     async def serve(store: SqlStore) -> None:
-        await flow.one(store, Commit(ROOM, 1, stored_as(record, 0)))
+        await store.commit(Commit(ROOM, 1, stored_as(record, 0)))
 
     with_store(load_config(folder.config, {}), serve)
     return folder
@@ -100,7 +99,7 @@ def test_notes_about_a_person_in_a_shared_room_are_erased(folder: Folder) -> Non
     record = RoomRecord(SHARED, membership=Membership.JOINED, customer=BEN, speaker=EVE)
 
     async def serve(store: SqlStore) -> None:
-        await flow.one(store, Commit(SHARED, 1, stored_as(record, 0)))
+        await store.commit(Commit(SHARED, 1, stored_as(record, 0)))
 
     with_store(load_config(folder.config, {}), serve)
     result = folder.run_here("erase", EVE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,7 +13,7 @@ from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms import engine as engines
 from bridge.rooms.ports import Account
 from bridge.rooms.record import MatrixEvent, Order, dump_input
-from bridge.rooms.store import Answer, Commit, NewInput, Outcome, StoreError
+from bridge.rooms.store import Commit, Committed, NewInput, Outcome, StoreError
 from bridge.webchat.codes import FrameType
 from bridge.webchat.frames import ChatStarted, Received, Reply, SessionClosed
 from tests.fakes import flow
@@ -208,8 +207,8 @@ async def test_an_event_whose_write_is_refused_is_not_acknowledged() -> None:
     """The database answers, but not with a commit."""
 
     class Refusing(MemoryStore):
-        async def commit(self, commits: Sequence[Commit]) -> list[Answer]:
-            return [StoreError("refused") for _ in commits]
+        async def commit(self, commit: Commit) -> Committed:
+            raise StoreError("refused")
 
     world = World(Refusing())
     with pytest.raises(StoreError, match="refused"):

@@ -136,7 +136,7 @@ async def dead_letter(world: World, room_id: RoomId, sender: UserId, key: str) -
     body = f'{{"is":"MatrixEvent","raw":{{"sender":"{sender}","body":"elephant"}}}}'.encode()
     (row,) = await flow.accept(world.writing, [NewInput(room_id, body, key)], world.clock.now())
     why = [(row.seq, "it cannot be read")]
-    await flow.one(world.writing, Commit(room_id, world.clock.now(), buried=why))
+    await world.writing.commit(Commit(room_id, world.clock.now(), buried=why))
 
 
 async def talk(
@@ -322,7 +322,7 @@ async def test_in_a_room_of_several_people_only_the_persons_data_is_erased() -> 
     record = msgspec.structs.replace(
         record, people=people, direct=False, speaker=ADA, turned_away=((ADA, 1),)
     )
-    await flow.one(world.writing, Commit(SHARED, 1, stored_as(record, stored.revision)))
+    await world.writing.commit(Commit(SHARED, 1, stored_as(record, stored.revision)))
     await dead_letter(world, SHARED, ADA, "$dead")
     async with world.running() as engine:
         await talk(world, engine, SHARED, BEN, "giraffe")
@@ -351,7 +351,7 @@ async def in_company(world: World, **more: object) -> None:
     people = (Person(BEN, "Ben"), Person(ADA, "Ada"))
     more = {"people": people, "direct": False, **more}
     record = msgspec.structs.replace(load_record(stored.record), **more)
-    await flow.one(world.writing, Commit(SHARED, 1, stored_as(record, stored.revision)))
+    await world.writing.commit(Commit(SHARED, 1, stored_as(record, stored.revision)))
 
 
 async def test_a_message_under_way_to_the_agent_is_erased_once_its_call_ended() -> None:

@@ -21,8 +21,8 @@ from bridge.rooms.record import Raw
 from bridge.rooms.room import Room
 from bridge.rooms.store import (
     PASSED,
-    Answer,
     Commit,
+    Committed,
     Loaded,
     NewInput,
     NotOwned,
@@ -68,8 +68,7 @@ class Post:
             raise Unstorable("NUL")
         new = 0
         for one in inputs:
-            (answer,) = await self._world.writing.commit([Commit(one.room_id, now, waiting=[one])])
-            assert not isinstance(answer, StoreError)
+            answer = await self._world.writing.commit(Commit(one.room_id, now, waiting=[one]))
             if answer.waiting:
                 new += 1
                 self._world.store._memory.write(_RAISED, (one.room_id,))
@@ -677,8 +676,8 @@ async def test_an_input_for_a_room_just_lost_is_announced_to_its_owner(
     world = World()
     await world.chatting()
 
-    async def refused(commits: Sequence[Commit]) -> list[Answer]:
-        return [NotOwned("it is another process's") for _ in commits]
+    async def refused(commit: Commit) -> Committed:
+        raise NotOwned("it is another process's")
 
     async with two(world) as (one, _, post):
         with monkeypatch.context() as patch:

@@ -14,6 +14,7 @@ from bridge.rooms.store import Commit, Entry, Lane, NewEffect, NewInput, StoredR
 from bridge.storage.migrate import known, migrate
 from bridge.storage.sqlstore import engine_for, open_store
 from bridge.storage.transfer import Compared
+from tests.fakes.flow import every
 from tests.unit.storage.conftest import FixedClock
 
 LOCAL = {"schema_version", "writers", "replicas"}
@@ -135,7 +136,7 @@ async def fill(url: str, rooms: int, each: int) -> None:
                 )
                 for row in range(each)
             ]
-            await store.commit([Commit(room, 1_700_000_000_000, stored, entries)])
+            await every(store, [Commit(room, 1_700_000_000_000, stored, entries)])
         await store.save_fact("learnt", "value")
 
 

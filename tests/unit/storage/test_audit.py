@@ -6,7 +6,6 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.rooms.store import Change, Commit, Stale, StorePort
-from tests.fakes.flow import one
 from tests.unit.storage.conftest import Opener
 from tests.unit.storage.rows import A, B, now_at, room
 
@@ -18,7 +17,7 @@ def change(at: int, where: str = A) -> Change:
 
 
 async def write(store: StorePort, *changes: Change) -> None:
-    await one(store, Commit(A, 1, await now_at(store, room()), changes=changes))
+    await store.commit(Commit(A, 1, await now_at(store, room()), changes=changes))
 
 
 async def test_changes_are_listed_newest_first(open_any: Opener) -> None:
@@ -41,7 +40,7 @@ async def test_changes_are_written_with_the_step_or_not_at_all(open_any: Opener)
     async with open_any() as store:
         await write(store, change(1))
         with pytest.raises(Stale):
-            await one(store, Commit(A, 2, room(), changes=[change(2)]))
+            await store.commit(Commit(A, 2, room(), changes=[change(2)]))
         assert [each.at for each in await store.changes(A)] == [1]
 
 

@@ -29,6 +29,7 @@ from bridge.storage.transfer import (
     move,
     restore,
 )
+from tests.fakes.flow import every
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock, NewUrl
 from tests.unit.storage.contents import Silent, contents, fill, run
@@ -79,7 +80,7 @@ async def write(store: SqlStore, backed: asyncio.Event) -> None:
         stored = StoredRoom(room, b"{}", live=True, phase="p", revision=number)
         number += 1
         entry = Entry(NewInput(room, b"{}", f"$busy-{number}"), None)
-        answers = await store.commit([Commit(room, number, stored, [entry])])
+        answers = await every(store, [Commit(room, number, stored, [entry])])
         assert not isinstance(answers[0], Exception)
 
 

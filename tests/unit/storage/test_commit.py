@@ -22,7 +22,7 @@ from bridge.rooms.store import (
     Stale,
     Unstorable,
 )
-from tests.fakes.flow import accept, load_room, open_effects, open_inputs, settle, step
+from tests.fakes.flow import accept, every, load_room, open_effects, open_inputs, settle, step
 from tests.fakes.memory import dead_letters
 from tests.unit.storage.conftest import Opener, SqlOpener
 from tests.unit.storage.rows import EVENT, A, B, now_at, one_effect, room, said, wish
@@ -113,7 +113,7 @@ async def test_faulty_commits_among_those_of_300_rooms_fail_alone(open_any: Open
         return Commit(rooms[number], 2, made, [Entry(new, wish())], [said(None, rooms[number])])
 
     async with open_any() as store:
-        answers = await store.commit([commit(number) for number in range(300)])
+        answers = await every(store, [commit(number) for number in range(300)])
         assert isinstance(answers[17], Stale)
         assert isinstance(answers[250], Unstorable)
         for number, answer in enumerate(answers):
@@ -131,7 +131,7 @@ async def test_faulty_commits_among_those_of_300_rooms_fail_alone(open_any: Open
 async def test_one_key_in_two_rooms_at_once_is_new_in_one(open_any: Opener) -> None:
     async with open_any() as store:
         twice = [Commit(one, 1, room(one), [Entry(said("$1", one), wish())]) for one in (A, B)]
-        first, second = await store.commit(twice)
+        first, second = await every(store, twice)
         assert isinstance(first, Committed)
         assert isinstance(second, Stale)
         assert await store.live_rooms() == [A]
@@ -140,12 +140,12 @@ async def test_one_key_in_two_rooms_at_once_is_new_in_one(open_any: Opener) -> N
 @pytest.mark.asyncio
 async def test_empty_commits_write_nothing(open_any: Opener) -> None:
     async with open_any() as store:
-        assert await store.commit([]) == []
-        assert await store.commit([Commit(A, 1), Commit(B, 1)]) == [NOTHING, NOTHING]
-        several = await asyncio.gather(*(store.commit([Commit(A, 1)]) for _ in range(3)))
+        assert await every(store, []) == []
+        assert await every(store, [Commit(A, 1), Commit(B, 1)]) == [NOTHING, NOTHING]
+        several = await asyncio.gather(*(every(store, [Commit(A, 1)]) for _ in range(3)))
         assert several == [[NOTHING]] * 3
         full = Commit(B, 1, room(B), [Entry(said("$1", B))], [said("$1", B)])
-        assert await store.commit([Commit(A, 1), full]) == [NOTHING, NOTHING]
+        assert await every(store, [Commit(A, 1), full]) == [NOTHING, NOTHING]
         assert await store.busy_rooms() == []
 
 
@@ -167,7 +167,7 @@ async def test_rows_are_numbered_in_the_order_given(open_any: Opener) -> None:
 
     async with open_any() as store:
         await accept(store, [said("$known")], 1)
-        answers = await store.commit(list(map(commit, rooms)))
+        answers = await every(store, list(map(commit, rooms)))
         seen: list[int] = []
         for one, answer in zip(rooms, answers, strict=True):
             assert isinstance(answer, Committed)
@@ -197,9 +197,9 @@ async def test_commit_writes_all_kinds_of_rows_of_a_room(open_any: Opener) -> No
             [Settlement(effect.seq, Outcome.DELIVERED, 3, event_id=EVENT, anchor="card")],
             [ChatRow(1, b"chat")],
         )
-        (answer,) = await store.commit([commit])
+        (answer,) = await every(store, [commit])
         assert isinstance(answer, Committed)
-        (answer,) = await store.commit([commit])
+        (answer,) = await every(store, [commit])
         assert isinstance(answer, Stale)
         loaded = await store.load(A)
         assert loaded.room == msgspec.structs.replace(room(deadline=9), revision=2)
@@ -218,9 +218,9 @@ async def test_other_writes_share_the_transaction(open_sql: SqlOpener) -> None:
         known = await accept(store, [said("$known")], 1)
         end = Settlement(effect.seq, Outcome.DELIVERED, 8, event_id=EVENT)
         (settled,), (of_b, of_c), (stale,), revived, *_ = await asyncio.gather(
-            store.commit([Commit(A, 8, settled=[end])]),
-            store.commit([Commit(B, 8, room(B), [Entry(said("$1", B), wish())]), Commit(C, 8)]),
-            store.commit([Commit(C, 8, room(C), [Entry(said("$known", C))])]),
+            every(store, [Commit(A, 8, settled=[end])]),
+            every(store, [Commit(B, 8, room(B), [Entry(said("$1", B), wish())]), Commit(C, 8)]),
+            every(store, [Commit(C, 8, room(C), [Entry(said("$known", C))])]),
             store.revive("i999", 9),
             asyncio.gather(
                 store.save_fact("fact", "1"),

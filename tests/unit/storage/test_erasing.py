@@ -28,7 +28,7 @@ from bridge.rooms.store import (
 from bridge.storage import erasing, sqlstore
 from bridge.storage.query import Query, Unreachable, same
 from bridge.storage.sqlstore import SqlStore, open_store
-from tests.fakes.flow import accept, one, step
+from tests.fakes.flow import accept, step
 from tests.unit.storage.conftest import FixedClock, NewUrl, SqlOpener
 
 pytestmark = pytest.mark.asyncio
@@ -47,10 +47,10 @@ async def talk(store: SqlStore, room_id: RoomId, who: str, words: str, number: i
     raw = f'{{"is":"MatrixEvent","raw":{{"sender":"{who}","body":"{words}"}}}}'.encode()
     wish = NewEffect(Lane.WEBCHAT, f'{{"is":"Say","text":"{words}"}}'.encode(), "$x")
     entry = Entry(NewInput(room_id, raw, f"${who[1:4]}{number}"), wish)
-    (row,) = (await one(store, Commit(room_id, number, entries=[entry]))).effects
+    (row,) = (await store.commit(Commit(room_id, number, entries=[entry]))).effects
     if number % 3:
         told = Settlement(row.seq, Outcome.DELIVERED, number, event_id=EventId(f"$o{number}"))
-        await one(store, Commit(room_id, number, settled=[told]))
+        await store.commit(Commit(room_id, number, settled=[told]))
 
 
 async def fill(store: SqlStore, rounds: int = 150) -> None:

@@ -20,7 +20,7 @@ from bridge.rooms.store import (
     Settlement,
     Stale,
 )
-from tests.fakes.flow import accept, one, open_effects, open_inputs, settle, step
+from tests.fakes.flow import accept, open_effects, open_inputs, settle, step
 from tests.fakes.memory import dead_letters
 from tests.unit.storage.conftest import Opener
 from tests.unit.storage.rows import EVENT, A, B, bury, now_at, one_effect, room, said, wish
@@ -248,7 +248,7 @@ async def test_one_row_is_input_effect_and_ledger(open_any: Opener) -> None:
     """An event that is handled at once is stored in the row of its effect."""
     async with open_any() as store:
         entry = Entry(said(EVENT, body=b"in"), wish(EVENT, body=b"out"))
-        (row,) = (await one(store, Commit(A, 2, room(), [entry]))).effects
+        (row,) = (await store.commit(Commit(A, 2, room(), [entry]))).effects
         await store.mark_attempted(row, 3)
         await settle(store, A, Settlement(row.seq, Outcome.DEAD, 4, "-11"))
         (letter,) = await dead_letters(store)
@@ -281,7 +281,7 @@ async def test_each_part_of_a_row_is_forgotten_with_its_own_event(open_any: Open
             Entry(said("$2", body=b"in 2"), wish("$1", body=b"about 1")),
             Entry(said("$3", body=b"in 3"), wish("$3", body=b"of 3")),
         ]
-        first, second, third = (await one(store, Commit(A, 2, room(), entries))).effects
+        first, second, third = (await store.commit(Commit(A, 2, room(), entries))).effects
         await settle(store, A, Settlement(third.seq, Outcome.DEAD, 3))
         await store.forget_body(A, EventId("$1"))
         await store.forget_body(A, EventId("$3"))
@@ -308,7 +308,7 @@ async def test_recently_posted_events_of_a_room(open_any: Opener) -> None:
         part, said_to = said("$part", body=b"part"), Entry(said("$2", body=b"in"), wish("$2"))
         settled = [Settlement(relay.seq, Outcome.DELIVERED, 3, event_id=EVENT)]
         commit = Commit(A, 3, entries=[Entry(part), said_to], settled=settled)
-        (carried,) = (await one(store, commit)).effects
+        (carried,) = (await store.commit(commit)).effects
         await accept(store, [said("$other", room_id=B)], 4)
         assert await store.posted(A, carried.seq, 0) == [
             ("$part", b"part", 3),

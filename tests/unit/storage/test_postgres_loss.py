@@ -36,7 +36,7 @@ from bridge.storage.postgres import PostgresEngine, turned
 from bridge.storage.query import Pooled, Query, Unreachable, same
 from bridge.storage.sqlstore import SqlStore, open_store
 from bridge.storage.transfer import move
-from tests.fakes.flow import accept, one, open_inputs
+from tests.fakes.flow import accept, every, open_inputs
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.wires import SOCKET
@@ -276,14 +276,14 @@ async def test_sequence_behind_its_rows_is_not_reported_as_stale(server: Postgre
         fresh = Commit(A, 1, entries=[Entry(said("$4"))])
         writes = (
             lambda: accepted(store, "$4"),
-            lambda: one(store, fresh),
+            lambda: store.commit(fresh),
             lambda: store.shards.pass_on([said("$4")], 1),  # type: ignore[union-attr]
         )
         for write in writes:
             with pytest.raises(StoreError, match="UniqueViolationError") as raised:
                 await write()
             assert type(raised.value) is StoreError
-        assert len((await one(store, fresh)).waiting) == 0
+        assert len((await store.commit(fresh)).waiting) == 0
         assert [row.key for row in await open_inputs(store, A)] == ["$1", "$2", "$3"]
 
 
@@ -566,7 +566,7 @@ async def test_lost_answer_for_many_rooms_is_restored(server: PostgresServer) ->
     ):
         await accepted(store, "known")
         cut.at, cut.deliver = b"unanswered", True
-        answers = await store.commit([commit(n) for n in range(20)])
+        answers = await every(store, [commit(n) for n in range(20)])
         assert cut.cuts == 1
         for n, answer in enumerate(answers):
             assert isinstance(answer, Committed)
@@ -590,7 +590,7 @@ async def test_restored_answer_has_no_rows_that_were_only_ended(
         cut_between(server.new_schema()) as (url, cut),
         open_store(url, FixedClock()) as store,
     ):
-        await store.commit([commit(one, f"before in {one}") for one in rooms])
+        await every(store, [commit(one, f"before in {one}") for one in rooms])
         before = [await store.load(one) for one in rooms]
         ends = [commit(one, f"unanswered in {one}") for one in rooms]
         ends[0] = replace(ends[0], handled=[row.seq for row in before[0].inputs])
@@ -598,7 +598,7 @@ async def test_restored_answer_has_no_rows_that_were_only_ended(
         settled = [Settlement(row.seq, Outcome.DELIVERED, 2) for row in before[2].effects]
         ends[2] = replace(ends[2], settled=settled)
         cut.at, cut.deliver = b"unanswered", True
-        answers = await store.commit(ends)
+        answers = await every(store, ends)
         assert cut.cuts == 1
         for one, answer in zip(rooms, answers, strict=True):
             assert isinstance(answer, Committed)
@@ -626,7 +626,7 @@ async def test_rows_of_a_lost_answer_that_another_process_has_changed(
         await accepted(store, "before")
         cut.at, cut.deliver = b"unanswered", True
         with pytest.raises(Unreachable):
-            await one(store, Commit(A, 1, None, [Entry(said("unanswered"))], [said(None)]))
+            await store.commit(Commit(A, 1, None, [Entry(said("unanswered"))], [said(None)]))
         assert cut.cuts == 1
         await accepted(store, "after")
 
@@ -650,14 +650,14 @@ async def test_commits_of_rooms_take_one_round_trip(server: PostgresServer) -> N
         async def settled(one: RoomId) -> Committed | StoreError:
             effects = (await store.load(one)).effects or [row]
             end = Settlement(effects[0].seq, Outcome.DELIVERED, 2)
-            (answer,) = await store.commit([Commit(one, 2, settled=[end])])
+            (answer,) = await every(store, [Commit(one, 2, settled=[end])])
             return answer
 
-        await store.commit(list(map(begun, rooms[:2])))  # the driver prepares each statement once
+        await every(store, list(map(begun, rooms[:2])))  # the driver prepares each statement once
         (row,) = (await store.load(rooms[0])).effects
         await settled(rooms[0])
         sent.clear()
-        await store.commit(list(map(begun, rooms[2:])))
+        await every(store, list(map(begun, rooms[2:])))
         assert len(sent) == 1
         await settled(rooms[7])
         assert len(sent) == 2

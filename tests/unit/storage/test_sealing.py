@@ -20,7 +20,6 @@ from bridge.rooms.store import (
 from bridge.storage.query import Query, same
 from bridge.storage.sql import LOST
 from bridge.storage.sqlstore import SqlStore, open_store
-from tests.fakes.flow import one
 from tests.fakes.memory import dead_letters
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
@@ -59,7 +58,7 @@ async def lies(store: SqlStore) -> bytes:
 
 async def test_messages_are_sealed_and_read_back(url: str) -> None:
     async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
-        answer = await one(store, said())
+        answer = await store.commit(said())
         assert answer.effects[0].effect == EFFECT.effect
         assert answer.waiting[0].body == PUSH
         there = await lies(store)
@@ -79,14 +78,14 @@ async def test_messages_are_sealed_and_read_back(url: str) -> None:
 
 async def test_sealed_dead_letters_and_posted_events_are_read_back(url: str) -> None:
     async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
-        _, relay = (await one(store, said())).effects
+        _, relay = (await store.commit(said())).effects
         dead = Settlement(relay.seq, Outcome.DEAD, 2, "M_FORBIDDEN")
-        await one(store, Commit(A, 2, settled=[dead]))
+        await store.commit(Commit(A, 2, settled=[dead]))
         (letter,) = await dead_letters(store)
         assert SECRET.decode() in letter.body
         await store.revive(letter.id, 3)
         told = Settlement(relay.seq, Outcome.DELIVERED, 4, event_id=EventId("$ours"))
-        await one(store, Commit(A, 4, settled=[told]))
+        await store.commit(Commit(A, 4, settled=[told]))
         posted = await store.posted(A, EffectSeq(relay.seq + 1), 0)
         assert ("$ours", relay.effect) in [one[:2] for one in posted]
         assert SECRET not in await lies(store)
@@ -105,13 +104,13 @@ async def test_what_is_passed_on_to_another_process_is_sealed(
 
 async def test_clear_room_is_not_sealed(url: str) -> None:
     async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
-        await one(store, said(clear=True, bare=b""))
+        await store.commit(said(clear=True, bare=b""))
         assert (await lies(store)).count(SECRET) == 5
 
 
 async def test_rows_of_an_earlier_version_are_read_as_they_are(url: str) -> None:
     async with open_store(url, FixedClock()) as store:
-        await one(store, said(clear=True, bare=b""))
+        await store.commit(said(clear=True, bare=b""))
     async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
         found = await store.load(A)
         assert found.room is not None
@@ -121,7 +120,7 @@ async def test_rows_of_an_earlier_version_are_read_as_they_are(url: str) -> None
 
 async def test_bare_record_is_read_without_the_key(url: str) -> None:
     async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
-        await one(store, said())
+        await store.commit(said())
     async with open_store(url, FixedClock(), seal=Sealer("another", WORDS)) as store:
         found = await store.load(A)
         assert found.room is not None
@@ -131,9 +130,9 @@ async def test_bare_record_is_read_without_the_key(url: str) -> None:
 
 async def test_a_room_that_becomes_clear_again_keeps_no_sealed_copy(url: str) -> None:
     async with open_store(url, FixedClock(), seal=Sealer("s", WORDS)) as store:
-        await one(store, said())
+        await store.commit(said())
         newer = msgspec.structs.replace(room(bare=b""), record=b"{}", revision=1)
-        await one(store, Commit(A, 2, newer, clear=True))
+        await store.commit(Commit(A, 2, newer, clear=True))
         found = await store.load(A)
         assert found.room is not None
         assert found.room.record == b""  # `sql.UNWRITTEN`

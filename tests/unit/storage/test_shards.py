@@ -37,6 +37,7 @@ from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import AlreadyInUse, Pooled, Unreachable
 from bridge.storage.shards import LONGEST_NOTICE, Shards
 from bridge.storage.sqlstore import SqlStore, open_store
+from tests.fakes.flow import every
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
 
@@ -95,7 +96,7 @@ async def until_written(store: SqlStore, commit: Commit) -> Any:
     async with asyncio.timeout(30):
         while True:
             try:
-                (answer,) = await store.commit([commit])
+                (answer,) = await every(store, [commit])
             except Unreachable:
                 await asyncio.sleep(0.05)
             else:
@@ -133,12 +134,12 @@ async def test_commit_for_a_room_of_another_process_is_refused_alone(start: Star
     one, other = await start(), await start()
     await shards_of(one).take({1})
     await shards_of(other).take({2})
-    mine, others = await one.commit([step(ONE), step(TWO)])
+    mine, others = await every(one, [step(ONE), step(TWO)])
     assert isinstance(mine, Committed)
     assert isinstance(others, NotOwned)
     assert (await one.load(TWO)).room is None
     waiting = Commit(TWO, 5, waiting=[NewInput(TWO, b"{}", "$w")])
-    (stored,) = await one.commit([waiting])
+    (stored,) = await every(one, [waiting])
     assert isinstance(stored, NotOwned)  # the owner would not learn of it
     assert await shards_of(one).pass_on(waiting.waiting, 5) == 1
 
@@ -148,7 +149,7 @@ async def test_only_the_owner_marks_an_attempt(start: Start) -> None:
     one, other = await start(), await start()
     await shards_of(one).take({1})
     effect = Entry(None, NewEffect(Lane.WEBCHAT, b"{}"))
-    (answer,) = await one.commit([Commit(ONE, 5, entries=[effect])])
+    (answer,) = await every(one, [Commit(ONE, 5, entries=[effect])])
     assert isinstance(answer, Committed)
     (row,) = answer.effects
     with pytest.raises(NotOwned):
@@ -163,7 +164,7 @@ async def test_only_the_owner_erases_a_room(start: Start) -> None:
     """A process suspended in the middle of it may find that the room has begun anew elsewhere."""
     one, other = await start(), await start()
     await shards_of(one).take({1})
-    await one.commit([Commit(ONE, 5, waiting=[NewInput(ONE, b"{}", "$anew")])])
+    await every(one, [Commit(ONE, 5, waiting=[NewInput(ONE, b"{}", "$anew")])])
     with pytest.raises(NotOwned):
         await other.eraser.erase_room(ONE, [ONE], 6)
     assert len((await one.load(ONE)).inputs) == 1
@@ -203,7 +204,7 @@ async def test_lost_connection_loses_shards_that_another_process_takes(start: St
     async with asyncio.timeout(30):
         while not await shards_of(other).take({1}):  # noqa: ASYNC110 - a server's doing
             await asyncio.sleep(0.02)
-    assert isinstance((await other.commit([step(ONE)]))[0], Committed)
+    assert isinstance((await every(other, [step(ONE)]))[0], Committed)
     assert isinstance(await until_written(one, step(ONE, 1)), NotOwned)
     assert told == [({1}, {2})]
     assert isinstance(await until_written(one, step(TWO)), Committed)
@@ -215,7 +216,7 @@ async def test_shard_given_up_during_a_reconnect_is_not_held(
 ) -> None:
     one, other = await start(), await start()
     await shards_of(one).take({1, 2})
-    await one.commit([step(ONE)])
+    await every(one, [step(ONE)])
     tried, asked, go_on = module._tried, asyncio.Event(), asyncio.Event()
 
     async def slow(connection: asyncpg.Connection, shards: Collection[int]) -> set[int]:
@@ -228,16 +229,16 @@ async def test_shard_given_up_during_a_reconnect_is_not_held(
         patch.setattr(module, "_tried", slow)
         writer_of(one).drop()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(one.commit([step(TWO)]))
+            tasks.create_task(every(one, [step(TWO)]))
             await asyncio.wait_for(asked.wait(), 10)
             tasks.create_task(shards_of(one).give(1))
             await asyncio.sleep(0)
             go_on.set()
     assert shards_of(one).held == {2}
     assert await shards_of(other).take({1}) == {1}
-    (theirs,) = await other.commit([step(ONE, 1)])
+    (theirs,) = await every(other, [step(ONE, 1)])
     assert isinstance(theirs, Committed)
-    (ours,) = await one.commit([step(ONE, 2)])
+    (ours,) = await every(one, [step(ONE, 2)])
     assert isinstance(ours, NotOwned)
 
 
@@ -258,12 +259,12 @@ async def test_passed_on_inputs_precede_later_ones_of_the_owner(start: Start) ->
     await shards_of(one).take({1})
     heard: list[str] = []
     shards_of(one).heard = heard.append
-    await one.commit([step(ONE)])
+    await every(one, [step(ONE)])
     first = [NewInput(ONE, b'"first"', "$1"), NewInput(TWO, b'"first"', "$2")]
     assert await shards_of(other).pass_on(first, 6) == 2
     assert await shards_of(other).pass_on(first, 7) == 0
     # Made before it knew of the first: refused only if it holds events that arrived at the owner.
-    (answer,) = await one.commit([replace(step(ONE, 1), direct=True)])
+    (answer,) = await every(one, [replace(step(ONE, 1), direct=True)])
     assert isinstance(answer, Stale)
     loaded = await one.load(ONE)
     assert loaded.room is not None
@@ -280,9 +281,9 @@ async def test_passed_on_inputs_precede_later_ones_of_the_owner(start: Start) ->
         ONE: PassedOn(ONE, 1 + PASSED, tuple(loaded.inputs)),
         TWO: PassedOn(TWO, PASSED, tuple(new.inputs)),
     }
-    (answer,) = await one.commit([step(ONE, 1)])  # an agent's message, for instance
+    (answer,) = await every(one, [step(ONE, 1)])  # an agent's message, for instance
     assert isinstance(answer, Committed)
-    (answer,) = await one.commit([step(ONE, 1)])  # the owner has written it since
+    (answer,) = await every(one, [step(ONE, 1)])  # the owner has written it since
     assert isinstance(answer, Stale)
     after = await one.load(ONE)
     assert after.room is not None
