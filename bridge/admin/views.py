@@ -599,7 +599,7 @@ async def forget_account(bridge: Bridge, caller: Caller, asked: shapes.RoomAsked
         raise not_found("This room has no account; it gets one with its next chat.")
     now, by = bridge.around.clock.now(), (caller.actor, caller.way)
     done = Change(now, *by, "account forget", "", "", row.room_id, record.enterprise)
-    await bridge.around.store.record_changes([done])
+    await bridge.around.store.record_change(done)
     return shapes.Done()
 
 
@@ -636,7 +636,7 @@ async def decide_letter(
         return None
     await store.notify_owner(letter.room_id)
     about = f"dead-letters {verb}", letter.id, "", letter.room_id, letter.enterprise
-    await store.record_changes([Change(now, caller.actor, caller.way, *about)])
+    await store.record_change(Change(now, caller.actor, caller.way, *about))
     return letter
 
 

@@ -175,7 +175,7 @@ async def erase(
     going = {one for one in rooms if (await record_of(store, one)).gone_at is not None}
     begins = {*rooms} - going if report.rooms else report.found
     if begins:  # otherwise the call only checks the progress of an earlier one
-        await store.record_changes([Change(clock.now(), *wish.by, "erase", after=kind)])
+        await store.record_change(Change(clock.now(), *wish.by, "erase", after=kind))
     if person is not None:
         await store.save_fact(fact, person)
     orders: dict[RoomId, Stored] = {one: EraseRoom(wish.stay, wish.redact) for one in rooms}

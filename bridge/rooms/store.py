@@ -486,8 +486,8 @@ class StorePort(Facts, Protocol):
     async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
         """Return a room's newest chats first, at most `limit`; with `upto`, none above it."""
 
-    async def record_changes(self, changes: Sequence[Change]) -> None:
-        """Write rows of the audit; those about a room's settings are part of its `Commit`."""
+    async def record_change(self, change: Change) -> None:
+        """Write a row of the audit; those about a room's settings are part of its `Commit`."""
 
     async def changes(
         self, room_id: RoomId | None = None, before: int | None = None, limit: int = 100

@@ -252,7 +252,7 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
         if one.chats:
             chats += [(room_id, *astuple(chat)) for chat in one.chats]
         if one.changes:
-            changes += change_rows(one.changes)
+            changes += map(change_row, one.changes)
     # All processes lock rooms' rows in the same order, to avoid deadlocks.
     rooms.sort(key=itemgetter(0))
     # Statement, rows, strict, returns.
@@ -270,12 +270,10 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
     return [Part(*part) for part in parts if part[1]]
 
 
-def change_rows(changes: Sequence[Change]) -> list[tuple[object, ...]]:
-    texts = [(one.actor, one.way, one.key, one.before, one.after) for one in changes]
-    return [
-        (one.at, *map(printable, words), one.room_id, one.enterprise)
-        for one, words in zip(changes, texts, strict=True)
-    ]
+def change_row(change: Change) -> tuple[object, ...]:
+    """Return the parameters of `INSERT_CHANGES`."""
+    words = change.actor, change.way, change.key, change.before, change.after
+    return change.at, *map(printable, words), change.room_id, change.enterprise
 
 
 def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:

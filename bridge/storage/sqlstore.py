@@ -190,9 +190,8 @@ class SqlStore:
         rows = await self._read(sql.CHATS, room_id, highest, limit)
         return [ChatRow(number, bytes(chat)) for number, chat in rows]
 
-    async def record_changes(self, changes: Sequence[Change]) -> None:
-        if changes:
-            await self._write(Together([Part(sql.INSERT_CHANGES, sql.change_rows(changes))]))
+    async def record_change(self, change: Change) -> None:
+        await self._save(sql.INSERT_CHANGES, *sql.change_row(change))
 
     async def changes(
         self, room_id: RoomId | None = None, before: int | None = None, limit: int = 100

@@ -350,12 +350,9 @@ async def test_dead_letters_are_retried_and_discarded_once() -> None:
 async def test_changes_name_the_call_centre_as_rooms_do() -> None:
     """A room of the first one may have no name stored, and a change may concern no room."""
     async with office() as there:
-        await there.world.writing.record_changes(
-            [
-                Change(1, "@ada:x", "command", "queue", room_id=ROOM),
-                Change(2, "api", "api", "erase"),
-            ]
-        )
+        store = there.world.writing
+        await store.record_change(Change(1, "@ada:x", "command", "queue", room_id=ROOM))
+        await store.record_change(Change(2, "api", "api", "erase"))
         bridge = replace(there.bridge, named=lambda name: name or "first")
         several = there._replace(operations=Dispatcher(bridge))
         assert (await several.get(f"/rooms/{ROOM}"))["enterprise"] == "first"

@@ -100,7 +100,8 @@ def test_changes(folder: Folder) -> None:
                 Change(1_700_000_000_123, "operator", "cli", "queue", "1", "2", ROOM),
                 Change(1_700_000_001_000, "@ada:example.org", "api", "erase", after="@x:y"),
             ]
-            await store.record_changes(made)
+            for one in made:
+                await store.record_change(one)
 
     asyncio.run(record())
     everywhere = folder.run_here("changes").stdout.splitlines()

@@ -119,7 +119,7 @@ async def full(world: World, room_id: RoomId = ROOM, who: UserId = ADA) -> None:
             f"in place {NEXT}", f'{{"room_id":"{NEXT}","record":"{ROOM}","ours":true}}'
         )
     await store.save_fact(begun_fact(who), f'{{"{room_id}":1,"!gone:example.org":2}}')
-    await store.record_changes([Change(now, who, "command", "queue", "1", "2", room_id=room_id)])
+    await store.record_change(Change(now, who, "command", "queue", "1", "2", room_id=room_id))
     names = [
         f"in/{room_id}/SESSION/{who}",
         f"no/in/{room_id}/SESSION/{who}",

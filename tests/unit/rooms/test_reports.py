@@ -182,7 +182,8 @@ async def test_audit_lists_the_newest_changes_of_the_room() -> None:
     ]
     made += [Change(NOW + 12, "operator", "cli", "start", room_id=ROOM)]
     made += [Change(NOW + 13, ADA, "widget", key, "", "x", ROOM) for key in ("hours", "from")]
-    await world.store.record_changes([*made, Change(NOW, "x", "cli", "erase")])
+    for one in (*made, Change(NOW, "x", "cli", "erase")):
+        await world.store.record_change(one)
     head, *lines = (await asked(world, "!wc audit")).splitlines()
     assert head == "Who changed what here, the latest first:"
     assert len(lines) == 10
@@ -199,8 +200,9 @@ async def test_changes_made_at_once_are_listed_together_and_the_list_fits_an_eve
     long = "请" * LONGEST_SENTENCE
     for save in range(MOST_CHANGES):
         at, value = NOW + save, f"{save}"
-        rows = [Change(at, ADA, "widget", key, long, value + long, ROOM) for key in keys]
-        await world.store.record_changes(rows)
+        for key in keys:
+            change = Change(at, ADA, "widget", key, long, value + long, ROOM)
+            await world.store.record_change(change)
     line = (await asked(world, "!wc audit 1")).splitlines()[1]
     assert [one for one in keys if f"{one}: " not in line] == []
     head, *lines = (await asked(world, f"!wc audit {MOST_CHANGES}")).splitlines()

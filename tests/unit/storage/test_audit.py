@@ -25,8 +25,8 @@ async def test_changes_are_listed_newest_first(open_any: Opener) -> None:
     async with open_any() as store:
         assert await store.changes() == await store.changes(A) == []
         await write(store, *made)
-        await store.record_changes([change(7, B), Change(8, "operator", "cli", "erase", after="x")])
-        await store.record_changes([])
+        await store.record_change(change(7, B))
+        await store.record_change(Change(8, "operator", "cli", "erase", after="x"))
         numbered = [replace(each, number=number) for number, each in enumerate(made, 1)]
     async with open_any() as store:
         assert await store.changes(A) == numbered[::-1]
@@ -46,7 +46,7 @@ async def test_changes_are_written_with_the_step_or_not_at_all(open_any: Opener)
 
 async def test_unstorable_characters_are_replaced(open_any: Opener) -> None:
     async with open_any() as store:
-        await store.record_changes([replace(change(1), actor="a\0b", before="\ud800")])
+        await store.record_change(replace(change(1), actor="a\0b", before="\ud800"))
         (found,) = await store.changes(A)
         assert (found.actor, found.before) == ("a\ufffdb", "?")
 
