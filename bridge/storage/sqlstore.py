@@ -433,8 +433,15 @@ class SqlStore:
     # --- how a call reaches the database ----------------------------------------------------
 
     async def _write(self, request: Write) -> object:
-        (answer,) = await self.writer.write([request])
-        if isinstance(answer, StoreError):
+        """Return the answer, or raise it; the write goes on if the caller is cancelled."""
+        answered: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+        def done(answers: list[object]) -> None:
+            if not answered.done():
+                answered.set_result(answers[0])
+
+        self.writer.submit([request], done)
+        if isinstance(answer := await answered, StoreError):
             raise answer
         return answer
 
@@ -521,17 +528,6 @@ class GroupWriter(Generic[W]):
         ticket.timer = asyncio.get_running_loop().call_later(self.patience, self._give_up, ticket)
         self._waiting.append(ticket)
         self._wake.set()
-
-    async def write(self, requests: Sequence[W]) -> list[object]:
-        """Write requests and return their answers; the write goes on if the caller is cancelled."""
-        answered: asyncio.Future[list[object]] = asyncio.get_running_loop().create_future()
-
-        def done(answers: list[object]) -> None:
-            if not answered.done():
-                answered.set_result(answers)
-
-        self.submit(requests, done)
-        return await answered
 
     async def run(self) -> None:
         """Write until closed and no request waits."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from bridge.ids import InputSeq, RoomId
 from bridge.rooms.store import (
@@ -22,12 +23,22 @@ from bridge.rooms.store import (
 )
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 
+R = TypeVar("R")
+A = TypeVar("A")
+
+
+async def submitted(
+    submit: Callable[[Sequence[R], Callable[[list[A]], None]], None], requests: Sequence[R]
+) -> list[A]:
+    """Submit requests and wait for their answers."""
+    answered: asyncio.Future[list[A]] = asyncio.get_running_loop().create_future()
+    submit(requests, lambda told: None if answered.done() else answered.set_result(told))
+    return await answered
+
 
 async def every(store: StorePort, commits: Sequence[Commit]) -> list[Answer]:
     """Commit the writes of several rooms together; raise the error if none could be written."""
-    answered: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-    store.submit(commits, lambda told: None if answered.done() else answered.set_result(told))
-    answers = await answered
+    answers = await submitted(store.submit, commits)
     for answer in answers:
         if isinstance(answer, Unreachable | CorruptDatabaseError):
             raise answer

@@ -14,6 +14,7 @@ from bridge.rooms.store import StoreError
 from bridge.storage import sqlstore
 from bridge.storage.query import CorruptDatabaseError, Unreachable
 from bridge.storage.sqlstore import GroupWriter
+from tests.fakes.flow import submitted
 
 
 class Database:
@@ -108,7 +109,7 @@ async def test_a_database_that_is_away_fails_the_group_in_one_try(error: StoreEr
         assert {type(answer) for answer in answers} == {type(error)}
         assert database.transactions == [10]
         database.away = None
-        assert await writer.write([4]) == [8]
+        assert await submitted(writer.submit, [4]) == [8]
         await writer.close()
 
 
@@ -129,7 +130,7 @@ async def test_a_cancelled_caller_only_misses_its_answer() -> None:
         assert taken.cancelled()
         assert waiting.cancelled()
         database.gate.set()
-        assert await writer.write([3]) == [6]
+        assert await submitted(writer.submit, [3]) == [6]
         assert database.written == [1, 2, 3]
         await writer.close()
 
@@ -140,24 +141,24 @@ async def test_random_cancellation_loses_no_write(seed: int) -> None:
     chance = random.Random(seed)  # noqa: S311 - a test's dice
     database = Database()
     writer = GroupWriter(database.commit, group_limit=7)
-    submitted = set()
+    sent = set()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
 
         async def submit(number: int) -> None:
-            assert await writer.write([number]) == [number * 2]
-            submitted.add(number)
+            assert await submitted(writer.submit, [number]) == [number * 2]
+            sent.add(number)
 
         callers = [tasks.create_task(submit(number)) for number in range(300)]
         while not all(caller.done() for caller in callers):
             await asyncio.sleep(0)
             chance.choice(callers).cancel()
-        assert await writer.write([1000]) == [2000]
+        assert await submitted(writer.submit, [1000]) == [2000]
         await writer.close()
-    assert submitted <= set(database.written)
+    assert sent <= set(database.written)
     assert len(set(database.written)) == len(database.written)
-    assert submitted
-    assert len(submitted) < 300
+    assert sent
+    assert len(sent) < 300
 
 
 @pytest.mark.asyncio
@@ -173,7 +174,7 @@ async def test_requests_time_out_and_those_not_yet_begun_are_withdrawn() -> None
         assert "may still happen" in await taken
         assert "may still happen" not in await waiting
         database.gate.set()
-        assert await writer.write([3]) == [6]
+        assert await submitted(writer.submit, [3]) == [6]
         assert database.written == [1, 3]
         await writer.close()
 
@@ -185,11 +186,11 @@ async def test_requests_written_before_the_database_hung_are_answered() -> None:
     async with asyncio.TaskGroup() as tasks:
         database.hangs_after = 1
         tasks.create_task(writer.run())
-        answers = await writer.write([1, 2, 3, 4, 5])
+        answers = await submitted(writer.submit, [1, 2, 3, 4, 5])
         assert answers[:2] == [2, 4]
         assert [type(answer) for answer in answers[2:]] == [Unreachable] * 3
         database.gate.set()
-        assert await writer.write([6]) == [12]
+        assert await submitted(writer.submit, [6]) == [12]
         assert database.written == [1, 2, 3, 4, 6]
         await writer.close()
 
@@ -214,7 +215,7 @@ async def test_abandoned_requests_are_freed_while_the_database_hangs() -> None:
         for _ in range(3):
             requests = [Large(), Large()]
             kept.update(requests)
-            await writer.write(requests)
+            await submitted(writer.submit, requests)
             del requests
         gc.collect()
         assert len(kept) == 1, "the one that hangs"
@@ -235,12 +236,12 @@ async def test_requests_of_one_caller_have_an_answer_each() -> None:
     writer = GroupWriter(database.commit, group_limit=4)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(writer.run())
-        answers = await writer.write([1, 2, -3, 4, 5, 6])
+        answers = await submitted(writer.submit, [1, 2, -3, 4, 5, 6])
         assert isinstance(answers[2], StoreError)
         assert [answer for answer in answers if isinstance(answer, int)] == [2, 4, 8, 10, 12]
         assert database.written == [1, 2, 4, 5, 6]
         assert max(database.transactions) == 4
-        assert await writer.write([]) == []
+        assert await submitted(writer.submit, []) == []
         await writer.close()
 
 
@@ -281,7 +282,7 @@ async def test_closing_writes_what_waits_and_refuses_the_rest() -> None:
 
 
 async def _answer(writer: GroupWriter[int], number: int) -> object:
-    (answer,) = await writer.write([number])
+    (answer,) = await submitted(writer.submit, [number])
     return answer
 
 
