@@ -136,7 +136,7 @@ def push_config(centre: CallCentre, customer: Customer) -> None:
         "type": int(FrameType.INIT_CONFIG),
         "ratings": [{"ratingId": choice.id, "name": choice.name} for choice in options.ratings],
         "fileAcceptExtensionsArr": ",".join(options.allowed_extensions),
-        "hisSessions": [int(one.id) for one in customer.sessions if not one.open],
+        "hisSessions": [int(one.id) for one in customer.sessions if one.ended_by],
     }
     centre.send(customer, frame)
 

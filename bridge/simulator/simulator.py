@@ -306,7 +306,7 @@ def _session(session: Session) -> Wire:
         "queueId": session.queue_id,
         "agents": [agent.id for agent in session.agents],
         "robot": session.robot,
-        "open": session.open,
+        "open": not session.ended_by,
         "ended_by": session.ended_by,
     }
 

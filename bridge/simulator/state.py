@@ -294,7 +294,6 @@ class Session:
     agents: list[DeskAgent]
     robot: bool = False
     """True while the robot answers."""
-    open: bool = True
     ended_by: str = ""
     """An Ending; empty while the session is open."""
 
@@ -447,7 +446,6 @@ class CallCentre:
 
     def end(self, session: Session, by: Ending, agent_id: AgentId | None = None) -> None:
         """Close a session, and its queue request for a person if any; it can still be rated."""
-        session.open = False
         session.ended_by = by
         del self.sessions[session.id]
         self.closed.append(session)
