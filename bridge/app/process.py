@@ -66,7 +66,7 @@ async def _serve(config: Config, load: Load) -> int:
     loop.add_signal_handler(signal.SIGHUP, hangup.set)  # set here so that an early one is not lost
     try:
         async with serving:
-            serving.keep(reload_whenever(hangup, config, load, serving.apply_config))
+            serving.keep(reload_whenever(hangup, serving, load))
             _tune_gc()
             tell_systemd("READY=1")
             await serving.until_stopped()
@@ -122,33 +122,28 @@ def _tune_gc() -> None:
 Load = Callable[[], Config]  # raises the exceptions of `load_config`
 
 
-async def reload_whenever(
-    wanted: asyncio.Event, config: Config, load: Load, apply: Callable[[Config], None]
-) -> None:
+async def reload_whenever(wanted: asyncio.Event, serving: Serving, load: Load) -> None:
     """Reload whenever the event is set, until cancelled; signals that coincide cause one reload."""
     while True:
         await wanted.wait()
         wanted.clear()
-        config = await reloaded(config, load, apply)
+        await reload(serving, load)
 
 
-async def reloaded(config: Config, load: Load, apply: Callable[[Config], None]) -> Config:
-    """Reload: read, compare, apply. Return the configuration then in force.
-
-    Every outcome is logged, and none ends the bridge.
-    """
+async def reload(serving: Serving, load: Load) -> None:
+    """Reload: read, compare, apply. Every outcome is logged, and none ends the bridge."""
     try:
         new = await asyncio.to_thread(load)
-        taken = take_over(config, new)
+        taken = take_over(serving.config, new)
         if problems := tuple(problem for rule in RULES for problem in rule(taken)):
             raise ConfigInvalid(problems)  # noqa: TRY301 - handled like an invalid file
-        changes = compare(config, new)
+        changes = compare(serving.config, new)
         for change, live in changes.items():
             if live:
                 LOG.info("config changed", change=change)
             else:
                 LOG.warning("config change needs a restart", change=change)
-        apply(taken)
+        serving.apply_config(taken)
     except (ConfigUnreadable, ConfigInvalid) as error:
         for reason in error.problems if isinstance(error, ConfigInvalid) else [error]:
             LOG.error("the config is wrong", why=str(reason))
@@ -158,5 +153,3 @@ async def reloaded(config: Config, load: Load, apply: Callable[[Config], None]) 
     else:
         live_ones = sum(changes.values())
         LOG.info("config reloaded", changed=live_ones, need_restart=len(changes) - live_ones)
-        return taken
-    return config

@@ -100,7 +100,8 @@ class Serving:
 
     def __init__(self, config: Config) -> None:
         self._metrics = Metrics()
-        self._config = config
+        self.config = config
+        """The configuration in force."""
         self._clock = SystemClock()
         self._outage, self._held = asyncio.Event(), asyncio.Event()
         self._behind: dict[RoomId, int] = {}
@@ -146,12 +147,12 @@ class Serving:
         configure_logging(
             config.logging.level, config.logging.format, secrets=settings.secrets_of(config)
         )
-        self._config = config
         every = self._rules(config)
         for name, rules in every.items():
             self._around[name].rules = rules
         self._gone.rules = unconfigured_rules(every.values())
         self._contact.apply_config(config)
+        self.config = config
 
     def _rules(self, config: Config) -> dict[str, Rules]:
         learnt = {name: links.learnt for name, links in self._links.items()}
@@ -160,7 +161,7 @@ class Serving:
     # --- starting ---------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        config, enter = self._config, self._stack.enter_async_context
+        config, enter = self.config, self._stack.enter_async_context
         began = self._clock.now()
         url = config.database.url.get_secret_value()
         seal = Sealer(settings.encryption_secret_of(config), WORDS)
@@ -193,7 +194,7 @@ class Serving:
         for work in (
             health.watch(),
             watch_loop_lag(self._metrics),
-            prune(store, self._clock, lambda: self._config.retention, self._is_first),
+            prune(store, self._clock, lambda: self.config.retention, self._is_first),
             *(one.waits.keep(one, self._is_first) for one in self._around.values()),
             measure(store, self._clock, self._metrics, self._named),
             self._catch_up(store, first, engine),
@@ -212,7 +213,7 @@ class Serving:
 
     def _start_exports(self, store: SqlStore, health: Health) -> None:
         """Start the configured exports to the operator's systems: state reports and traces."""
-        config, clock = self._config, self._clock
+        config, clock = self.config, self._clock
         if to := config.homeserver.status_endpoint:
             token = config.appservice.as_token.get_secret_value()
 
@@ -230,7 +231,7 @@ class Serving:
         self, store: SqlStore, homeserver: Homeserver, crypto: Crypto | None
     ) -> dict[str, MatrixAdapter]:
         """Build the parts of each enterprise: links, adapter, threads, rules, waiting times."""
-        config, matrix = self._config, {}
+        config, matrix = self.config, {}
         parts = config.parts()
         self._first = await store.fact(settings.FIRST) or ""
         if not self._first and config.enterprises:
@@ -277,14 +278,14 @@ class Serving:
 
     async def _served_before(self, store: SqlStore) -> str:
         """Return the formerly only enterprise (its server has recorded logins), else the first."""
-        parts = self._config.parts()
+        parts = self.config.parts()
         for name, part in parts.items():
             if await store.fact(settings.link_settings_of(part).fact(VISITS)) is not None:
                 return name
         return next(iter(parts))
 
     def _named(self, enterprise: str) -> str:
-        return settings.named(self._config, self._first, enterprise)
+        return settings.named(self.config, self._first, enterprise)
 
     def _make_links(self, store: SqlStore, link: LinkSettings) -> Links:
         measures = self._metrics.of(link.enterprise)
@@ -315,7 +316,7 @@ class Serving:
         for owner, rooms in (+waiting).items():
             told = "chats are held up: their call centre is not in the configuration"
             LOG.warning(told, enterprise=owner, rooms=rooms)
-        name, part = next(iter(self._config.parts().items()))
+        name, part = next(iter(self.config.parts().items()))
         links = self._make_links(store, settings.link_settings_of(part, name, GONE))
         await links.aclose()
         rules = unconfigured_rules(one.rules for one in self._around.values())
@@ -324,7 +325,7 @@ class Serving:
     def _endpoint(
         self, engine: Engine, matrix: MatrixAdapter, health: Health, folders: Mapping[str, Page]
     ) -> Endpoint:
-        appservice = self._config.appservice
+        appservice = self.config.appservice
         return Endpoint(
             hs_token=appservice.hs_token.get_secret_value(),
             is_ours=matrix.is_ours,
@@ -333,7 +334,7 @@ class Serving:
             typing=engine.typing,
             held=self._catch_up_all,
             behind=self._behind,
-            home=self._config.homeserver.domain,
+            home=self.config.homeserver.domain,
             timing=lru_cache(self._metrics.matrix_event.labels),
             max_body=appservice.max_body_size,
             pages=health.pages(),
@@ -348,7 +349,7 @@ class Serving:
                 self._replica.tell_held()
 
     def _inside(self, store: SqlStore, engine: Engine, health: Health) -> Bridge:
-        parts = self._config.parts()
+        parts = self.config.parts()
         return Bridge(
             self._around,
             orders=engine,
@@ -367,7 +368,7 @@ class Serving:
 
     def _api(self, operations: Dispatcher) -> Mapping[str, Page]:
         """Return the provisioning API's handler by path prefix; empty if disabled."""
-        section, counter = self._config.provisioning, self._metrics.api_calls
+        section, counter = self.config.provisioning, self._metrics.api_calls
         if not section.enabled:
             return {}
         provisioning = Provisioning(
@@ -376,10 +377,10 @@ class Serving:
         return {f"{PREFIX}/": provisioning.handle}
 
     async def _console(self, inside: Bridge, operations: Dispatcher, matrix: MatrixAdapter) -> None:
-        section, domain = self._config.console, self._config.homeserver.domain
-        key = derive(settings.encryption_secret_of(self._config), b"room page")
+        section, domain = self.config.console, self.config.homeserver.domain
+        key = derive(settings.encryption_secret_of(self.config), b"room page")
         admins = RoomAdmins(matrix, inside, domain, key)
-        console_key = settings.console_key_of(self._config)
+        console_key = settings.console_key_of(self.config)
         sign_in = SignIn(inside.around.store, self._clock, console_key)
         pages = Pages(operations, sign_in, admins, section.public_url).application()
         served = listening(pages, "console", section.hostname, section.port)
@@ -395,7 +396,7 @@ class Serving:
         """Return this process's `Replica`; None if the database cannot be shared."""
         if store.shards is None:
             return None
-        name = self._config.bridge.replica or f"{gethostname()}:{getpid()}"
+        name = self.config.bridge.replica or f"{gethostname()}:{getpid()}"
         told = () if crypto is None else (crypto.told,)
         return Replica(store.shards, name, self._held.set, *told)
 
@@ -409,7 +410,7 @@ class Serving:
         return self._replica is None or self._replica.first
 
     async def _matrix(self, store: SqlStore) -> tuple[Homeserver, Crypto | None]:
-        config, crypto = self._config, None
+        config, crypto = self.config, None
         users, address = next(iter(self._users.values())), config.homeserver.address
         token = config.appservice.as_token.get_secret_value()
         # Requests that wait, as long polls or for other servers, have connections of their own.
@@ -424,7 +425,7 @@ class Serving:
 
     async def _session(self, limit: int = 100) -> ClientSession:
         """Open a pool of at most `limit` connections to the homeserver (0: no limit)."""
-        session = new_session(verify_tls=self._config.homeserver.verify_ssl, limit=limit)
+        session = new_session(verify_tls=self.config.homeserver.verify_ssl, limit=limit)
         return await self._stack.enter_async_context(session)
 
     async def _run_engine(self, engine: Engine) -> None:
@@ -460,14 +461,14 @@ class Serving:
             async with asyncio.timeout(PATIENCE) as limit:
                 await contact.introduce()
         except Refused as error:
-            raise HomeserverRefused(why_refused(self._config, error)) from error
+            raise HomeserverRefused(why_refused(self.config, error)) from error
         except (Unavailable, StoreError, TimeoutError) as error:
             LOG.debug("the bridge users could not be registered yet", why=str(error))
         finally:
             hurrying.cancel()
 
     def _health(self, store: SqlStore, contact: Contact) -> Health:
-        config = self._config
+        config = self.config
 
         async def homeserver() -> None:
             try:
@@ -514,7 +515,7 @@ class Serving:
             engine,
             store,
             clock=self._clock,
-            reach=lambda: min(LONGEST_REACH, self._config.retention.rows // 2),
+            reach=lambda: min(LONGEST_REACH, self.config.retention.rows // 2),
         ).run()
 
 

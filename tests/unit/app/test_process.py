@@ -6,6 +6,7 @@ import asyncio
 import resource
 import socket
 from pathlib import Path
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,11 +15,13 @@ from structlog.typing import EventDict
 from bridge.app import process
 from bridge.app.process import (
     MOST_FILES,
+    Load,
     raise_file_limit,
+    reload,
     reload_whenever,
-    reloaded,
     tell_systemd,
 )
+from bridge.app.serving import Serving
 from bridge.config.document import ConfigUnreadable, Problem
 from bridge.config.model import Config
 from tests.unit.config.configs import SMALLEST, edited, load
@@ -38,11 +41,18 @@ class Operator:
     def load(self) -> Config:
         return load(self._folder, self.text)
 
+    def apply_config(self, config: Config) -> None:
+        self.applied.append(config)
+        self.config = config
+
+    async def reloads(self, read: Load | None = None) -> None:
+        await reload(cast(Serving, self), read or self.load)
+
     async def edits(self, old: str, new: str) -> list[EventDict]:
         """Change the file and reload; return the log lines."""
         self.text = edited(old, new)
         with capture_logs() as logs:
-            self.config = await reloaded(self.config, self.load, self.applied.append)
+            await self.reloads()
         return logs
 
 
@@ -78,14 +88,13 @@ async def test_a_file_that_cannot_be_read_changes_nothing(tmp_path: Path) -> Non
         raise ConfigUnreadable("config.yaml: No such file or directory")
 
     with capture_logs() as logs:
-        assert await reloaded(operator.config, gone, operator.applied.append) is operator.config
+        await operator.reloads(gone)
     assert [one["log_level"] for one in logs] == ["error", "error"]
     assert operator.applied == []
 
 
 async def test_unexpected_error_changes_nothing(tmp_path: Path) -> None:
     """It is logged with its trace, and a later reload applies the change."""
-    operator = Operator(tmp_path)
     troubles: list[Exception] = [LookupError("in reading"), ZeroDivisionError("in applying")]
 
     def load_it() -> Config:
@@ -93,16 +102,17 @@ async def test_unexpected_error_changes_nothing(tmp_path: Path) -> None:
             raise troubles.pop(0)
         return operator.load()
 
-    def apply(config: Config) -> None:
-        if troubles:
-            raise troubles.pop(0)
-        operator.applied.append(config)
+    class Troubled(Operator):
+        def apply_config(self, config: Config) -> None:
+            if troubles:
+                raise troubles.pop(0)
+            super().apply_config(config)
 
-    config = operator.load()
+    operator = Troubled(tmp_path)
     operator.text = edited("bridge:\n", "bridge:\n  language: en\n")
     with capture_logs() as logs:
         for _ in range(3):
-            config = await reloaded(config, load_it, apply)
+            await operator.reloads(load_it)
     assert [one.get("exc_info") for one in logs if one["log_level"] == "error"] == [True, True]
     assert [one["changed"] for one in logs if one["event"] == "config reloaded"] == [1]
     assert [config.bridge.language for config in operator.applied] == ["en"]
@@ -130,16 +140,18 @@ async def test_a_mixture_that_breaks_a_rule_is_refused(
 
 
 async def test_concurrent_requests_cause_one_reload(tmp_path: Path) -> None:
-    operator, wanted, applied = Operator(tmp_path), asyncio.Event(), asyncio.Event()
+    wanted, applied = asyncio.Event(), asyncio.Event()
 
-    def apply(config: Config) -> None:
-        operator.applied.append(config)
-        applied.set()
+    class Watched(Operator):
+        def apply_config(self, config: Config) -> None:
+            super().apply_config(config)
+            applied.set()
 
+    operator = Watched(tmp_path)
     wanted.set()
     wanted.set()
     async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
-        work = reload_whenever(wanted, operator.config, operator.load, apply)
+        work = reload_whenever(wanted, cast(Serving, operator), operator.load)
         running = tasks.create_task(work)
         await applied.wait()
         running.cancel()

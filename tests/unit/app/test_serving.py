@@ -545,7 +545,7 @@ async def test_a_full_disk_is_not_blamed_on_the_homeserver(
     server.trouble = {"prepare": trouble[0]}
     matrix: Any = server
     bridge, store = Serving(told(tmp_path)), MemoryStore()
-    contact = Contact(bridge._config, {"": matrix}, perf_counter)
+    contact = Contact(bridge.config, {"": matrix}, perf_counter)
 
     async def ping() -> None:
         if trouble:
