@@ -408,9 +408,6 @@ class Cutoffs(msgspec.Struct, frozen=True):
     audit: int | None = None
 
 
-FOR_EVER = Cutoffs()
-
-
 class EraserPort(Protocol):
     """Find, count and delete all that is stored of a room or a person (`rooms.erasure`).
 

@@ -33,7 +33,6 @@ from bridge.config.fields import SQLITE, check_database_url
 from bridge.ids import EffectSeq, EventId, QueueId, RoomId
 from bridge.rooms.ports import Clock
 from bridge.rooms.store import (
-    FOR_EVER,
     AccountRow,
     Answer,
     Backlog,
@@ -314,7 +313,7 @@ class SqlStore:
     async def discard(self, letter_id: str, now: int) -> bool:
         return await self._update(sql.DISCARD, *_row_of(letter_id), now) == 1
 
-    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
+    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs) -> int:
         """Erase contents of rows settled before `bodies_before`, delete rows settled before
         `rows_before` and secrets that expired before it, and apply `others`. Dead letters stay.
         Return the number of rows touched.

@@ -13,6 +13,7 @@ import pytest
 
 from bridge.conversation.model import LinkRestored
 from bridge.ids import EventId, RoomId, SessionId
+from bridge.rooms.store import Cutoffs
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.frames import SessionClosed
 from bridge.webchat.http import HistoryEntry
@@ -320,10 +321,10 @@ async def test_redaction_erases_the_body_stored_by_the_old_version(url: str) -> 
 async def test_rows_of_the_old_version_are_pruned(url: str) -> None:
     async with upgraded(url, "dead") as life:
         later = life.world.clock.now() + 1
-        assert await life.store.prune(later, 0)
+        assert await life.store.prune(later, 0, Cutoffs())
         assert await life.store.body_of(ROOM, EventId(f"$one-{ROOM}")) is None
         assert "delivered" in await traced(life, f"$one-{ROOM}")
-        assert await life.store.prune(later, later)
+        assert await life.store.prune(later, later, Cutoffs())
         assert await traced(life, f"$one-{ROOM}") == []
         assert len(await dead_letters(life.store)) == 2
         await life.take(message("$new", "new"))

@@ -53,7 +53,6 @@ from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import RoomRecord, dump_record
 from bridge.rooms.rules import GONE
 from bridge.rooms.store import (
-    FOR_EVER,
     INBOX,
     Backlog,
     Cutoffs,
@@ -371,7 +370,7 @@ class Ledger(MemoryStore):
         self.others: list[Cutoffs] = []
         self.counted = 0
 
-    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs = FOR_EVER) -> int:
+    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs) -> int:
         if self.away:
             self.away = False
             raise StoreError("away")

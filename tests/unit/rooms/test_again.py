@@ -17,6 +17,7 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import CallFailure, Undecryptable
 from bridge.rooms.record import Undelivered
 from bridge.rooms.rules import Rules
+from bridge.rooms.store import Cutoffs
 from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import (
     QueueStatus,
@@ -449,7 +450,7 @@ async def test_a_message_no_longer_kept_is_said_to_be_forgotten() -> None:
     async with world.running() as engine:
         await happens(engine, word(world, "one", "$1"))
         await world.clock.turn(60)
-        await world.store.prune(world.clock.now(), 0)
+        await world.store.prune(world.clock.now(), 0, Cutoffs())
         await happens(engine, react(world, "$1"))
     assert told(world)[1:] == [("again.forgotten", "$1")]
     assert (await world.stored()).undelivered == ()

@@ -36,6 +36,7 @@ from bridge.rooms.store import (
     Change,
     ChatRow,
     Commit,
+    Cutoffs,
     NewInput,
     PassedOn,
     SecretRow,
@@ -477,7 +478,7 @@ async def test_a_waiting_message_already_pruned_from_the_ledger_is_erased(*, run
             await world.clock.turn(3600)
             await quiet()
         now = world.clock.now()
-        await world.store.prune(now - 86_400_000, now - 7 * 86_400_000)
+        await world.store.prune(now - 86_400_000, now - 7 * 86_400_000, Cutoffs())
         assert len((await world.stored(SHARED)).conversation.held) == 2
         if running:
             assert (await erased(world, engine, ADA)).done

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from bridge.rooms.store import Change, Commit, Stale, StorePort
+from bridge.rooms.store import Change, Commit, Cutoffs, Stale, StorePort
 from tests.unit.storage.conftest import Opener
 from tests.unit.storage.rows import A, B, now_at, room
 
@@ -54,5 +54,5 @@ async def test_unstorable_characters_are_replaced(open_any: Opener) -> None:
 async def test_pruning_keeps_changes(open_any: Opener) -> None:
     async with open_any() as store:
         await write(store, change(1))
-        await store.prune(10**15, 10**15)
+        await store.prune(10**15, 10**15, Cutoffs())
         assert [each.at for each in await store.changes()] == [1]

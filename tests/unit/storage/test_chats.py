@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.rooms.store import ChatRow, Stale, StorePort
+from bridge.rooms.store import ChatRow, Cutoffs, Stale, StorePort
 from bridge.storage.migrate import known, migrate
 from bridge.storage.query import Query, same
 from bridge.storage.sqlstore import engine_for, open_store
@@ -60,7 +60,7 @@ async def test_chats_are_written_with_the_step_or_not_at_all(open_any: Opener) -
 async def test_pruning_keeps_chats(open_any: Opener) -> None:
     async with open_any() as store:
         await write(store, ChatRow(1, b"a"))
-        await store.prune(10**15, 10**15)
+        await store.prune(10**15, 10**15, Cutoffs())
         assert await store.chats(A, 9) == [ChatRow(1, b"a")]
 
 

@@ -179,7 +179,7 @@ async def test_pruning_deletes_old_chats_tokens_and_ghosts(open_sql: SqlOpener) 
         await store.save_ghost(GhostRow("@newer:x.org", "Jun", seen=50))
         live = StoredRoom(OF_BEN, b"{}", live=True, phase="Chatting", revision=1)
         await step(store, live)
-        assert await store.prune(0, 0) == 0  # kept for ever by default
+        assert await store.prune(0, 0, Cutoffs()) == 0  # kept for ever by default
         assert await store.prune(0, 0, Cutoffs(6, 6, 6, 6)) == 2 + 1 + 1
         assert await store.chats(OF_ADA, 9) == []
         assert await store.token(OF_ADA) is None

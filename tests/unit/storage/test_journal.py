@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import EffectSeq, EventId
-from bridge.rooms.store import INBOX, DeadLetter, Depth, EffectRow, InputRow, Lane, Outcome
+from bridge.rooms.store import INBOX, Cutoffs, DeadLetter, Depth, EffectRow, InputRow, Lane, Outcome
 from bridge.storage.migrate import known, migrate
 from bridge.storage.query import Query, Statement, same
 from bridge.storage.sqlstore import engine_for, open_store
@@ -180,8 +180,11 @@ async def test_pruning_works_after_the_upgrade(url: str) -> None:
     await make_full(url)
     async with open_store(url, FixedClock()) as store:
         rows = {"$done", "$erased"}, {"$gone"}  # and the effect that was delivered; one is erased
-        assert await store.prune(bodies_before=32, rows_before=25) == len(rows[0]) + 1 + 1
-        assert await store.prune(bodies_before=32, rows_before=25) == 0
+        assert (
+            await store.prune(bodies_before=32, rows_before=25, others=Cutoffs())
+            == len(rows[0]) + 1 + 1
+        )
+        assert await store.prune(bodies_before=32, rows_before=25, others=Cutoffs()) == 0
         assert await store.trace(EventId("$is")) == []
         assert await store.body_of(B, EventId("$gone")) is None
         assert len(await store.trace(EventId("$gone"))) == len(TRACES["$gone"])
@@ -205,4 +208,4 @@ async def test_an_empty_database_is_upgraded(url: str) -> None:
     async with open_store(url, FixedClock()) as store:
         (row,) = await accept(store, [said("$1")], 1)
         assert row.seq >= 1
-        assert await store.prune(9, 9) == 0
+        assert await store.prune(9, 9, Cutoffs()) == 0

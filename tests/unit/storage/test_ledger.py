@@ -11,6 +11,7 @@ from bridge.ids import EventId, InputSeq
 from bridge.rooms.store import (
     INBOX,
     Commit,
+    Cutoffs,
     Depth,
     Entry,
     InputRow,
@@ -161,15 +162,15 @@ async def test_prune_erases_bodies_then_rows_and_spares_the_dead(open_any: Opene
         await bury(store, inputs[3], "why", 100)
         await settle(store, A, Settlement(effects[3].seq, Outcome.DEAD, 100, "why"))
 
-        assert await store.prune(bodies_before=300, rows_before=200) == 4
-        assert await store.prune(bodies_before=300, rows_before=200) == 0
+        assert await store.prune(bodies_before=300, rows_before=200, others=Cutoffs()) == 4
+        assert await store.prune(bodies_before=300, rows_before=200, others=Cutoffs()) == 0
         assert await store.trace(EventId("$0")) == []
         assert len(await store.trace(EventId("$1"))) == 4
         assert await accept(store, [said("$0"), said("$1")], 400) != []
         assert [letter.body for letter in await dead_letters(store)] == ["{}", "e"]
         assert (await open_inputs(store, A))[0] == inputs[4]
         assert await open_effects(store, A) == effects[4:]
-        assert await store.prune(bodies_before=1000, rows_before=1000) == 4
+        assert await store.prune(bodies_before=1000, rows_before=1000, others=Cutoffs()) == 4
         assert len(await dead_letters(store)) == 2
 
 
@@ -178,8 +179,8 @@ async def test_prune_takes_more_than_a_slice(open_any: Opener) -> None:
     async with open_any() as store:
         inputs = await accept(store, [said(None) for _ in range(2500)], 1)
         await step(store, room(), [row.seq for row in inputs], (), 2)
-        assert await store.prune(bodies_before=10, rows_before=0) == 2500
-        assert await store.prune(bodies_before=10, rows_before=10) == 2500
+        assert await store.prune(bodies_before=10, rows_before=0, others=Cutoffs()) == 2500
+        assert await store.prune(bodies_before=10, rows_before=10, others=Cutoffs()) == 2500
 
 
 @pytest.mark.asyncio
@@ -187,7 +188,7 @@ async def test_numbers_are_never_given_out_twice(open_any: Opener) -> None:
     async with open_any() as store:
         (row,) = await accept(store, [said("$1")], 1)
         await step(store, room(), [row.seq], (), 2)
-        await store.prune(bodies_before=10, rows_before=10)
+        await store.prune(bodies_before=10, rows_before=10, others=Cutoffs())
         (later,) = await accept(store, [said("$1")], 3)
         assert later.seq > row.seq
 
@@ -266,10 +267,10 @@ async def test_one_row_is_input_effect_and_ledger(open_any: Opener) -> None:
         assert [(x.what, x.at) for x in await store.trace(EventId("$is"))] == lines
         assert await store.body_of(A, EVENT) == b"in"
         assert await store.body_of(A, EventId("$is")) == b"out"
-        assert await store.prune(bodies_before=7, rows_before=0) == 1
+        assert await store.prune(bodies_before=7, rows_before=0, others=Cutoffs()) == 1
         assert await store.body_of(A, EVENT) is None
         assert await store.body_of(A, EventId("$is")) is None
-        assert await store.prune(bodies_before=7, rows_before=7) == 1
+        assert await store.prune(bodies_before=7, rows_before=7, others=Cutoffs()) == 1
         assert await store.trace(EVENT) == []
 
 
@@ -317,5 +318,5 @@ async def test_recently_posted_events_of_a_room(open_any: Opener) -> None:
         # Effects before the given one only; a part is stored only once its message was sent.
         assert await store.posted(A, relay.seq, 0) == [("$part", b"part", 3)]
         assert await store.posted(A, carried.seq, 1 << 50) == []
-        await store.prune(bodies_before=9, rows_before=0)
+        await store.prune(bodies_before=9, rows_before=0, others=Cutoffs())
         assert await store.posted(A, carried.seq, 0) == []

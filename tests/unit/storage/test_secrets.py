@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bridge.rooms.store import SecretRow, Stale, StoreError
+from bridge.rooms.store import Cutoffs, SecretRow, Stale, StoreError
 from tests.unit.storage.conftest import Opener
 
 pytestmark = pytest.mark.asyncio
@@ -101,7 +101,7 @@ async def test_pruning_deletes_only_expired_secrets(open_any: Opener) -> None:
         await store.save_secrets(
             [SecretRow("old", b"", 10), SecretRow("young", b"", 30), SecretRow("always", b"")]
         )
-        assert await store.prune(0, 20) == 1
+        assert await store.prune(0, 20, Cutoffs()) == 1
         found = [await store.secret(name) for name in ("old", "young", "always")]
         assert found == [None, b"", b""]
 

@@ -10,6 +10,7 @@ from bridge.matrix.crypto import keys
 from bridge.matrix.crypto.keys import NO_KEY, UNUSED, RoomKey, RoomKeys
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Undecryptable
+from bridge.rooms.store import Cutoffs
 from tests.unit.matrix.crypto.test_keys import Keys
 from tests.unit.matrix.crypto.world import Believing, Phone, World, new_vault
 
@@ -110,7 +111,7 @@ async def test_removed_key_is_not_used() -> None:
     last = keys.KEPT
     assert await one.text(raw, last) == "hello"
     await one.keys.save()
-    removed = await one.store.prune(0, 3 * keys.KEPT)
+    removed = await one.store.prune(0, 3 * keys.KEPT, Cutoffs())
     assert removed == 2  # the key and its replay notes
     assert await one.text(raw, 3 * keys.KEPT) == Undecryptable(NO_KEY, later=True)
 
@@ -123,7 +124,7 @@ async def test_expired_key_is_used_until_the_store_prunes_it() -> None:
     assert await one.text(raw, 2 * keys.KEPT) == "hello"  # nobody has pruned it yet
     fresh = Reads()
     await fresh.take(fresh.phone.room_key())
-    assert await fresh.store.prune(0, UNUSED + 1) == 1
+    assert await fresh.store.prune(0, UNUSED + 1, Cutoffs()) == 1
     assert await fresh.text(fresh.phone.say("x")) == Undecryptable(NO_KEY, later=True)
 
 

@@ -21,6 +21,7 @@ from bridge.matrix.crypto.keys import (
 from bridge.matrix.crypto.peers import Payload
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Undecryptable
+from bridge.rooms.store import Cutoffs
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import ALICE, ROOM, Believing, Phone, World, new_vault
 
@@ -299,15 +300,15 @@ async def test_unused_key_expires_earlier_than_a_used_one() -> None:
     one = Keys()
     name = await one.take(one.phone.room_key(), now=0)
     assert name is not None
-    assert await one.store.prune(0, UNUSED - 1) == 0
+    assert await one.store.prune(0, UNUSED - 1, Cutoffs()) == 0
     assert isinstance(await one.open(one.phone.say("x"), now=UNUSED - 1), dict)
-    assert await one.store.prune(0, KEPT + 1) == 0
+    assert await one.store.prune(0, KEPT + 1, Cutoffs()) == 0
     assert isinstance(await one.open(one.phone.say("y"), now=KEPT - 1), dict)
-    assert await one.store.prune(0, KEPT + UNUSED) == 0
-    assert await one.store.prune(0, 2 * KEPT) == 2  # with its replay notes
+    assert await one.store.prune(0, KEPT + UNUSED, Cutoffs()) == 0
+    assert await one.store.prune(0, 2 * KEPT, Cutoffs()) == 2  # with its replay notes
     second = Keys()
     await second.take(second.phone.room_key(), now=0)
-    assert await second.store.prune(0, UNUSED + 1) == 1
+    assert await second.store.prune(0, UNUSED + 1, Cutoffs()) == 1
 
 
 async def test_encrypted_events_are_recognised() -> None:

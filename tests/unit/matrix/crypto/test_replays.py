@@ -6,7 +6,7 @@ import pytest
 
 from bridge.matrix.crypto import keys
 from bridge.matrix.crypto.keys import Replays
-from bridge.rooms.store import SecretRow, StoreError
+from bridge.rooms.store import Cutoffs, SecretRow, StoreError
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import new_vault
 
@@ -45,7 +45,7 @@ async def test_replay_notes_survive_a_restart_and_expire_with_the_key() -> None:
     assert len(await store.secret_names("seen/")) == 3
     assert not await is_one(again, "key", 0, "$0", 20)  # the key lives longer, and so does the note
     await again.save()
-    assert await store.prune(0, 10) == 2
+    assert await store.prune(0, 10, Cutoffs()) == 2
     assert await is_one(Replays(new_vault(store)), "key", 0, "$other", 9)
 
 
