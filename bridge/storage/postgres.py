@@ -26,12 +26,12 @@ from bridge.rooms.ports import Clock
 from bridge.rooms.store import Stale, StoreError, Unstorable
 from bridge.storage.migrate import MOVED, Moved, MovedError, read_mark
 from bridge.storage.query import (
+    POOLED,
     STALE,
     AlreadyInUse,
     CorruptDatabaseError,
     Dialect,
     Part,
-    Pooled,
     Query,
     Rows,
     TakesNothing,
@@ -539,7 +539,7 @@ def _translated(error: BaseException) -> StoreError:
     if isinstance(error, _CORRUPT):
         return CorruptDatabaseError(text)
     if isinstance(error, _POOLED):
-        return Pooled()
+        return Unreachable(POOLED)
     if isinstance(error, _TAKES_NOTHING):
         return TakesNothing(text)
     if not refused(error):

@@ -258,13 +258,12 @@ class AlreadyInUse(Unreachable):
         super().__init__(message)
 
 
-class Pooled(Unreachable):
-    def __init__(self) -> None:
-        super().__init__(
-            "the database is reached through a connection pooler in transaction mode, which "
-            "cannot hold the locks by which several bridges share the rooms: connect to PostgreSQL "
-            "directly, or to a pooler in session mode (docs/scaling.md)"
-        )
+POOLED = (
+    "the database is reached through a connection pooler in transaction mode, which cannot hold "
+    "the locks by which several bridges share the rooms: connect to PostgreSQL directly, or to a "
+    "pooler in session mode (docs/scaling.md)"
+)
+"""Text of Unreachable errors."""
 
 
 class CorruptDatabaseError(StoreError):

@@ -44,7 +44,7 @@ from msgspec.structs import replace
 
 from bridge.ids import RoomId, shard_of
 from bridge.rooms.store import PASSED, Member, NewInput, NotOwned, PassedOn, StoreError
-from bridge.storage.query import Pooled, Statement
+from bridge.storage.query import POOLED, Statement, Unreachable
 from bridge.storage.sql import NO_COVER, Cover
 
 ALONE_SECONDS = 15.0
@@ -199,12 +199,12 @@ class Shards:
     async def begin(self, connection: asyncpg.Connection) -> None:
         """Lock the shards again in a new session of the writer, which holds the claim and the mark.
 
-        Raises Pooled if a lock just taken is gone or another session's.
+        Unreachable if a lock just taken is gone or another session's.
         """
         pid = await connection.fetchval("SELECT pg_backend_pid()")
         ((now, marked),) = await connection.fetch(_PID, self.id)
         if now != pid or not marked:
-            raise Pooled
+            raise Unreachable(POOLED)
         self.pid = pid
         if not self.held:
             return
@@ -216,7 +216,7 @@ class Shards:
         self.changed(lost, frozenset(self.held))
 
     async def prove(self) -> None:
-        """Raise Pooled unless writer and intake have separate sessions.
+        """Raise Unreachable unless writer and intake have separate sessions.
 
         The intake is closed again: its next connection, once the schema exists, shall listen.
         """
@@ -228,7 +228,7 @@ class Shards:
             await other.execute("ROLLBACK")
             await other.close(timeout=ASKED_SECONDS)
         if others == own or own != self.pid:
-            raise Pooled
+            raise Unreachable(POOLED)
 
     async def beat(self, name: str, *, leaving: bool, report: str = "") -> list[Member]:
         """Send a heartbeat with a report through the writer's session; return all replicas."""
@@ -239,7 +239,7 @@ class Shards:
             ((pid, self._started, forgotten),) = beat
             self._reported = None if forgotten and new is None else report
             if pid != self.pid:
-                raise Pooled
+                raise Unreachable(POOLED)
             members = [Member(*row) for row in await connection.fetch(MEMBERS.postgres)]
         self._alone = len(members) == 1
         return members

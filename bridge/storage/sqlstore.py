@@ -96,8 +96,7 @@ async def open_store(
     `shared`, with `sole` and on PostgreSQL: share the rooms with other bridges that do the same
     (`SqlStore.shards`). `seal`: key of sealed content (encrypted rooms), unreadable without it.
 
-    Entering it raises Unreachable, AlreadyInUse, Pooled (only if `shared`), CorruptDatabaseError,
-    and as `migrate` does.
+    Entering it raises Unreachable, AlreadyInUse, CorruptDatabaseError, and as `migrate` does.
     """
     engine, cover = engine_for(url, clock, shared=sole and shared), Cover(seal)
     shards = engine.shards if isinstance(engine, PostgresEngine) else None

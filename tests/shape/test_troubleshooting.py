@@ -49,7 +49,6 @@ TOLD: dict[str, str] = {
     "CannotListen": "cannot listen",
     "Unreachable": "cannot be reached",
     "AlreadyInUse": "another bridge is using this database",
-    "Pooled": "connection pooler",
     "CorruptDatabaseError": "is not a database",
     "NewerSchemaError": "the database has schema",
     "ForeignSchemaError": "the schema of another program",

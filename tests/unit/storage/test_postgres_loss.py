@@ -33,7 +33,7 @@ from bridge.rooms.store import (
 from bridge.storage import postgres, transfer
 from bridge.storage.migrate import MovedError
 from bridge.storage.postgres import PostgresEngine, turned
-from bridge.storage.query import Pooled, Query, Unreachable, same
+from bridge.storage.query import Query, Unreachable, same
 from bridge.storage.sqlstore import SqlStore, open_store
 from bridge.storage.transfer import move
 from tests.fakes.flow import accept, every, open_inputs
@@ -368,10 +368,14 @@ async def test_prepared_statements_of_other_sessions_mean_a_pooler(
     """As with a pooler in transaction mode that does not prepare statements anew."""
     async with open_store(server.new_schema(), FixedClock()) as store:
         query = Query(same(text))
-        with suppress(Pooled):
+        with suppress(Unreachable):
             await store._engine.read(query)
-        with pytest.raises(Pooled, match="session mode"):
+        with pytest.raises(Unreachable, match="session mode"):
             await store._engine.read(query)
+        with suppress(Unreachable):
+            await store._write(query)
+        with pytest.raises(Unreachable, match="session mode"):  # and the writer goes on
+            await store._write(query)
 
 
 @pytest.mark.asyncio

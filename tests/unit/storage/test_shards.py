@@ -34,7 +34,7 @@ from bridge.rooms.store import (
 )
 from bridge.storage import shards as module
 from bridge.storage.postgres import PostgresEngine
-from bridge.storage.query import AlreadyInUse, Pooled, Unreachable
+from bridge.storage.query import AlreadyInUse, Unreachable
 from bridge.storage.shards import LONGEST_NOTICE, Shards
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.flow import every
@@ -449,7 +449,7 @@ async def test_a_pooler_in_transaction_mode_is_refused(
 
     with monkeypatch.context() as patch:
         patch.setattr(asyncpg, "connect", connect)
-        with pytest.raises(Pooled, match="session mode"):
+        with pytest.raises(Unreachable, match="session mode"):
             await open_store(url, CLOCK, sole=True, shared=True).__aenter__()
     for one in real:
         await one.close()
