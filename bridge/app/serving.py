@@ -634,10 +634,7 @@ MEASURE_EVERY = 15.0
 
 
 async def prune(
-    store: SqlStore,
-    clock: Clock,
-    retention: Callable[[], Retention],
-    mine: Callable[[], bool] = lambda: True,
+    store: SqlStore, clock: Clock, retention: Callable[[], Retention], mine: Callable[[], bool]
 ) -> None:
     """Erase expired rows periodically, in the process for which `mine` is True."""
     while True:

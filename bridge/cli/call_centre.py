@@ -40,9 +40,7 @@ _PIXEL = bytes.fromhex(
 """PNG of one grey pixel: no server refuses the extension png."""
 
 
-async def check_webchat(
-    findings: Findings, config: Config, store: StorePort | None, timing: Timing = PATIENCE
-) -> None:
+async def check_webchat(findings: Findings, config: Config, store: StorePort | None) -> None:
     """Log in, open a socket, upload a file and fetch it, ask the robot, log out.
 
     Call centres at one address share its login limit (PLACES), which `store` remembers.
@@ -63,7 +61,7 @@ async def check_webchat(
     places = min(PLACES, rate.count)
     fewer = rate.model_copy(update={"count": places})
     server = stranger.model_copy(update={"login_rate": fewer})
-    mine = replace(link_settings_of(config), server=server, timing=timing)
+    mine = replace(link_settings_of(config), server=server, timing=PATIENCE)
     memory, clock = _Memory(store), SystemClock()
     taken = await Visits(mine, memory, clock).load()
     if len(taken) >= places:

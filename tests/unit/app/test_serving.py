@@ -395,7 +395,7 @@ async def test_ledger_is_pruned_by_the_current_settings() -> None:
     ledger, clock = Ledger(), ManualClock()
     kept = [retention("1h")]
     async with asyncio.TaskGroup() as tasks:
-        pruning = tasks.create_task(prune(ledger, clock, lambda: kept[-1]))
+        pruning = tasks.create_task(prune(ledger, clock, lambda: kept[-1], lambda: True))
         await quiet()
         assert ledger.asked == []
         await clock.turn(PRUNE_EVERY)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from bridge.cli import call_centre
 from bridge.cli.call_centre import check_webchat, throw_away
 from bridge.cli.doctor import migrated_store
 from bridge.cli.findings import Findings, Verdict
@@ -20,16 +21,20 @@ from tests.unit.link.rig import FAST
 from tests.unit.link.simulated import simulated
 
 ACCOUNT = Account(RoomId("!doctor:example.org"), UserId("@doctor:example.org"), "doctor")
-IMPATIENT = replace(FAST, connect=0.5)
 FIXED = '  login: {type: password}\n  accounts: {"!*": {name: fixed, password: x}}'
 SKETCH = ["PASS WebChat server", "PASS clock, against WebChat"]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_centre, "PATIENCE", replace(FAST, connect=0.5))
 
 
 async def examined(folder: Path, simulator: Simulator, login: str = "") -> Findings:
     findings = Findings()
     config = configured(folder, webchat=simulator.base_url, login=login)
     async with migrated_store(config) as store:
-        await check_webchat(findings, config, store, IMPATIENT)
+        await check_webchat(findings, config, store)
     return findings
 
 
@@ -125,7 +130,7 @@ async def test_http_403_is_reported_as_blacklisting(tmp_path: Path) -> None:
     findings = Findings()
     async with serving([web.post("/webchat/tpi", shut_out)]) as port:
         config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-        await check_webchat(findings, config, None, IMPATIENT)
+        await check_webchat(findings, config, None)
     fix = the(findings, "WebChat login").fix
     assert fix.startswith("this machine's address seems to be blacklisted")
     assert "webchat.base_url" in fix
@@ -144,7 +149,7 @@ async def test_a_result_of_the_login_shows_that_the_path_is_right(
     findings = Findings()
     async with serving([web.post("/webchat/tpi", refuse)]) as port:
         config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-        await check_webchat(findings, config, None, IMPATIENT)
+        await check_webchat(findings, config, None)
     assert str(code) in the(findings, "WebChat login").detail
     assert the(findings, "WebChat login").fix.endswith("accounts and enterprise_id")
 
@@ -160,7 +165,7 @@ async def test_a_server_that_has_moved(tmp_path: Path) -> None:
         findings = Findings()
         async with serving([web.route("*", path, moved)]) as port:
             config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-            await check_webchat(findings, config, None, IMPATIENT)
+            await check_webchat(findings, config, None)
         finding = the(findings, "WebChat login")
         assert finding.verdict is Verdict.FAIL
         named = path != "/webchat/"
@@ -201,7 +206,7 @@ async def test_socket_that_a_proxy_does_not_pass(tmp_path: Path) -> None:
     routes = [web.post("/webchat/tpi", log_in), web.get("/webchat/cws", no_upgrade)]
     async with serving(routes) as port:
         config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-        await check_webchat(findings, config, None, IMPATIENT)
+        await check_webchat(findings, config, None)
     assert told(findings) == [*SKETCH, "PASS WebChat login", "FAIL WebChat socket"]
     assert "502" in the(findings, "WebChat socket").detail
 
@@ -211,7 +216,7 @@ async def test_something_else_than_webchat(tmp_path: Path) -> None:
     findings = Findings()
     async with serving([]) as port:
         config = configured(tmp_path, webchat=f"http://127.0.0.1:{port}/webchat")
-        await check_webchat(findings, config, None, IMPATIENT)
+        await check_webchat(findings, config, None)
     assert told(findings) == [*SKETCH, "FAIL WebChat login"]
     assert "…/tpi must answer with JSON" in the(findings, "WebChat login").fix
 
