@@ -12,11 +12,11 @@ import logging
 import os
 import resource
 import socket
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache, partial
+from time import monotonic
 from typing import Any, cast
 
 import structlog
@@ -34,6 +34,7 @@ from bridge.rooms.store import INBOX, Backlog, Depth, Lane, Outcome
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
 RECENT = 1000
 """Number of recent chats whose waiting times are kept for charts."""
+LAG_EVERY = 1.0
 STOOD_STILL = 5.0
 """Lag of the event loop in seconds from which it is logged: all rooms have waited that long."""
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -194,18 +195,16 @@ def _age(depth: Depth, now: int) -> float:
     return 0.0 if depth.oldest is None else max(0, now - depth.oldest) / 1000
 
 
-async def watch_loop_lag(
-    metrics: Metrics, interval: float = 1.0, now: Callable[[], float] = time.monotonic
-) -> None:
-    """Measure the event loop's lag every `interval` seconds, and log it from `STOOD_STILL` on.
+async def watch_loop_lag(metrics: Metrics) -> None:
+    """Measure the event loop's lag every `LAG_EVERY` seconds, and log it from `STOOD_STILL` on.
 
-    `now`: a monotonic clock, not the loop's own: uvloop reads that once per iteration, and so may
-    miss time spent in the same iteration.
+    Not by the loop's own clock: uvloop reads that once per iteration, and so may miss time spent in
+    the same iteration.
     """
     while True:
-        due = now() + interval
-        await asyncio.sleep(interval)
-        late = max(0.0, now() - due)
+        due = monotonic() + LAG_EVERY
+        await asyncio.sleep(LAG_EVERY)
+        late = max(0.0, monotonic() - due)
         metrics.loop_lag.observe(late)
         if late >= STOOD_STILL:
             LOG.warning("the event loop stood still", seconds=round(late, 1))
@@ -270,7 +269,7 @@ class Guard:
         if len(self._silent) + len(self._heard) > self._most:
             crowd = self._silent if len(self._silent) > self._most // 2 else self._heard
             crowd.pop(next(iter(crowd))).abort()
-            if (now := time.monotonic()) >= self._quiet_until:
+            if (now := monotonic()) >= self._quiet_until:
                 self._quiet_until = now + SAID_EVERY
                 LOG.warning("too many connections", port=self._section, most=self._most)
 

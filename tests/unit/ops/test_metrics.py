@@ -202,7 +202,8 @@ def test_the_backlog_is_shown() -> None:
 
 
 @pytest.mark.asyncio
-async def test_lag_of_the_event_loop_is_measured() -> None:
+async def test_lag_of_the_event_loop_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LAG_EVERY", 0.001)
     metrics = Metrics()
     measured = asyncio.Event()
     observe = metrics.loop_lag.observe
@@ -213,7 +214,7 @@ async def test_lag_of_the_event_loop_is_measured() -> None:
 
     metrics.loop_lag.observe = observed  # type: ignore[method-assign]  # to know when it happened
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        watcher = group.create_task(watch_loop_lag(metrics, interval=0.001))
+        watcher = group.create_task(watch_loop_lag(metrics))
         await measured.wait()
         watcher.cancel()
     assert b"event_loop_lag_seconds_count 0.0" not in metrics.render()
@@ -236,12 +237,14 @@ def clock(*moments: float) -> Callable[[], float]:
 
 
 @pytest.mark.asyncio
-async def test_blocked_event_loop_is_logged() -> None:
+async def test_blocked_event_loop_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Read before and after each sleep: 4.9, 63.94 and 0 s late; the last sleep does not end."""
     metrics = Metrics()
     now = clock(100, 104.9, 104.9, 168.84, 168.84, 168.84, 168.84)
+    monkeypatch.setattr(module, "monotonic", now)
+    monkeypatch.setattr(module, "LAG_EVERY", 0)
     with capture_logs() as logs, pytest.raises(Spent):
-        await watch_loop_lag(metrics, 0, now)
+        await watch_loop_lag(metrics)
     assert logs == [
         {"event": "the event loop stood still", "seconds": 63.9, "log_level": "warning"}
     ]
