@@ -46,6 +46,14 @@ MAX_EARLIER = 100
 _MAX_GHOSTS = 2_000
 _QUOTABLE = 200
 """Maximum characters of an agent's message kept for quoting it in replies."""
+KEPT = 2_000
+_PAGE = 100
+MOST_PAGES = 5
+"""Maximum pages of `_PAGE` events that `find_markers` reads from a room's end."""
+_LONGEST_TXN = 255
+"""Maximum characters of a transaction id that is cached: a stranger's event can have any."""
+_SKEW = 10 * 60_000
+"""Maximum difference, ms, assumed between the homeserver's clock and the bridge's."""
 
 
 @dataclass(eq=False, repr=False)
@@ -76,8 +84,8 @@ class MatrixAdapter:
         self.ghosts = Ghosts(homeserver, self.profiles, self.users, devices)
         self.leave = self.ghosts.leave
         self.name_service_members = self.ghosts.name_service_members
-        self._markers = Markers(homeserver)
-        self.find_markers = self._markers.find_markers
+        self._sent: LRUCache[tuple[str, str], EventId] = LRUCache(KEPT)
+        """Events that the bridge has sent, by sender and transaction id (`find_markers`)."""
         self._dressed_as: TTLCache[UserId, str] = TTLCache(_MAX_GHOSTS, KNOWN_SECONDS)
         self._bridged: LRUCache[RoomId, Json] = LRUCache(_MAX_GHOSTS)
         """Latest `m.bridge` content per room, also where the room refused it."""
@@ -307,12 +315,12 @@ class MatrixAdapter:
     ) -> EventId:
         """Send a message, encrypted if the room is. Idempotent per sender, room and `txn_id`.
 
-        The content carries `MARKER`, by which `Markers` finds the event later. Synapse caches
+        The content carries `MARKER`, by which `find_markers` finds the event later. Synapse caches
         transaction ids per room, not per user: two ghosts using one id would share one event
         (reference matrix.md §5). So a digest of sender and device is added to the id; a replacement
         device (`devices.Upkeep`) then never gets an event of the old one.
         """
-        found = self._markers.find(sender, txn_id)
+        found = self._sent.get((sender, txn_id))
         if found is not None:
             return found
         content = content | {wire.MARKER: {"txn": txn_id}}
@@ -413,14 +421,14 @@ class MatrixAdapter:
             if mentions and number == 1:
                 whole |= {"m.mentions": {"user_ids": list(mentions)}}
             # An earlier attempt may have used the other sender: the ghost's access can change.
-            sent = self._markers.find(ghost, own) or self._markers.find(host, own)
+            sent = self._sent.get((ghost, own)) or self._sent.get((host, own))
             if sent is None and inside:
                 sent = await self._send_as_ghost(room_id, host, ghost, whole, own)
                 inside = sent is not None
             if sent is None:
                 name = self._unique_name(agent, agent.name.strip() or agent.id)
                 sent = await self.send(room_id, host, render.spoken_for(name, whole), own)
-            self._markers.keep(ghost, own, sent)
+            self._sent[ghost, own] = sent
             parts.append(ports.Part(sent, str(content["body"])[:_QUOTABLE]))
         return tuple(parts)
 
@@ -447,6 +455,26 @@ class MatrixAdapter:
             await self.ghosts.join(room_id, host, ghost)
             return await self.send(room_id, ghost, content, txn_id)
         return None
+
+    async def find_markers(self, room_id: RoomId, reader: UserId, since: int) -> None:
+        """Cache the bridge's events in a room: idempotency beyond transaction ids.
+
+        Synapse remembers a transaction id for a day if the sender has a device, else for half an
+        hour or until it restarts (reference matrix.md §5). So before an older message is sent
+        again, the room is searched for an event with its `MARKER`; by sender, as nobody can forge
+        another user's.
+        """
+        before = ""
+        for _ in range(MOST_PAGES):
+            found, before = await self.homeserver.page(reader, room_id, _PAGE, before)
+            recent = [event for event in found if events.sent_at(event) >= since - _SKEW]
+            for event in recent:
+                txn = wire.text(event, "content", wire.MARKER, "txn")
+                event_id = wire.text(event, "event_id")
+                if txn and event_id and len(txn) <= _LONGEST_TXN:
+                    self._sent[str(event.get("sender")), txn] = EventId(event_id)
+            if not before or len(recent) < len(found):
+                return
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -545,51 +573,3 @@ async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
             size = (seen.width, seen.height) if seen.width and seen.height else None
             return msgspec.structs.replace(file, dimensions=size, seconds=seen.seconds or None)
     return file
-
-
-# --- events that the bridge has already sent ------------------------------------------------------
-
-_PAGE = 100
-MOST_PAGES = 5
-"""Maximum pages of `_PAGE` events that `find_markers` reads from a room's end."""
-KEPT = 2_000
-_LONGEST_TXN = 255
-"""Maximum characters of a transaction id that is cached: a stranger's event can have any."""
-_SKEW = 10 * 60_000
-"""Maximum difference, ms, assumed between the homeserver's clock and the bridge's."""
-
-
-class Markers:
-    """Idempotency beyond transaction ids: a cache of the bridge's own events found in rooms.
-
-    Synapse remembers a transaction id for a day if the sender has a device, else for half an hour
-    or until it restarts (reference matrix.md §5). So before resending an older message, the bridge
-    searches the room for an event with its `MARKER`.
-    """
-
-    def __init__(self, homeserver: Homeserver) -> None:
-        self._homeserver = homeserver
-        self._found: LRUCache[tuple[str, str], EventId] = LRUCache(KEPT)
-
-    def note(self, event: Json) -> None:
-        """Cache an event that carries a marker, by sender: nobody can forge another user's."""
-        txn = wire.text(event, "content", wire.MARKER, "txn")
-        event_id = wire.text(event, "event_id")
-        if txn and event_id and len(txn) <= _LONGEST_TXN:
-            self.keep(str(event.get("sender")), txn, EventId(event_id))
-
-    def keep(self, sender: str, txn: str, event_id: EventId) -> None:
-        self._found[sender, txn] = event_id
-
-    def find(self, sender: UserId, txn: str) -> EventId | None:
-        return self._found.get((sender, txn))
-
-    async def find_markers(self, room_id: RoomId, reader: UserId, since: int) -> None:
-        before = ""
-        for _ in range(MOST_PAGES):
-            found, before = await self._homeserver.page(reader, room_id, _PAGE, before)
-            recent = [event for event in found if events.sent_at(event) >= since - _SKEW]
-            for event in recent:
-                self.note(event)
-            if not before or len(recent) < len(found):
-                return

@@ -770,7 +770,7 @@ def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str,
         "device_id": own.device_id,
     }
     # Not encrypted: relations, which homeservers aggregate; and the bridge's marker, a transaction
-    # id by which `adapter.Markers` recognizes its events.
+    # id by which `adapter.find_markers` recognizes its events.
     return sealed | {name: content[name] for name in _IN_CLEAR if name in content}
 
 

@@ -46,7 +46,7 @@ ONE_TIME = "signed_curve25519"
 """Algorithm of one-time and fallback keys."""
 MARKER = "org.matrix_webchat.origin"
 """Content field with the transaction id of a bridge event. It is not encrypted, so that
-`adapter.Markers` recognizes the event when it searches a room."""
+`adapter` (`find_markers`) recognizes the event when it searches a room."""
 
 _KEY = re.compile(r"[A-Za-z0-9+/_-]{,64}")
 """Base64 of 32 bytes (43 characters), with some leeway."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import cast
 
 import pytest
 from aiohttp import web
 
 from bridge.ids import EffectSeq, EventId, RoomId, UserId
-from bridge.matrix.adapter import KEPT, MOST_PAGES, Markers, MatrixAdapter
+from bridge.matrix.adapter import KEPT, MOST_PAGES, MatrixAdapter
 from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.wire import MARKER, Json
 from bridge.rooms.store import EffectRow, Lane
@@ -20,8 +19,6 @@ from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.test_transport import USERS, Answer, homeserver
 
 ROOM, BOT, EVE = RoomId("!r:h"), UserId("@bot:h"), "@eve:h"
-NOBODY = cast(Homeserver, None)
-"""For tests that send no request."""
 
 
 def event(event_id: object, txn: object, sender: str = BOT, at: int = 1_000) -> Json:
@@ -34,45 +31,62 @@ def event(event_id: object, txn: object, sender: str = BOT, at: int = 1_000) -> 
     }
 
 
-def test_event_is_found_by_sender_and_transaction() -> None:
-    markers = Markers(NOBODY)
-    markers.note(event("$1", "t1"))
-    markers.note(event("$2", "t1", EVE))
-    assert markers.find(BOT, "t1") == "$1"
-    assert markers.find(BOT, "t2") is None
+def adapter_of(transport: Homeserver) -> MatrixAdapter:
+    return MatrixAdapter(
+        transport,
+        users=USERS,
+        profiles=MemoryStore(),
+        conversions=ThreadPoolExecutor(1),
+    )
 
 
-@pytest.mark.parametrize(
-    "strange",
-    [
+async def sent_as(room: list[Json], *txns: str) -> list[EventId]:
+    """Search a room, then send messages; "$new" is one that was not found there."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        found = {"chunk": room} if request.method == "GET" else {"event_id": "$new"}
+        return web.json_response(found)
+
+    async with homeserver(answer) as transport:
+        adapter = adapter_of(transport)
+        await adapter.find_markers(ROOM, BOT, 0)
+        return [await adapter.send(ROOM, BOT, {"body": "x"}, txn) for txn in txns]
+
+
+@pytest.mark.asyncio
+async def test_event_is_found_by_sender_and_transaction() -> None:
+    room = [event("$1", "t1"), event("$2", "t1", EVE), event("$3", "t3", EVE)]
+    assert await sent_as(room, "t1", "t2", "t3") == ["$1", "$new", "$new"]
+
+
+@pytest.mark.asyncio
+async def test_events_without_a_valid_marker_are_ignored() -> None:
+    strange: list[Json] = [
         {},
         {"event_id": "$1"},
         {"event_id": "$1", "sender": BOT, "content": "x"},
         {"event_id": "$1", "sender": BOT, "content": {MARKER: "t1"}},
         event("$1", 7),
         event(None, "t1"),
-    ],
-)
-def test_events_without_a_valid_marker_are_ignored(strange: Json) -> None:
-    markers = Markers(NOBODY)
-    markers.note(strange)
-    assert markers.find(BOT, "t1") is None
+    ]
+    for one in strange:
+        assert await sent_as([one], "t1") == ["$new"]
 
 
-def test_overlong_marker_is_not_kept() -> None:
+@pytest.mark.asyncio
+async def test_overlong_marker_is_not_kept() -> None:
     """2,000 markers of 64 KB took 120 MB."""
-    markers, long = Markers(NOBODY), "t" * 256
-    markers.note(event("$1", long))
-    markers.note(event("$2", long[1:]))
-    assert (markers.find(BOT, long), markers.find(BOT, long[1:])) == (None, "$2")
+    long = "t" * 256
+    assert await sent_as([event("$1", long), event("$2", long[1:])], long, long[1:]) == [
+        "$new",
+        "$2",
+    ]
 
 
-def test_number_of_kept_markers_is_limited() -> None:
-    markers = Markers(NOBODY)
-    for number in range(KEPT + 1):
-        markers.note(event(f"${number}", f"t{number}"))
-    assert markers.find(BOT, "t0") is None
-    assert markers.find(BOT, f"t{KEPT}") == EventId(f"${KEPT}")
+@pytest.mark.asyncio
+async def test_number_of_kept_markers_is_limited() -> None:
+    room = [event(f"${number}", f"t{number}") for number in range(KEPT + 1)]
+    assert await sent_as(room, "t0", f"t{KEPT}") == ["$new", f"${KEPT}"]
 
 
 def pages(*, at: Callable[[int], int]) -> tuple[list[str], Answer]:
@@ -80,6 +94,8 @@ def pages(*, at: Callable[[int], int]) -> tuple[list[str], Answer]:
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "PUT":
+            return web.json_response({"event_id": "$new"})
         asked.append(request.query.get("from", ""))
         number = len(asked)
         found = event(f"${number}", f"t{number}", at=at(number))
@@ -93,12 +109,12 @@ async def test_room_is_searched_back_as_far_as_needed() -> None:
     hour = 3_600_000
     asked, answer = pages(at=lambda number: (10 - number) * hour)
     async with homeserver(answer) as transport:
-        ours = Markers(transport)
-        await ours.find_markers(ROOM, BOT, 8 * hour)
-    assert asked == ["", "p1", "p2"]
-    assert ours.find(BOT, "t2") == "$2"
-    # Too old: perhaps from before the database was restored.
-    assert ours.find(BOT, "t3") is None
+        adapter = adapter_of(transport)
+        await adapter.find_markers(ROOM, BOT, 8 * hour)
+        assert asked == ["", "p1", "p2"]
+        assert await adapter.send(ROOM, BOT, {"body": "x"}, "t2") == "$2"
+        # Too old: perhaps from before the database was restored.
+        assert await adapter.send(ROOM, BOT, {"body": "x"}, "t3") == "$new"
 
 
 @pytest.mark.asyncio
@@ -119,12 +135,7 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
         return web.json_response({"chunk": [event("$old", lost, at=10 * hour)]})
 
     async with homeserver(answer) as transport:
-        adapter = MatrixAdapter(
-            transport,
-            users=USERS,
-            profiles=MemoryStore(),
-            conversions=ThreadPoolExecutor(1),
-        )
+        adapter = adapter_of(transport)
         await adapter.find_markers(ROOM, BOT, 9 * hour)
         assert await adapter.send(ROOM, BOT, {"body": "anew"}, again) == "$new"
         # The same row again is recognised.
@@ -136,7 +147,7 @@ async def test_a_new_row_of_a_restored_database_is_not_taken_for_an_old_one() ->
 async def test_room_is_searched_back_a_limited_number_of_pages() -> None:
     asked, answer = pages(at=lambda _: 9)
     async with homeserver(answer) as transport:
-        await Markers(transport).find_markers(ROOM, BOT, 0)
+        await adapter_of(transport).find_markers(ROOM, BOT, 0)
     assert len(asked) == MOST_PAGES
 
 
@@ -149,5 +160,5 @@ async def test_an_empty_room_is_searched_by_one_request() -> None:
         return web.json_response({"chunk": []})
 
     async with homeserver(answer) as transport:
-        await Markers(transport).find_markers(ROOM, BOT, 0)
+        await adapter_of(transport).find_markers(ROOM, BOT, 0)
     assert len(asked) == 1
