@@ -594,8 +594,8 @@ class Arrivals:
         broken = user, sender, curve25519
         if not (self._renewals.left(broken, now) and self._attempts.spend(broken, now)):
             return
-        devices = await self._peers.devices(user, [sender])
-        for device in devices.get(sender, ()):
+        known = (await self._peers.known(user, [sender])).get(sender)
+        for device in () if known is None else known.devices:
             if device.curve25519 == curve25519:
                 claimed = await self._sharing.claim(user, [device], now, anew=True)
                 async with self._upkeep.holding(user) as own:

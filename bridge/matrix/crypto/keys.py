@@ -522,7 +522,8 @@ class Readers(msgspec.Struct, frozen=True):
     scheme: Scheme
     now: int
     audience: frozenset[str]
-    devices: Mapping[str, tuple[Device, ...]]
+    known: Mapping[str, Known]
+    """Devices of those in the audience whose homeserver answers."""
     claimed: Mapping[Device, str]
     """One-time keys of devices without an olm session."""
     away: bool = False
@@ -548,17 +549,13 @@ class _Outbound(msgspec.Struct, eq=False):
         old = not 0 <= now - self.created < scheme.rotate_ms
         return old or self.session.message_index >= scheme.rotate_messages
 
-    def is_revoked(
-        self, audience: frozenset[str], devices: Mapping[str, tuple[Device, ...]]
-    ) -> bool:
+    def is_revoked(self, audience: frozenset[str], known: Mapping[str, Known]) -> bool:
         """True if a device that has or may have the key may no longer read.
 
-        A member whose homeserver does not answer has no entry in `devices`, and may still read.
+        A member whose homeserver does not answer has no entry in `known`, and may still read.
         """
-        present = {device for known in devices.values() for device in known}
-        return any(
-            one.user in devices or one.user not in audience for one in self.given.keys() - present
-        )
+        absent = self.given.keys() - _devices(known)
+        return any(one.user in known or one.user not in audience for one in absent)
 
 
 @dataclass(eq=False, repr=False)
@@ -582,22 +579,21 @@ class Sharing:
         """Determine the readers of a message. May be slow."""
         audience = await self._places.audience(own.user, room_id)
         found = self._current(own, room_id, scheme, now)
-        devices = await self._peers.devices(own.user, audience, fresh=found is None)
-        if found is not None and found.is_revoked(audience, devices):
+        known = await self._peers.known(own.user, audience, fresh=found is None)
+        if found is not None and found.is_revoked(audience, known):
             found = None
-            devices = await self._peers.devices(own.user, audience, fresh=True)
-        channels = await self._channels(own, _missing(devices, found))
+            known = await self._peers.known(own.user, audience, fresh=True)
+        channels = await self._channels(own, _missing(known, found))
         new = [one for one, at in channels if not at.open]
         claimed = await self.claim(own.user, new, now)
-        away = len(devices) < len(audience) or any(not self._answers(one, now) for one in new)
-        return Readers(room_id, scheme, now, audience, devices, claimed, away)
+        away = len(known) < len(audience) or any(not self._answers(one, now) for one in new)
+        return Readers(room_id, scheme, now, audience, known, claimed, away)
 
     def _still_holds(self, readers: Readers) -> bool:
         """True if no change of audience or devices was reported since `prepare`."""
-        known = self._peers.cache.get
+        cached = self._peers.cache.get
         return self._places.audience_known(readers.room_id) is readers.audience and all(
-            (there := known(user)) is not None and there.devices is devices
-            for user, devices in readers.devices.items()
+            cached(user) is known for user, known in readers.known.items()
         )
 
     def encrypt_at_once(
@@ -624,7 +620,7 @@ class Sharing:
         room_id, now = readers.room_id, readers.now
         async with self._upkeep.holding(sender) as own:
             found = self._current(own, room_id, readers.scheme, now)
-            if found is not None and found.is_revoked(readers.audience, readers.devices):
+            if found is not None and found.is_revoked(readers.audience, readers.known):
                 found = None
             if found is None:
                 session = vodozemac.GroupSession()
@@ -632,7 +628,7 @@ class Sharing:
                 # For transcripts, which decrypt the bridge's own messages. Stored before sharing.
                 await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
                 self._outbound[own.user, own.device_id, room_id] = found
-        missing = _missing(readers.devices, found)
+        missing = _missing(readers.known, found)
         for start in range(0, len(missing), _AT_ONCE):
             if not (last or self._still_holds(readers)):
                 return None
@@ -643,7 +639,7 @@ class Sharing:
             return None
         if readers.away and not found.readers:
             raise Unavailable("the homeservers of all who may read this do not answer")
-        told = readers.devices.keys() == readers.audience and not _missing(readers.devices, found)
+        told = readers.known.keys() == readers.audience and not _missing(readers.known, found)
         found.complete = readers if told else None
         return _sealed(own, found, room_id, event)
 
@@ -774,6 +770,10 @@ def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str,
     return sealed | {name: content[name] for name in _IN_CLEAR if name in content}
 
 
-def _missing(devices: Mapping[str, tuple[Device, ...]], found: _Outbound | None) -> list[Device]:
+def _devices(known: Mapping[str, Known]) -> list[Device]:
+    return [device for one in known.values() for device in one.devices]
+
+
+def _missing(known: Mapping[str, Known], found: _Outbound | None) -> list[Device]:
     there = frozenset() if found is None else found.readers
-    return [one for known in devices.values() for one in known if one not in there]
+    return [device for device in _devices(known) if device not in there]

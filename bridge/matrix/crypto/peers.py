@@ -70,12 +70,6 @@ class Peers:
         self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(_MOST_USERS)
         """User -> device id -> its keys, which must not change."""
 
-    async def devices(
-        self, asker: UserId, users: Iterable[str], *, fresh: bool = False
-    ) -> dict[str, tuple[Device, ...]]:
-        found = await self.known(asker, users, fresh=fresh)
-        return {user: known.devices for user, known in found.items()}
-
     async def known(
         self, asker: UserId, users: Iterable[str], *, fresh: bool = False
     ) -> dict[str, Known]:

@@ -350,11 +350,11 @@ async def test_event_that_raises_does_not_block_the_others(
 
 @pytest.mark.asyncio
 async def test_changed_device_lists_are_queried_again(post: Post) -> None:
-    await post.peers.devices(BOT, [ALICE])
+    await post.peers.known(BOT, [ALICE])
     Phone(post.world)
     post.world.changed = [ALICE]
     await post.read()
-    assert len((await post.peers.devices(BOT, [ALICE]))[ALICE]) == 1
+    assert len((await post.peers.known(BOT, [ALICE]))[ALICE].devices) == 1
 
 
 @pytest.mark.asyncio
@@ -378,10 +378,10 @@ async def test_sync_token_unknown_to_the_homeserver_is_dropped(post: Post) -> No
             return await super().sync(BOT, since, wait=wait)
 
     post.arrivals._server = Forgetful(post.world)
-    await post.peers.devices(BOT, [ALICE])
+    await post.peers.known(BOT, [ALICE])
     Phone(post.world)
     await post.read()
-    assert len((await post.peers.devices(BOT, [ALICE]))[ALICE]) == 1
+    assert len((await post.peers.known(BOT, [ALICE]))[ALICE].devices) == 1
     post.world.fails["sync"] = Refused("M_UNKNOWN_TOKEN")
     with pytest.raises(Refused):
         await post.arrivals.fetch(BOT, wait=False)

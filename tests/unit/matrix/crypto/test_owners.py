@@ -88,7 +88,7 @@ async def test_a_homeserver_that_is_away_is_not_asked_for_each_message() -> None
         assert not await house.owners.is_owner(user, one, house.now + 29_999)
     assert house.world.calls == ["query"]
     house.world.away = set()
-    await house.peers.devices(BOT, [ALICE])
+    await house.peers.known(BOT, [ALICE])
     assert await house.owners.is_owner(ALICE, claim, house.now)
     assert await house.owners.is_owner("@bob:here", house.claim(bob), house.now + 30_000)
 

@@ -8,7 +8,7 @@ import pytest
 from bridge.ids import UserId
 from bridge.matrix.crypto import peers as peers_module
 from bridge.matrix.crypto.devices import Identity
-from bridge.matrix.crypto.peers import Peers, read_devices, read_identity
+from bridge.matrix.crypto.peers import Known, Peers, read_devices, read_identity
 from bridge.matrix.crypto.wire import OLM, Json
 from tests.unit.matrix.crypto.world import ALICE, BOT, FakeServer, Phone, World
 
@@ -36,18 +36,18 @@ def test_only_valid_and_signed_devices_are_read() -> None:
 async def test_devices_are_asked_for_once_until_they_change() -> None:
     world = World()
     peers = Peers(FakeServer(world))
-    assert await peers.devices(BOT, [ALICE]) == {ALICE: ()}
+    assert await peers.known(BOT, [ALICE]) == {ALICE: Known(())}
     Phone(world)
-    assert await peers.devices(BOT, [ALICE]) == {ALICE: ()}
+    assert await peers.known(BOT, [ALICE]) == {ALICE: Known(())}
     peers.cache.forget(ALICE)
-    assert len((await peers.devices(BOT, [ALICE]))[ALICE]) == 1
+    assert len((await peers.known(BOT, [ALICE]))[ALICE].devices) == 1
     Phone(world, device_id="SECOND")
-    assert len((await peers.devices(BOT, [ALICE], fresh=True))[ALICE]) == 2
+    assert len((await peers.known(BOT, [ALICE], fresh=True))[ALICE].devices) == 2
     asked = len(world.calls)
-    await peers.devices(BOT, [ALICE])
+    await peers.known(BOT, [ALICE])
     assert len(world.calls) == asked
     peers.cache.forget_all()
-    await peers.devices(BOT, [ALICE])
+    await peers.known(BOT, [ALICE])
     assert len(world.calls) == asked + 1
 
 
@@ -56,10 +56,10 @@ async def test_a_user_whose_homeserver_is_away_is_asked_for_again() -> None:
     world = World()
     peers = Peers(FakeServer(world))
     world.away = {"there"}
-    assert await peers.devices(BOT, [ALICE, "@carol:there"]) == {ALICE: ()}
+    assert await peers.known(BOT, [ALICE, "@carol:there"]) == {ALICE: Known(())}
     world.away = set()
     Phone(world, "@carol:there")
-    assert len((await peers.devices(BOT, ["@carol:there"]))["@carol:there"]) == 1
+    assert len((await peers.known(BOT, ["@carol:there"]))["@carol:there"].devices) == 1
 
 
 @pytest.mark.asyncio
@@ -67,11 +67,11 @@ async def test_a_device_never_changes_its_keys() -> None:
     world = World()
     peers = Peers(FakeServer(world))
     Phone(world)
-    ((first,),) = (await peers.devices(BOT, [ALICE])).values()
+    (first,) = (await peers.known(BOT, [ALICE]))[ALICE].devices
     Phone(world)  # another one, under the same id
-    assert await peers.devices(BOT, [ALICE], fresh=True) == {ALICE: ()}
+    assert await peers.known(BOT, [ALICE], fresh=True) == {ALICE: Known(())}
     second = Phone(world, device_id="TABLET")
-    found = (await peers.devices(BOT, [ALICE], fresh=True))[ALICE]
+    found = (await peers.known(BOT, [ALICE], fresh=True))[ALICE].devices
     assert [(one.device_id, one.curve25519) for one in found] == [
         ("TABLET", second.keys["curve25519"])
     ]
@@ -83,11 +83,11 @@ async def test_device_id_may_be_reused_after_a_sign_out() -> None:
     world = World()
     peers = Peers(FakeServer(world))
     Phone(world)
-    assert len((await peers.devices(BOT, [ALICE]))[ALICE]) == 1
+    assert len((await peers.known(BOT, [ALICE]))[ALICE].devices) == 1
     del world.devices[ALICE]["PHONE"]
-    assert await peers.devices(BOT, [ALICE], fresh=True) == {ALICE: ()}
+    assert await peers.known(BOT, [ALICE], fresh=True) == {ALICE: Known(())}
     anew = Phone(world)
-    (device,) = (await peers.devices(BOT, [ALICE], fresh=True))[ALICE]
+    (device,) = (await peers.known(BOT, [ALICE], fresh=True))[ALICE].devices
     assert device.curve25519 == anew.keys["curve25519"]
 
 
@@ -133,8 +133,8 @@ async def test_device_list_that_changed_during_its_query_is_not_cached() -> None
             return found
 
     peers = Peers(Slow(world))
-    await peers.devices(BOT, [ALICE])
-    await peers.devices(BOT, [ALICE])
+    await peers.known(BOT, [ALICE])
+    await peers.known(BOT, [ALICE])
     assert world.calls == ["query", "query"]
 
 
@@ -154,6 +154,6 @@ async def test_other_tasks_get_a_turn_between_two_users() -> None:
 
     async with asyncio.TaskGroup() as tasks:
         turning = tasks.create_task(turn())
-        assert len(await Peers(FakeServer(world)).devices(BOT, users)) == 50
+        assert len(await Peers(FakeServer(world)).known(BOT, users)) == 50
         turning.cancel()
     assert turns >= 50

@@ -329,7 +329,7 @@ async def test_a_broken_channel_is_renewed(desk: Desk) -> None:
     await desk.say("one")
     desk.phone.fetch()
     desk.phone.sessions.clear()  # the phone lost them
-    (device,) = (await desk.peers.devices(BOT, [ALICE]))[ALICE]
+    (device,) = (await desk.peers.known(BOT, [ALICE]))[ALICE].devices
     await desk.renew(device)
     (payload,) = desk.phone.fetch()
     assert payload["type"] == "m.dummy"
@@ -343,7 +343,7 @@ async def test_a_key_that_is_shared_again_opens_the_first_messages_too(desk: Des
     first = await desk.say("one")
     desk.phone.fetch()
     desk.phone.room_keys.clear()
-    (device,) = (await desk.peers.devices(BOT, [ALICE]))[ALICE]
+    (device,) = (await desk.peers.known(BOT, [ALICE]))[ALICE].devices
     desk.sharing.share_again(desk.own, {(device.user, device.curve25519)})
     second = await desk.say("two")
     assert first["session_id"] == second["session_id"]
