@@ -36,6 +36,7 @@ from tests.unit.matrix.crypto.world import (
     ALICE,
     BOT,
     ROOM,
+    USERS,
     Believing,
     FakeServer,
     Phone,
@@ -90,7 +91,7 @@ async def sealing(rows: StorePort, messages: int) -> tuple[float, float]:
     own = OwnDevice.draw(BOT, "D")
     upkeep = Upkeep(vault, server, BOT, SystemClock(), deaf)
     upkeep._devices[BOT] = own  # as published
-    sharing = Sharing(vault, server, Peers(server), Places(rooms, rooms, vault), upkeep)
+    sharing = Sharing(vault, server, Peers(server), Places(rooms, USERS, vault), upkeep)
     content: Json = {"msgtype": "m.text", "body": TEXT}
 
     async def once(number: int) -> None:

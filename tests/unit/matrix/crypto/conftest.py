@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest_asyncio
 
-from tests.unit.matrix.crypto.rig import BOT, QUEUE, Bridge
+from tests.unit.matrix.crypto.rig import Bridge
+from tests.unit.matrix.crypto.world import BOT, QUEUE
 
 
 @pytest_asyncio.fixture

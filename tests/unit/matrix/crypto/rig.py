@@ -6,16 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bridge.ids import QueueId, RoomId, UserId
+from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import MEGOLM, SYNC_SECONDS, Json
-from bridge.matrix.users import OurUsers
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
-from tests.unit.matrix.crypto.world import FakeServer, Phone, World, new_vault
-
-USERS = OurUsers("here", "bot", "ghost{agent}", [QueueId(1)])
-BOT, QUEUE = USERS.hosts()
+from tests.unit.matrix.crypto.world import BOT, QUEUE, USERS, FakeServer, Phone, World, new_vault
 
 
 class Time:
@@ -75,7 +71,6 @@ class Bridge:
         self.world, self.rooms, self.time = World(), Rooms(), Time()
         self.rooms.membership = {BOT: "join", "@alice:here": "join"}
         self.rooms.states["m.room.encryption"] = {"algorithm": MEGOLM}
-        self.rooms.is_ours = USERS.is_ours  # type: ignore[assignment, method-assign]  # its users
         self.server = Patient(self.world)
         self.told: list[RoomId | None] = []
         self.news = asyncio.Event()

@@ -25,6 +25,7 @@ from tests.unit.matrix.crypto.world import (
     ALICE,
     BOT,
     ROOM,
+    USERS,
     Believing,
     Clock,
     FakeServer,
@@ -52,7 +53,7 @@ class Post:
         vault, self.server, rooms = new_vault(self.store), FakeServer(self.world), Rooms()
         self.upkeep = Upkeep(vault, self.server, BOT, Clock(), deaf)
         self.peers, self.keys = Peers(self.server), RoomKeys(vault, Believing())
-        places = Places(rooms, rooms, vault)
+        places = Places(rooms, USERS, vault)
         sharing = Sharing(vault, self.server, self.peers, places, self.upkeep)
         parts = self.upkeep, self.peers, self.keys, sharing
         self.arrivals = Arrivals(vault, self.server, *parts, "here")

@@ -8,12 +8,14 @@ from bridge.matrix.crypto import crypto
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Refused, Undecryptable
-from tests.unit.matrix.crypto.rig import BOT, QUEUE, USERS
 from tests.unit.matrix.crypto.test_places import Rooms
 from tests.unit.matrix.crypto.world import (
     ALICE,
     AWAY,
+    BOT,
+    QUEUE,
     ROOM,
+    USERS,
     Clock,
     FakeServer,
     Phone,

@@ -25,6 +25,7 @@ from tests.unit.matrix.crypto.world import (
     ALICE,
     BOT,
     ROOM,
+    USERS,
     Clock,
     FakeServer,
     Phone,
@@ -116,7 +117,7 @@ class Life:
         self.upkeep = Upkeep(vault, server, BOT, Clock(), deaf)
         peers = Peers(server)
         self.keys = RoomKeys(vault, Owners(peers, BOT))
-        places = Places(self.rooms, self.rooms, vault)
+        places = Places(self.rooms, USERS, vault)
         self.sharing = Sharing(vault, server, peers, places, self.upkeep)
         parts = self.upkeep, peers, self.keys, self.sharing
         self.arrivals = Arrivals(vault, server, *parts, "here")

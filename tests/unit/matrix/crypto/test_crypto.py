@@ -14,9 +14,9 @@ from bridge.matrix.crypto.wire import MEGOLM, Json, mapping
 from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.references import KEY_PATIENCE
 from bridge.rooms.store import SecretRow, StoreError
-from tests.unit.matrix.crypto.rig import BOT, QUEUE, Bridge
+from tests.unit.matrix.crypto.rig import Bridge
 from tests.unit.matrix.crypto.test_places import event
-from tests.unit.matrix.crypto.world import AWAY, REFUSED, ROOM, FakeServer
+from tests.unit.matrix.crypto.world import AWAY, BOT, QUEUE, REFUSED, ROOM, FakeServer
 
 pytestmark = pytest.mark.asyncio
 

@@ -10,9 +10,9 @@ from vodozemac import GroupSession
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.wire import Json
-from tests.unit.matrix.crypto.rig import BOT, Bridge
+from tests.unit.matrix.crypto.rig import Bridge
 from tests.unit.matrix.crypto.test_places import event
-from tests.unit.matrix.crypto.world import ROOM, Phone
+from tests.unit.matrix.crypto.world import BOT, ROOM, Phone
 
 pytestmark = pytest.mark.asyncio
 

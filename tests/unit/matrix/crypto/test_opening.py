@@ -8,7 +8,8 @@ from vodozemac import GroupSession
 from bridge.matrix.crypto import crypto
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Undecryptable
-from tests.unit.matrix.crypto.rig import BOT, Bridge
+from tests.unit.matrix.crypto.rig import Bridge
+from tests.unit.matrix.crypto.world import BOT
 
 pytestmark = pytest.mark.asyncio
 

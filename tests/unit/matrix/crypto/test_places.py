@@ -9,7 +9,7 @@ from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto.peers import ROTATE_MESSAGES, ROTATE_MS, Places, Scheme
 from bridge.matrix.crypto.wire import MEGOLM, Json
 from bridge.rooms.ports import Refused
-from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM, new_vault
+from tests.unit.matrix.crypto.world import ALICE, BOT, ROOM, USERS, new_vault
 
 pytestmark = pytest.mark.asyncio
 
@@ -20,7 +20,6 @@ class Rooms(Homeserver):
     def __init__(self) -> None:
         self.states: dict[str, Json] = {}
         self.membership: dict[str, str] = {BOT: "join", ALICE: "join"}
-        self.main = BOT
         self.calls = 0
 
     async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
@@ -34,12 +33,6 @@ class Rooms(Homeserver):
             for who, membership in self.membership.items()
         ]
 
-    def hosts(self) -> tuple[UserId, ...]:
-        return (BOT,)
-
-    def is_ours(self, user_id: str) -> bool:
-        return user_id == BOT
-
 
 def event(kind: str, **more: object) -> Json:
     return {"type": kind, "room_id": ROOM, "state_key": "", **more}
@@ -47,7 +40,7 @@ def event(kind: str, **more: object) -> Json:
 
 async def test_encryption_settings_are_cached_until_they_change() -> None:
     rooms = Rooms()
-    places = Places(rooms, rooms, new_vault())
+    places = Places(rooms, USERS, new_vault())
     assert await places.scheme(BOT, ROOM) == Scheme(encrypted=False)
     rooms.states["m.room.encryption"] = {"algorithm": MEGOLM}
     assert await places.scheme(BOT, ROOM) == Scheme(encrypted=False)  # until the event arrives
@@ -70,23 +63,23 @@ async def test_encryption_settings_are_cached_until_they_change() -> None:
 async def test_rotation_settings_of_the_room(given: Json, scheme: Scheme) -> None:
     rooms = Rooms()
     rooms.states["m.room.encryption"] = given | {"algorithm": MEGOLM}
-    assert await Places(rooms, rooms, new_vault()).scheme(BOT, ROOM) == scheme
+    assert await Places(rooms, USERS, new_vault()).scheme(BOT, ROOM) == scheme
 
 
 async def test_unknown_algorithm_is_refused_rather_than_sent_in_clear() -> None:
     rooms = Rooms()
     rooms.states["m.room.encryption"] = {"algorithm": "m.new"}
     with pytest.raises(Refused, match="M_UNSUPPORTED_ALGORITHM"):
-        await Places(rooms, rooms, new_vault()).scheme(BOT, ROOM)
+        await Places(rooms, USERS, new_vault()).scheme(BOT, ROOM)
 
 
 async def test_encrypted_room_stays_encrypted() -> None:
     """Whatever its homeserver says later, and across a restart."""
     rooms, vault = Rooms(), new_vault()
     rooms.states["m.room.encryption"] = {"algorithm": MEGOLM, "rotation_period_msgs": 7}
-    assert (await Places(rooms, rooms, vault).scheme(BOT, ROOM)).encrypted
+    assert (await Places(rooms, USERS, vault).scheme(BOT, ROOM)).encrypted
     del rooms.states["m.room.encryption"]
-    places = Places(rooms, rooms, vault)
+    places = Places(rooms, USERS, vault)
     assert await places.scheme(BOT, ROOM) == Scheme(True, rotate_messages=7)
     other = RoomId("!other:here")
     assert await places.scheme(BOT, other) == Scheme(encrypted=False)
@@ -100,7 +93,7 @@ async def test_encrypted_room_stays_encrypted() -> None:
 async def test_readers_follow_membership_and_history_visibility() -> None:
     rooms = Rooms()
     rooms.membership |= {"@carol:here": "invite", "@dan:here": "ban", "@eve:here": "knock"}
-    places = Places(rooms, rooms, new_vault())
+    places = Places(rooms, USERS, new_vault())
     assert await places.audience(BOT, ROOM) == {ALICE, "@carol:here"}
     rooms.states["m.room.history_visibility"] = {"history_visibility": "joined"}
     places.changed(event("m.room.history_visibility"))

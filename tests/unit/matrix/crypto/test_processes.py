@@ -22,9 +22,8 @@ from bridge.matrix.crypto.wire import MEGOLM, Json, from_base64, mapping, text
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.store import SecretRow, Stale, StorePort
 from tests.fakes.memory import MemoryStore
-from tests.unit.matrix.crypto.rig import BOT, QUEUE, USERS
 from tests.unit.matrix.crypto.test_places import Rooms
-from tests.unit.matrix.crypto.world import ALICE, ROOM, FakeServer, Phone, World
+from tests.unit.matrix.crypto.world import ALICE, BOT, QUEUE, ROOM, USERS, FakeServer, Phone, World
 
 pytestmark = pytest.mark.asyncio
 
@@ -57,7 +56,6 @@ class House:
         self.rooms = Rooms()
         self.rooms.membership = {BOT: "join", ALICE: "join"}
         self.rooms.states["m.room.encryption"] = {"algorithm": MEGOLM}
-        self.rooms.is_ours = USERS.is_ours  # type: ignore[assignment, method-assign]  # its users
         self.phones = [Phone(self.world), Phone(self.world, ALICE, "TABLET")]
         for phone in self.phones:
             phone.publish(49)

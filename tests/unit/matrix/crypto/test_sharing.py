@@ -21,6 +21,7 @@ from tests.unit.matrix.crypto.world import (
     AWAY,
     BOT,
     ROOM,
+    USERS,
     Believing,
     Clock,
     FakeServer,
@@ -51,7 +52,7 @@ class Desk:
     def restart(self) -> None:
         self.vault = new_vault(self.store)
         self.server = FakeServer(self.world)
-        self.places = Places(self.rooms, self.rooms, self.vault)
+        self.places = Places(self.rooms, USERS, self.vault)
         self.peers = Peers(self.server)
         self.upkeep = Upkeep(self.vault, self.server, BOT, Clock(), deaf)
         self.upkeep._devices[BOT] = self.own  # as published

@@ -11,9 +11,9 @@ import pytest
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Unavailable
-from tests.unit.matrix.crypto.rig import BOT, QUEUE, Bridge
+from tests.unit.matrix.crypto.rig import Bridge
 from tests.unit.matrix.crypto.test_places import event
-from tests.unit.matrix.crypto.world import ALICE, AWAY, ROOM, Phone
+from tests.unit.matrix.crypto.world import ALICE, AWAY, BOT, QUEUE, ROOM, Phone
 
 pytestmark = pytest.mark.asyncio
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 import msgspec
 import vodozemac
 
-from bridge.ids import RoomId, UserId
+from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.keys import Owners, RoomKey
 from bridge.matrix.crypto.vault import Sealer, Vault
@@ -28,10 +28,12 @@ from bridge.matrix.crypto.wire import (
     to_base64,
     with_signature,
 )
+from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, Unavailable
 from tests.fakes.memory import MemoryStore
 
-BOT = UserId("@bot:here")
+USERS = OurUsers("here", "bot", "ghost{agent}", [QueueId(1)])
+BOT, QUEUE = USERS.hosts()
 GHOST = UserId("@ghost:here")
 ROOM = RoomId("!room:here")
 ALICE = "@alice:here"
