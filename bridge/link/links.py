@@ -53,6 +53,8 @@ class _Call(msgspec.Struct, eq=False):
     ticket: int
     call_id: CallId
     command: Command
+    before_write: Callable[[], Awaitable[None]] | None = None
+    """Awaited right before each writing; None if its attempt is stored already."""
     wire: Wire | None = None
     """Wire that it was last written to."""
     written: Dialect = Dialect.DUAL
@@ -149,10 +151,10 @@ class Links:
     ) -> Reply:
         """See `LinkPort.call`; if the gate is free, no task switch precedes the write."""
         link = self._link(account)
-        call = _Call(link, next(link.gate.tickets), call_id, command)
+        call = _Call(link, next(link.gate.tickets), call_id, command, before_write)
         link.demand.begin()
         try:
-            return await self._until_answered(call, before_write)
+            return await self._until_answered(call)
         finally:
             link.demand.end()
 
@@ -168,7 +170,7 @@ class Links:
         if wire is None or (wire.dialect_wait > 0 and has_keys(command)):
             return False
         keys = self.learnt.keys
-        call = _Call(link, next(link.gate.tickets), call_id, command, wire, written=keys)
+        call = _Call(link, next(link.gate.tickets), call_id, command, None, wire, keys)
         try:
             if not wire.write_now(call_id, command, keys, partial(self._settle, call, done)):
                 return False
@@ -344,18 +346,16 @@ class Links:
     async def _once_more(self, call: _Call, done: Settle) -> None:
         told: Reply | CallFailure
         try:
-            told = await self._until_answered(call, _nothing)
+            told = await self._until_answered(call)
         except CallFailure as failure:
             told = failure
         finally:
             call.link.demand.end()
         done(told)
 
-    async def _until_answered(
-        self, call: _Call, before_write: Callable[[], Awaitable[None]]
-    ) -> Reply:
+    async def _until_answered(self, call: _Call) -> Reply:
         while True:
-            reply = await self._write(call, before_write)
+            reply = await self._write(call)
             told = self._judge(call, await reply)
             if isinstance(told, Reply):
                 return told
@@ -401,9 +401,7 @@ class Links:
             link.stranger = wire, now + self._timing.disowned
         return link.stranger[0] is wire
 
-    async def _write(
-        self, call: _Call, before_write: Callable[[], Awaitable[None]]
-    ) -> asyncio.Future[Reply]:
+    async def _write(self, call: _Call) -> asyncio.Future[Reply]:
         gate, loop = call.link.gate, asyncio.get_running_loop()
         deadline = loop.time() + self._timing.connect
         while True:
@@ -411,8 +409,8 @@ class Links:
             try:
                 if has_keys(call.command):
                     await wire.told_dialect()
-                if wire.usable:
-                    await before_write()
+                if wire.usable and call.before_write is not None:
+                    await call.before_write()
                 # If the wire ended during `before_write`, the command was certainly not written.
                 if wire.usable:
                     call.wire = wire
@@ -463,7 +461,3 @@ class Links:
             raise refused_again()
         message = "the token was refused; a new login is under way"
         raise OpenFailure(FailureReason.UNREACHABLE, message, code=ResultCode.INVALID_TOKEN)
-
-
-async def _nothing() -> None:
-    """`before_write` of a command that is resent: its attempt is stored already."""
