@@ -248,22 +248,6 @@ def related(content: Json, kind: str) -> EventId | None:
     return _event_id(relation, "event_id") if wire.text(relation, "rel_type") == kind else None
 
 
-def correction(
-    event_id: EventId, sender: UserId, content: Json, kind: str = "m.room.message"
-) -> ports.Meaning | None:
-    """Interpret an edit (`m.replace`) of an event of type `kind`; None if it is not an edit."""
-    relation = wire.mapping(content, "m.relates_to")
-    if wire.text(relation, "rel_type") != "m.replace":
-        return None
-    written = read_content(kind, wire.mapping(content, "m.new_content"))
-    target = _event_id(relation, "event_id")
-    if isinstance(written, str) or target is None:
-        why = written if isinstance(written, str) else MALFORMED
-        return ports.Unreadable(event_id, sender, why)
-    words, answers, notice = written.plain, written.answers, written.notice
-    return ports.Corrected(event_id, sender, target, written.content, words, answers, notice=notice)
-
-
 def reaction(raw: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     """Interpret an `m.reaction`; Nothing if it lacks a target or a printable key."""
     content = wire.mapping(raw, "content")
@@ -321,6 +305,8 @@ EXTENSIBLE_EVENTS = frozenset(
 POLLS = frozenset({"m.poll.start", "org.matrix.msc3381.poll.start"})
 CONTENT_EVENTS = EXTENSIBLE_EVENTS | POLLS | {"m.room.message", "m.room.encrypted", "m.sticker"}
 """Event types of messages from a person."""
+_EDITED = POLLS | {"m.room.message"}
+"""Those whose edits are read as such."""
 
 CALL_EVENTS = frozenset(
     {"m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification"}
@@ -362,7 +348,7 @@ def interpret(raw: Json, ours: OurUsers) -> ports.Meaning:
             return ports.Nothing()
         return ports.Unreadable(event_id, sender, VERIFICATION, {"user": asked})
     if kind in CONTENT_EVENTS:
-        return _content_event(kind, content, event_id, sender)
+        return message(kind, content, event_id, sender)
     if kind in CALL_EVENTS:
         return ports.Unreadable(event_id, sender, CALL)
     if kind in POLL_RESPONSES:
@@ -418,25 +404,28 @@ def _state(raw: Json, kind: str, event_id: EventId, sender: UserId) -> ports.Mea
     return ports.Nothing()
 
 
-def _content_event(kind: str, content: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
+def message(kind: str, content: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
+    """Interpret a message, or the edit (`m.replace`) of one."""
     relation = wire.mapping(content, "m.relates_to")
-    if relation and (kind == "m.room.message" or kind in POLLS):
-        corrected = correction(event_id, sender, content, kind)
-        if corrected is not None:
-            return corrected
-    written = read_content(kind, content)
-    if isinstance(written, str):
-        return ports.Unreadable(event_id, sender, written)
+    edited = kind in _EDITED and relation.get("rel_type") == "m.replace"
+    written = read_content(kind, wire.mapping(content, "m.new_content") if edited else content)
+    target = _event_id(relation, "event_id") if edited else None
+    if isinstance(written, str) or (edited and target is None):
+        why = written if isinstance(written, str) else MALFORMED
+        return ports.Unreadable(event_id, sender, why)
+    said, words, answers, notice = written.content, written.plain, written.answers, written.notice
+    if target is not None:
+        return ports.Corrected(event_id, sender, target, said, words, answers, notice=notice)
     return ports.Spoke(
         event_id,
         sender,
-        written.content,
-        written.plain,
+        said,
+        words,
         wrap=written.wrap,
         reply_to=replied_to(content) if relation else None,
         thread=related(content, "m.thread") if relation else None,
-        answers=written.answers,
-        notice=written.notice,
+        answers=answers,
+        notice=notice,
     )
 
 

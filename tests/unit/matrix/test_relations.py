@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerMedia, CustomerText
 from bridge.ids import EventId, UserId
-from bridge.matrix.events import correction, reaction, redaction, related, replied_to
-from bridge.rooms.ports import Corrected, Meaning, Nothing, Reacted, Unreadable, Withdrew
+from bridge.matrix.events import message, reaction, redaction, related, replied_to
+from bridge.rooms.ports import Corrected, Meaning, Nothing, Reacted, Spoke, Unreadable, Withdrew
 
 EVENT, ANN, X = EventId("$e"), UserId("@ann:example.org"), EventId("$x")
 Json = dict[str, object]
@@ -15,6 +15,10 @@ Json = dict[str, object]
 
 def about(**relation: object) -> Json:
     return {"m.relates_to": relation}
+
+
+def said(content: Json) -> Meaning:
+    return message("m.room.message", content, EVENT, ANN)
 
 
 def replace(**content: object) -> Json:
@@ -52,8 +56,10 @@ def test_replies_and_threads(content: Json, replied: str | None, thread: str | N
 
 
 def test_messages_without_a_replacement_are_no_correction() -> None:
-    assert correction(EVENT, ANN, {"msgtype": "m.text", "body": "x"}) is None
-    assert correction(EVENT, ANN, about(rel_type="m.thread", event_id="$x")) is None
+    text: Json = {"msgtype": "m.text", "body": "x"}
+    assert said(text) == Spoke(EVENT, ANN, CustomerText("x"), "x")
+    assert isinstance(said(text | about(rel_type="m.thread", event_id="$x")), Spoke)
+    assert isinstance(message("m.message", replace(body="x"), EVENT, ANN), Spoke)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +97,12 @@ def test_messages_without_a_replacement_are_no_correction() -> None:
 )
 def test_corrections(content: Json, meaning: Meaning | str) -> None:
     expected = Unreadable(EVENT, ANN, meaning) if isinstance(meaning, str) else meaning
-    assert correction(EVENT, ANN, replace(**content)) == expected
+    assert said(replace(**content)) == expected
 
 
 def test_correction_without_an_event_id_is_reported() -> None:
     content = about(rel_type="m.replace") | {"m.new_content": {"msgtype": "m.text", "body": "x"}}
-    assert correction(EVENT, ANN, content) == Unreadable(EVENT, ANN, "unreadable.malformed")
+    assert said(content) == Unreadable(EVENT, ANN, "unreadable.malformed")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +164,6 @@ def test_hostile_relations_never_raise(found: object) -> None:
     fields = found if isinstance(found, dict) else {"m.relates_to": found}
     replied_to(fields)
     related(fields, "m.thread")
-    correction(EVENT, ANN, fields)
+    said(fields)
     reaction(fields, EVENT, ANN)
     redaction(fields, EVENT, ANN)
