@@ -310,7 +310,7 @@ async def check_encryption(findings: Findings, config: Config, store: SqlStore |
             token = config.appservice.as_token.get_secret_value()
             transport = Homeserver(session, config.homeserver.address, token, users)
             vault = None if store is None else Vault(store, Sealer(encryption_secret_of(config)))
-            found = await inspect(KeyServer(transport), vault, users.hosts())
+            found = await inspect(KeyServer(transport), vault, users.hosts)
     except Unsealable as error:
         own = config.bridge.encryption.pickle_key
         key = "bridge.encryption.pickle_key" if own else "appservice.as_token (or the pickle_key)"

@@ -303,10 +303,8 @@ class Gate:
         self.trouble = None
         self._changed.set()
 
-    def shut(self, wire: Wire) -> None:
-        """Shut the gate unless it leads to another wire by now."""
-        if self._wire is wire:
-            self._wire = None
+    def shut(self) -> None:
+        self._wire = None
 
     def hold(self, failure: OpenFailure, seconds: float, *, rest: float = 0.0) -> None:
         """Keep the gate shut for `seconds` because of `failure`; for `rest` while nobody asks."""
@@ -546,7 +544,7 @@ class Link:
             return loss
         finally:
             deliveries.wire = None
-            self.gate.shut(wire)
+            self.gate.shut()
             if self.up:
                 self.up = False
                 self._away()

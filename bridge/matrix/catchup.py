@@ -174,7 +174,7 @@ class CatchUp:
         late: Sequence[tuple[RoomId, UserId, int]],
     ) -> bool:
         """Read all rooms and invitations once; False if some failed and need another look."""
-        hosts = self.users.hosts()
+        hosts = self.users.hosts
         looks: list[tuple[Mapping[str, str], Callable[[], Awaitable[object]]]] = [
             *(({"room": one[0]}, partial(self._look_behind, *one)) for one in late),
             *(({"room": one}, partial(self._look_into, one, host, since)) for one, host in rooms),

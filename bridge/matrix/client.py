@@ -230,15 +230,14 @@ class Homeserver:
         self._outage = outage or asyncio.Event()
         self._places: AbstractAsyncContextManager[object] = nullcontext()
 
-    def beside(self, session: aiohttp.ClientSession, at_once: int | None = None) -> Homeserver:
+    def beside(self, session: aiohttp.ClientSession, at_once: int) -> Homeserver:
         """Return a copy with its own connection pool, so that neither waits for the other.
 
         `at_once`: maximum concurrent sends, so that few queue at the homeserver ahead of others'.
         """
         other: Homeserver = copy(self)
         other._session = session
-        if at_once is not None:
-            other._places = asyncio.Semaphore(at_once)
+        other._places = asyncio.Semaphore(at_once)
         return other
 
     def use_device(self, device: str) -> None:

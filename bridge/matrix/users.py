@@ -157,7 +157,8 @@ class OurUsers:
             for other in every[:place]:
                 one.check_templates(other)
         self._bots = frozenset(bots)
-        self._hosts = (*bots, *(name for one in every for name in one.queues))
+        self.hosts = (*bots, *(name for one in every for name in one.queues))
+        """All users that customers may invite, the main bot first."""
         # Both are called several times per event.
         self.is_ours: Callable[[str], bool] = lru_cache(_MAX_CACHED)(self._is_ours)
         """True for the bots, queue users (configured or not) and ghosts."""
@@ -198,7 +199,7 @@ class OurUsers:
         """Regular expressions of the registration's namespaces, and whether each is exclusive."""
         ghosts = [(one.ghosts.regex, True) for one in self._every]
         queues = [(one.queue_users.regex, False) for one in self._every]
-        bots = [(f"^{re.escape(one)}$", False) for one in self._hosts if one in self._bots]
+        bots = [(f"^{re.escape(one)}$", False) for one in self.hosts if one in self._bots]
         return (*ghosts, *queues, *bots)
 
     def _is_ours(self, user_id: str) -> bool:
@@ -207,16 +208,12 @@ class OurUsers:
 
     def is_host(self, user_id: str) -> bool:
         """Whether customers may invite the user: the bots and users of configured queues."""
-        return user_id in self._hosts
+        return user_id in self.hosts
 
     def is_open_to_all(self, user_id: str) -> bool:
         """Whether anybody may register the user id: those of bots and queue users."""
         queue = any(one.queue_users.matches(user_id) for one in self._every)
         return queue or user_id in self._bots
-
-    def hosts(self) -> tuple[UserId, ...]:
-        """Return all users that customers may invite, the main bot first."""
-        return self._hosts
 
     def queue_of(self, user_id: str) -> QueueId | None:
         return self.queues.get(UserId(user_id))

@@ -123,7 +123,7 @@ class Crypto:
         """Whether the caches of rooms no longer served are yet to be cleared."""
         self._reading: dict[UserId, asyncio.Task[None]] = {}
         self._on_key: OnKey = lambda room_id: None
-        self._hosts = users.hosts()
+        self._hosts = users.hosts
         self._clock = clock
         self._server = server
         self._places = peers.Places(rooms, users, vault)

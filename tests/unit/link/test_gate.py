@@ -12,7 +12,7 @@ from bridge.link.socket import Wire
 from bridge.webchat.codes import FailureReason
 
 FAILURE = OpenFailure(FailureReason.UNREACHABLE, "down", code=7)
-WAY, OLD, NEW = (cast("Wire", SimpleNamespace(usable=True)) for _ in range(3))
+WAY = cast("Wire", SimpleNamespace(usable=True))
 
 
 @pytest.mark.asyncio
@@ -59,7 +59,7 @@ async def test_timeout_raises_the_last_failure() -> None:
         await gate.enter(2, 0.01)
     assert caught.value.code == 7
     gate.open(WAY)
-    gate.shut(WAY)
+    gate.shut()
     with pytest.raises(OpenFailure, match="in time"):
         await gate.enter(3, 0.01)
 
@@ -181,14 +181,6 @@ async def test_cancelled_caller_leaves_the_queue() -> None:
     assert gate._waiting == []
     gate.open(WAY)
     assert await gate.enter(2, 1) == WAY
-
-
-@pytest.mark.asyncio
-async def test_shutting_the_gate_for_another_wire_changes_nothing() -> None:
-    gate = Gate()
-    gate.open(NEW)
-    gate.shut(OLD)
-    assert await gate.enter(1, 1) == NEW
 
 
 async def _outcome(gate: Gate, ticket: int, seconds: float, *, asks: bool = True) -> Wire | str:

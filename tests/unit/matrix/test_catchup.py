@@ -485,7 +485,7 @@ async def test_missed_events_are_found_after_an_outage_during_a_look() -> None:
 
 # --- invitations ----------------------------------------------------------------------------------
 
-BOT, SALES = OURS.hosts()
+BOT, SALES = OURS.hosts
 
 
 @pytest.mark.asyncio

@@ -157,7 +157,7 @@ def test_the_same_agent_and_queue_in_two_call_centres() -> None:
     ):
         assert acme.enterprises_of(user) == best.enterprises_of(user) == of
         assert acme.is_ours(user) is best.is_ours(user) is bool(of)
-    assert acme.hosts() == ("@webchatbot:a", "@webchat_queue_1:a", "@bestq_1:a")
+    assert acme.hosts == ("@webchatbot:a", "@webchat_queue_1:a", "@bestq_1:a")
     assert {regex for regex, only in acme.namespaces if only} == {
         acme.ghosts.regex,
         best.ghosts.regex,
@@ -173,7 +173,7 @@ def test_call_centres_with_bots_of_their_own() -> None:
     ]
     acme = OurUsers.several(own, "webchatbot")["acme"]
     assert (acme.bot, acme.main) == ("@abot:a", "@webchatbot:a")
-    assert acme.hosts()[:3] == ("@webchatbot:a", "@abot:a", "@bbot:a")
+    assert acme.hosts[:3] == ("@webchatbot:a", "@abot:a", "@bbot:a")
     assert acme.enterprises_of("@bbot:a") == ("best",)
     assert acme.enterprises_of("@webchatbot:a") == ("acme", "best")
 

@@ -108,7 +108,7 @@ class Bridge:
     async def caught_up(self) -> None:
         """Wait until both hosts have read their mailboxes."""
         async with asyncio.timeout(30), self.server.news:
-            await self.server.news.wait_for(lambda: self.server.reading.issuperset(USERS.hosts()))
+            await self.server.news.wait_for(lambda: self.server.reading.issuperset(USERS.hosts))
 
     async def until_told(self) -> None:
         async with asyncio.timeout(30):

@@ -231,7 +231,7 @@ class Process:
 
     async def live(self) -> None:
         await self.crypto.upkeep.begin()
-        for host in USERS.hosts():
+        for host in USERS.hosts:
             await self.crypto.ensure(host)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.crypto.run(lambda room_id: None))
@@ -428,7 +428,7 @@ async def test_new_reader_of_a_mailbox_makes_all_processes_look_again() -> None:
         writing.cancel()
     assert None in other.heard
     assert other.crypto._peers.cache.get(CAROL) is None
-    assert len(house.notices) == len(USERS.hosts())
+    assert len(house.notices) == len(USERS.hosts)
 
 
 async def test_wait_for_a_key_goes_on_after_a_notice_of_missed_keys() -> None:

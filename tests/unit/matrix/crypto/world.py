@@ -33,7 +33,7 @@ from bridge.rooms.ports import Refused, Unavailable
 from tests.fakes.memory import MemoryStore
 
 USERS = OurUsers("here", "bot", "ghost{agent}", [QueueId(1)])
-BOT, QUEUE = USERS.hosts()
+BOT, QUEUE = USERS.hosts
 GHOST = UserId("@ghost:here")
 ROOM = RoomId("!room:here")
 ALICE = "@alice:here"
