@@ -662,7 +662,8 @@ class Deliveries:
         """Pushes in order; the first is being stored."""
         self._away_since = 0.0
         """When storing first failed, in loop time; valid while `_backoff.failures` is not 0."""
-        self._more, self._stored = Flag(), Flag()
+        self._changed = Flag()
+        """Set when the queue gets a push, is empty, or is to end."""
         self._ending = False
         self._restored: LinkRestored | None = None
         self.wire: Wire | None = None
@@ -700,13 +701,13 @@ class Deliveries:
 
     def _add(self, push: _Push) -> None:
         self._queue.append(push)
-        self._stored.clear()
-        self._more.set()
+        self._changed.set()
 
     async def settled(self) -> None:
         self._tell_restored()
         while self._queue:
-            await self._stored.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
     async def run(self) -> None:
         """Deliver until `end` is called and all queued pushes are stored."""
@@ -717,13 +718,13 @@ class Deliveries:
                 if (backlog := self._around.events.backlog(self._room_id)) > 1:
                     await self._around.clock.sleep(SLOWED * backlog)
             else:
-                self._more.clear()
-                await self._more.wait()
+                self._changed.clear()
+                await self._changed.wait()
 
     def end(self, _: object = None) -> None:
         """Make `run` return once all queued pushes are stored."""
         self._ending = True
-        self._more.set()
+        self._changed.set()
 
     async def last_words(self, seconds: float) -> None:
         """Store queued pushes after `run` was cancelled, for up to `seconds`."""
@@ -742,7 +743,7 @@ class Deliveries:
         _, received, size = self._queue.pop(0)
         self._around.budget.taken -= size
         if not self._queue:
-            self._stored.set()
+            self._changed.set()
         if (wire := self.wire) is None:
             return
         wire.hold(held=self._full)

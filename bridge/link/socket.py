@@ -721,7 +721,7 @@ def _close_code(socket: Connection) -> int | None:
 
 
 class Flag:
-    """A small `asyncio.Event`, a tenth of its 0.7 KiB; each link has seven."""
+    """A small `asyncio.Event`, a tenth of its 0.7 KiB; each link has six."""
 
     __slots__ = ("_set", "_waiting")
 
