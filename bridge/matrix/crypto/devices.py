@@ -439,16 +439,11 @@ async def examine(server: wire.KeyServer, vault: Vault, bot: UserId) -> tuple[bo
     """Return whether the database is its newest state, and the homeserver's mark."""
     # The mark is read before the row, because each process writes the row before setting the mark.
     there = await server.mark(bot)
-    while not is_newest(await vault.load(MARKS, Marks), there):
+    while there and (marks := await vault.load(MARKS, Marks)) and there not in marks.possible:
         before, there = there, await server.mark(bot)
         if there == before:  # otherwise another process set its mark and dropped the former one
             return False, there
-    return True, there
-
-
-def is_newest(marks: Marks | None, there: str) -> bool:
-    """Compare the row (None in a new or pre-marks database) with the homeserver's mark."""
-    return not there or marks is None or there in marks.possible
+    return True, there  # also if the row is missing: the database is new, or from before marks
 
 
 # --- a device -------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from bridge.ids import UserId
-from bridge.matrix.crypto.devices import EVERY, Marks, OwnDevice, Upkeep, is_newest
+from bridge.matrix.crypto.devices import EVERY, Marks, OwnDevice, Upkeep
 from bridge.matrix.crypto.vault import Sealer, Vault, again
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_processes import Slow
@@ -263,9 +263,22 @@ async def test_database_counts_as_newest_if_the_homeserver_keeps_no_marks() -> N
     assert await house.upkeep.check()
 
 
-def test_is_newest_compares_marks() -> None:
-    assert is_newest(None, "")
-    assert is_newest(None, "a")
-    assert is_newest(Marks(("a", "b")), "")
-    assert is_newest(Marks(("a", "b")), "b")
-    assert not is_newest(Marks(("a", "b")), "c")
+@asynchronous
+@pytest.mark.parametrize(
+    ("there", "stored", "newest"),
+    [
+        ("", None, True),
+        ("a", None, True),
+        ("", ("a", "b"), True),
+        ("b", ("a", "b"), True),
+        ("c", ("a", "b"), False),
+    ],
+)
+async def test_marks_are_compared(
+    there: str, stored: tuple[str, ...] | None, *, newest: bool
+) -> None:
+    house = Witnessed()
+    house.world.marks[BOT] = there
+    if stored is not None:
+        await house.vault.save([house.vault.row("marks", Marks(stored))])
+    assert await house.upkeep.check() is newest
