@@ -74,6 +74,7 @@ class MatrixAdapter:
     def __post_init__(self) -> None:
         homeserver = self.homeserver
         self.is_ours = self.users.is_ours
+        self.interpret = partial(events.interpret, ours=self.users)
         self.timeline = homeserver.timeline
         self.show_typing = homeserver.show_typing
         self.is_joined = homeserver.is_joined
@@ -120,9 +121,6 @@ class MatrixAdapter:
             parts = tuple(f"in/{room_id}/" for room_id in rooms)
             ending = f"/{person}" if person else "\0"
             self.crypto.forget(lambda n: n.endswith(ending) or any(one in n for one in parts))
-
-    def interpret(self, raw: Json) -> ports.Meaning:
-        return events.interpret(raw, self.users)
 
     @asynccontextmanager
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[ports.Blob]:

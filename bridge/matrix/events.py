@@ -248,9 +248,8 @@ def related(content: Json, kind: str) -> EventId | None:
     return _event_id(relation, "event_id") if wire.text(relation, "rel_type") == kind else None
 
 
-def reaction(raw: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
+def reaction(content: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     """Interpret an `m.reaction`; Nothing if it lacks a target or a printable key."""
-    content = wire.mapping(raw, "content")
     target = related(content, "m.annotation")
     key = wire.text(content, "m.relates_to", "key").strip()
     if key.startswith("mxc://"):
@@ -278,9 +277,8 @@ POLL_RESPONSES = frozenset({"m.poll.response", "org.matrix.msc3381.poll.response
 _MAX_ANSWER = 255
 
 
-def vote(raw: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
+def vote(content: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     """Interpret a vote. One without answers withdraws the voter's earlier vote and is ignored."""
-    content = wire.mapping(raw, "content")
     target = related(content, "m.reference")
     unstable = wire.strings(content, "org.matrix.msc3381.poll.response", "answers")
     chosen = unstable or wire.strings(content, "m.selections")
@@ -352,9 +350,9 @@ def interpret(raw: Json, ours: OurUsers) -> ports.Meaning:
     if kind in CALL_EVENTS:
         return ports.Unreadable(event_id, sender, CALL)
     if kind in POLL_RESPONSES:
-        return vote(raw, event_id, sender)
+        return vote(content, event_id, sender)
     if kind == "m.reaction":
-        return reaction(raw, event_id, sender)
+        return reaction(content, event_id, sender)
     if kind == "m.room.redaction":
         return redaction(raw, event_id, sender)
     return ports.Nothing()

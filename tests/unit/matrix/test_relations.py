@@ -128,7 +128,7 @@ def test_correction_without_an_event_id_is_reported() -> None:
 )
 def test_reactions(content: Json, key: str | None) -> None:
     expected = Nothing() if key is None else Reacted(EVENT, ANN, X, key)
-    assert reaction({"content": content}, EVENT, ANN) == expected
+    assert reaction(content, EVENT, ANN) == expected
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,12 @@ UNSTABLE = "org.matrix.msc3381.poll.response"
     ],
 )
 def test_votes(content: dict[str, object], answer: str | None) -> None:
-    meaning = vote({"content": content}, EVENT, ANN)
+    meaning = vote(content, EVENT, ANN)
     expected = Nothing() if answer is None else PollAnswered(EVENT, ANN, EventId("$poll"), answer)
     assert meaning == expected
 
 
 def test_a_vote_for_several_answers() -> None:
     content: dict[str, object] = {"m.relates_to": RELATION, "m.selections": ["1", 2, "3"]}
-    meaning = vote({"content": content}, EVENT, ANN)
+    meaning = vote(content, EVENT, ANN)
     assert meaning == PollAnswered(EVENT, ANN, EventId("$poll"), "1", ("3",))
