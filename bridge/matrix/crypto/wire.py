@@ -165,7 +165,7 @@ _NAME = "WebChat"
 
 
 class Requests(Protocol):
-    """HTTP requests as bridge users and their devices. `client.Homeserver` implements it."""
+    """HTTP requests as bridge users, by default as their devices; see `client.Homeserver`."""
 
     async def request(
         self,
@@ -193,28 +193,15 @@ class KeyServer:
 
     def __init__(self, transport: Requests) -> None:
         self._transport = transport
+        self._request = transport.request
         self.use_device = transport.use_device
         self.use_token = transport.use_token
-
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        content: Json | None = None,
-        *,
-        user: UserId,
-        device: bool = False,
-        patient: bool = False,
-    ) -> Json:
-        """Send a request; with `device`, as the user's device instead of the user alone."""
-        return await self._transport.request(
-            method, f"{_CLIENT}/{path}", content, user=user, device=device, patient=patient
-        )
 
     async def make_device(self, user: UserId, device_id: str) -> str:
         """Create a device; return its access token if the homeserver lacks MSC4190, else ""."""
         with Despite("M_UNRECOGNIZED", "M_NOT_FOUND"):
-            await self._call("PUT", _device(device_id), {"display_name": _NAME}, user=user)
+            path, name = _device(device_id), Json(display_name=_NAME)
+            await self._request("PUT", path, name, user=user, device=False)
             return ""
         content: Json = {
             "type": "m.login.application_service",
@@ -222,46 +209,51 @@ class KeyServer:
             "device_id": device_id,
             "initial_device_display_name": _NAME,
         }
-        token = (await self._call("POST", "login", content, user=user)).get("access_token")
+        reply = await self._request("POST", f"{_CLIENT}/login", content, user=user, device=False)
+        token = reply.get("access_token")
         if not isinstance(token, str):
             raise Refused("M_UNRECOGNIZED", "the login returned no access token")
         return token
 
     async def devices(self, user: UserId) -> list[str]:
-        return device_ids(await self._call("GET", "devices", user=user))
+        reply = await self._request("GET", f"{_CLIENT}/devices", user=user, device=False)
+        return device_ids(reply)
 
     async def delete_device(self, user: UserId, device_id: str) -> None:
-        await self._call("DELETE", _device(device_id), {}, user=user)
+        await self._request("DELETE", _device(device_id), {}, user=user, device=False)
 
     async def query(self, asker: UserId, users: Sequence[str]) -> Json:
         content: Json = {"device_keys": {user: [] for user in users}, "timeout": _QUERY_MS}
+        path = f"{_CLIENT}/keys/query"
         # Not as the device: this call detects that the device is gone.
-        return await self._call("POST", "keys/query", content, user=asker, patient=True)
+        return await self._request("POST", path, content, user=asker, device=False, patient=True)
 
     async def claim(self, user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
         """Claim a one-time key of each device: user -> device -> algorithm."""
         content: Json = {"one_time_keys": wanted, "timeout": _QUERY_MS}
-        path = "keys/claim"
-        return await self._call("POST", path, content, user=user, device=True, patient=True)
+        path = f"{_CLIENT}/keys/claim"
+        return await self._request("POST", path, content, user=user, patient=True)
 
     async def upload_keys(self, user: UserId, content: Json) -> Json:
         """Publish keys of the device; return the homeserver's one-time key counts by algorithm."""
-        reply = await self._call("POST", "keys/upload", content, user=user, device=True)
+        reply = await self._request("POST", f"{_CLIENT}/keys/upload", content, user=user)
         return mapping(reply, "one_time_key_counts")
 
     async def upload_identity(self, user: UserId, content: Json) -> None:
         # Not as the device: an application service needs no password for this call.
-        await self._call("POST", "keys/device_signing/upload", content, user=user)
+        path = f"{_CLIENT}/keys/device_signing/upload"
+        await self._request("POST", path, content, user=user, device=False)
 
     async def upload_signatures(self, user: UserId, content: Json) -> None:
-        reply = await self._call("POST", "keys/signatures/upload", content, user=user, device=True)
+        path = f"{_CLIENT}/keys/signatures/upload"
+        reply = await self._request("POST", path, content, user=user)
         if mapping(reply, "failures"):
             raise Refused("M_INVALID_SIGNATURE", "the homeserver refuses the bridge's signatures")
 
     async def send_to_devices(self, user: UserId, kind: str, messages: Json) -> None:
         """Send events to devices: user -> device -> content."""
-        path = f"sendToDevice/{quote(kind, safe='')}/{secrets.token_hex(12)}"
-        await self._call("PUT", path, {"messages": messages}, user=user, device=True)
+        path = f"{_CLIENT}/sendToDevice/{quote(kind, safe='')}/{secrets.token_hex(12)}"
+        await self._request("PUT", path, {"messages": messages}, user=user)
 
     async def mark(self, user: UserId) -> str:
         """Return the homeserver's mark; "" if it has none or does not store account data."""
@@ -282,13 +274,13 @@ class KeyServer:
         if device:
             # The second name is for homeservers before Matrix v1.17.
             query |= {"device_id": device, "org.matrix.msc3202.device_id": device}
-        return await self._transport.request(
+        return await self._request(
             "GET", f"{_CLIENT}/sync", user=user, device=not device, query=query, patient=True
         )
 
 
 def _device(device_id: str) -> str:
-    return f"devices/{quote(device_id, safe='')}"
+    return f"{_CLIENT}/devices/{quote(device_id, safe='')}"
 
 
 # --- encrypted attachments ------------------------------------------------------------------------
