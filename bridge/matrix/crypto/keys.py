@@ -432,10 +432,6 @@ AT_MOST = 200
 """Maximum unsaved notes of all sessions together."""
 
 
-def _digest(event_id: str) -> bytes:
-    return hashlib.sha256(event_id.encode("utf-8", "surrogatepass")).digest()[:8]
-
-
 class Replays:
     """Replay notes: which event carried which megolm message. Raises StoreError."""
 
@@ -461,7 +457,8 @@ class Replays:
 
     def is_one(self, notes: Notes, index: int, event_id: str, keep_until: int) -> bool:
         """Replay check: True if another event carried this message before; else note it."""
-        seen, digest = notes.seen, _digest(event_id)
+        seen, text = notes.seen, event_id.encode("utf-8", "surrogatepass")
+        digest = hashlib.sha256(text).digest()[:8]
         count = len(seen.events)
         known = seen.events.setdefault(index, digest)
         if len(seen.events) > count or seen.until < keep_until:
