@@ -31,19 +31,12 @@ from yarl import URL
 
 from bridge.link.http_client import Http, TokenRefused, new_session, timeout_of
 from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, Learnt, LinkSettings
-from bridge.rooms.blobs import keep, streamed
-from bridge.rooms.ports import (
-    Blob,
-    CallFailure,
-    Refused,
-    Unavailable,
-    describe,
-    tls_context,
-)
+from bridge.rooms.blobs import keep, received
+from bridge.rooms.ports import Blob, CallFailure, Refused, Unavailable, describe, tls_context
 from bridge.rooms.store import Token
 from bridge.rooms.surroundings import Connector
 from bridge.webchat.codes import FailureReason, ResultCode, UploadMode
-from bridge.webchat.http import Endpoints, parse_upload_reply
+from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
 
 BOTH_AGAIN = 60.0
 """Seconds after both kinds of body have failed during which the known one is not doubted."""
@@ -168,7 +161,7 @@ class Uploads:
             raise CallFailure(FailureReason.UNREACHABLE, f"upload: {error}") from error
         reply = parse_upload_reply(answer.body)
         if reply is not None:
-            return self._judge(*reply)
+            return self._judge(reply)
         # Not WebChat's: the page of a servlet container or a proxy.
         message = answer.foreign("upload")
         if answer.status == 413:
@@ -177,15 +170,15 @@ class Uploads:
         failure = CallFailure(FailureReason.UPLOAD_FAILED, message, answer.status)
         return _Verdict(failure=failure, other_kind=True)
 
-    def _judge(self, result: int, url: str) -> _Verdict:
-        if result == ResultCode.SUCCESS:
-            return _Verdict(url=self._endpoints.absolute(url))
-        if result == ResultCode.INVALID_TOKEN:
+    def _judge(self, reply: UploadReply) -> _Verdict:
+        if reply.result == ResultCode.SUCCESS:
+            return _Verdict(url=self._endpoints.absolute(reply.url))
+        if reply.result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("upload: -15")
-        failure = CallFailure(FailureReason.REFUSED, "upload refused", result)
-        too_big = result == ResultCode.INVALID_FILE_SIZE
+        failure = CallFailure(FailureReason.REFUSED, "upload refused", reply.result)
+        too_big = reply.result == ResultCode.INVALID_FILE_SIZE
         # -16 may also mean that the body is raw, with no name and so no extension.
-        about_file = too_big or result == ResultCode.INVALID_FILE_EXTENSION
+        about_file = too_big or reply.result == ResultCode.INVALID_FILE_EXTENSION
         return _Verdict(failure=failure, other_kind=not too_big, about_file=about_file)
 
 
@@ -341,7 +334,7 @@ class Fetcher:
                 raise Refused(str(response.status), "the server did not return the file")
             named = response.content_disposition and response.content_disposition.filename
             name = named or unquote(response.url.raw_path.rpartition("/")[2])
-            yield streamed(response, limit, name)
+            yield received(response, limit, name)
         finally:
             response.close()
 

@@ -36,7 +36,7 @@ from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import OurUsers
 from bridge.media import formats
-from bridge.rooms.blobs import Kept, keep, streamed
+from bridge.rooms.blobs import BROKEN, Kept, keep, received
 from bridge.rooms.ports import Blob, Despite, Refused, Unavailable, describe, tls_context
 from bridge.rooms.surroundings import Connector
 from bridge.webchat.read import clean
@@ -63,7 +63,7 @@ LIMITED = 5.0
 """Retry delay in seconds of a rate limit that names none: without one it would be an outage."""
 SHORTEST = 0.5
 """Minimum retry delay in seconds: with a delay of 0 the lanes would repeat a request in a loop."""
-_FAILED = (aiohttp.ClientError, OSError, TimeoutError, MatrixError, RecursionError, ValueError)
+_FAILED = (*BROKEN, MatrixError, RecursionError, ValueError)
 """Errors of a request: no reply, or (the last two) a successful reply that is not JSON."""
 
 
@@ -349,7 +349,7 @@ class Homeserver:
             # The only endpoint before v1.11 of the specification.
             response = await self._open(f"/_matrix/media/v3/download/{path}")
         async with response:
-            yield streamed(response, limit)
+            yield received(response, limit)
 
     async def _open(self, path: str) -> aiohttp.ClientResponse:
         """Start a download, following redirects to a file store (MSC3916) without the token."""

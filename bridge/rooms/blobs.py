@@ -1,4 +1,4 @@
-"""Files that pass through the bridge: size limit while streaming (`streamed`), temporary storage.
+"""Files that pass through the bridge: downloads of limited size (`received`), temporary storage.
 
 A file that must be read completely first is buffered (`keep`): in memory up to 1 MiB, else on disk.
 """
@@ -21,15 +21,18 @@ from bridge.rooms.ports import Blob, BrokenOff, NoSpace, TooBig, describe
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.blobs")
 PIECE = 64 * 1024
 """Bytes per read."""
-_BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 """Exceptions of aiohttp while a body is read; unlike those of a request, they quote no URL."""
 
 
-def streamed(response: aiohttp.ClientResponse, limit: int, name: str = "") -> Blob:
-    """Return a response's body as a file; TooBig if its Content-Length is over `limit`."""
+def received(response: aiohttp.ClientResponse, limit: int, name: str = "") -> Blob:
+    """Return the file in a response. Raises TooBig if the response states more than `limit` bytes.
+
+    With a Content-Encoding, the size is unknown: Content-Length is that before decompression.
+    """
     size = None if "Content-Encoding" in response.headers else response.content_length
     if size is not None and size > limit:
-        raise TooBig(f"the file has {size} bytes")
+        raise TooBig(f"{size} bytes, {limit} allowed")
     chunks = at_most(limit, response.content.iter_chunked(PIECE))
     return Blob(chunks, size, response.content_type, name)
 
@@ -37,7 +40,7 @@ def streamed(response: aiohttp.ClientResponse, limit: int, name: str = "") -> Bl
 async def at_most(limit: int, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """Yield the chunks of a file as `Blob.chunks` promises: TooBig after more than `limit` bytes.
 
-    Exceptions of aiohttp are kept as the cause of a BrokenOff: their text holds no secret.
+    Exceptions in `BROKEN` become BrokenOff, and are kept as its cause.
     """
     count = 0
     try:
@@ -46,7 +49,7 @@ async def at_most(limit: int, chunks: AsyncIterable[bytes]) -> AsyncIterator[byt
             if count > limit:
                 raise TooBig(f"the file has more than {limit} bytes")
             yield chunk
-    except _BROKEN as error:
+    except BROKEN as error:
         raise BrokenOff(f"the file transfer was interrupted: {type(error).__name__}") from error
 
 

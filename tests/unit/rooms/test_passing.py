@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio
 
 
 class Broken(aiohttp.ClientError):
-    """An error of an HTTP library."""
+    """An error of the HTTP library."""
 
 
 async def pieces(*sizes: int, fails: Exception | None = None) -> AsyncIterator[bytes]:
