@@ -58,7 +58,6 @@ TOLD: dict[str, str] = {
     "AddressRefused": "not in allowed_media_hosts",
     "NoSpace": "no temporary file can be written",
     "TokenRefused": "webchat token refused",
-    "UndecryptableOlm": "could not be handled",
     "TakesNothing": "transaction not stored",
     "MovedError": "the database was moved to",
     "UnfinishedError": "the database is incomplete",

@@ -620,7 +620,7 @@ class Arrivals:
             return
         try:
             plain = channel.decrypt(letter.number, letter.body)
-        except peers.UndecryptableOlm as error:
+        except ValueError as error:
             if self._logged.spend((sender, ""), now):
                 LOG.info("a to-device message cannot be decrypted", user=sender, why=str(error))
             news.broken.add(device)

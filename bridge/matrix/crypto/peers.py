@@ -125,9 +125,8 @@ def read_device(user: str, device_id: str, fields: Json) -> Device | None:
     ed25519 = wire.key_text(keys, f"ed25519:{device_id}")
     able = {wire.OLM, wire.MEGOLM} <= set(wire.strings(fields, "algorithms"))
     named = wire.text(fields, "user_id") == user and wire.id_text(fields, "device_id") == device_id
-    if not (able and named and curve25519):
-        return None
-    if not wire.is_signed(fields, user, f"ed25519:{device_id}", ed25519):
+    good = able and named and curve25519
+    if not good or not wire.is_signed(fields, user, f"ed25519:{device_id}", ed25519):
         return None
     return Device(user, device_id, curve25519, ed25519)
 
@@ -163,10 +162,6 @@ _MOST_CLAIMED = 5
 _UNUSED_MS = 180 * 86_400_000
 """Lifetime in ms of an unused channel. After it, the two devices start a new session."""
 _DEVICE_KEYS = ("sender_device_keys", "org.matrix.msc4147.device_keys")
-
-
-class UndecryptableOlm(Exception):
-    """An olm message that no stored session can decrypt; a new session may repair this."""
 
 
 class _Sessions(msgspec.Struct):
@@ -242,11 +237,11 @@ class Channel:
         }
 
     def decrypt(self, number: int, body: bytes) -> bytes:
-        """Decrypt a message, which may begin a session and use up a one-time key of the bridge."""
-        try:
-            message = vodozemac.AnyOlmMessage.from_parts(number, body)
-        except ValueError as error:
-            raise UndecryptableOlm(str(error)) from error
+        """Decrypt a message, which may begin a session and use up a one-time key of the bridge.
+
+        Raises ValueError if no stored session can decrypt it; a new session may repair this.
+        """
+        message = vodozemac.AnyOlmMessage.from_parts(number, body)
         prekey = message.to_pre_key()
         for place, session in enumerate(self._sessions):
             if prekey is not None and session.session_id != prekey.session_id():
@@ -259,12 +254,9 @@ class Channel:
             self._sessions.insert(0, self._sessions.pop(place))
             return bytes(plain)
         if prekey is None:
-            raise UndecryptableOlm("no matching olm session")
-        try:
-            theirs = vodozemac.Curve25519PublicKey.from_base64(self.curve25519)
-            session, plain = self.own.account.create_inbound_session(theirs, prekey)
-        except ValueError as error:
-            raise UndecryptableOlm(str(error)) from error
+            raise ValueError("no matching olm session")
+        theirs = vodozemac.Curve25519PublicKey.from_base64(self.curve25519)
+        session, plain = self.own.account.create_inbound_session(theirs, prekey)
         self.renewed = self.open
         self._sessions.insert(0, session)
         return bytes(plain)

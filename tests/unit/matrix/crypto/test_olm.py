@@ -10,7 +10,6 @@ from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.peers import (
     Channel,
     Device,
-    UndecryptableOlm,
     _Sessions,
     letter_of,
     one_time_key,
@@ -103,7 +102,7 @@ async def test_prekey_messages_begin_a_session_and_are_not_decrypted_twice(two: 
     letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {})))
     assert letter is not None
     assert channel.decrypt(letter.number, letter.body)
-    with pytest.raises(UndecryptableOlm):
+    with pytest.raises(ValueError, match="unknown one-time key"):
         channel.decrypt(letter.number, letter.body)
 
 
@@ -125,12 +124,12 @@ async def test_the_session_that_the_other_side_uses_is_used_next(two: Two) -> No
 async def test_undecryptable_olm_messages(two: Two) -> None:
     channel = await two.channel()
     for number, body in ((1, b"x"), (0, b""), (7, b"abc"), (1, b"\x03\x0a\x20" + b"x" * 60)):
-        with pytest.raises(UndecryptableOlm):
+        with pytest.raises(ValueError, match=r"message|session"):
             channel.decrypt(number, body)
     letter = letter_of(two.own, two.event(two.phone.write(BOT, "m.x", {})))
     assert letter is not None
     stranger = OwnDevice.draw(BOT, "BOT")  # the one-time key is not this account's
-    with pytest.raises(UndecryptableOlm):
+    with pytest.raises(ValueError, match="unknown one-time key"):
         Channel(stranger, ALICE, two.phone.keys["curve25519"]).decrypt(letter.number, letter.body)
 
 
