@@ -362,23 +362,18 @@ def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) ->
     who = UserId(wire.text(raw, "state_key"))
     content = wire.mapping(raw, "content")
     membership = wire.text(content, "membership")
-    if membership == "invite":
-        if ours.is_ours(sender) or not ours.is_ours(who):
-            return ports.Nothing()
+    if membership == "invite" and ours.is_ours(who) and not ours.is_ours(sender):
         if ours.is_host(who):
             return ports.Invited(sender, who, direct=content.get("is_direct") is True)
         return ports.AgentInvited(event_id, by=sender, whom=who)
-    if membership == "join":
+    if membership == "join" and who and not ours.is_ours(who):
         before = wire.mapping(raw, "unsigned", "prev_content")
-        if not who or ours.is_ours(who):
-            return ports.Nothing()
         name = wire.text(content, "displayname")
         if wire.text(before, "membership") != "join":
             return ports.MemberJoined(who, name, event_id)
         # A change of name or picture is also a "join".
         if name != wire.text(before, "displayname"):
             return ports.MemberJoined(who, name)
-        return ports.Nothing()
     if membership in {"leave", "ban"} and who:
         return ports.MemberGone(who, event_id=event_id)
     return ports.Nothing()
