@@ -760,16 +760,14 @@ class Deliveries:
                     elif isinstance(received, Received):
                         await events.pushed(room_id, key, received)
             except Exception as error:  # noqa: BLE001 - the push must not be lost
+                now = asyncio.get_running_loop().time()
                 if not self._backoff.failures:
-                    name = type(error).__name__
+                    self._away_since, name = now, type(error).__name__
                     self._around.note(room_id, "webchat push not stored", warn=True, error=name)
             else:
                 if self._backoff.failures:
                     self._backoff.reset()
                 return
-            now = asyncio.get_running_loop().time()
-            if not self._backoff.failures:
-                self._away_since = now
             late = now - self._away_since >= STORE_AWAY
             if self.wire is not None and (late or self._full):
                 await self.wire.close()
