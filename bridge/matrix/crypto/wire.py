@@ -65,10 +65,7 @@ def to_base64(data: bytes, *, url: bool = False) -> str:
 def from_base64(text: str) -> bytes:
     """Decode base64 of either alphabet, padded or not. Raises ValueError."""
     standard = text.rstrip("=").replace("-", "+").replace("_", "/")
-    try:
-        return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
-    except ValueError as error:
-        raise ValueError("not base64") from error
+    return base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
 
 
 def canonical(fields: Mapping[str, object]) -> bytes:

@@ -29,7 +29,7 @@ def test_base64_of_either_alphabet_is_read(data: bytes, url: bool) -> None:
 
 @pytest.mark.parametrize("wrong", ["a", "é", "a b", "ab\n", "a=b", "!!!!"])
 def test_invalid_base64_is_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="not base64"):
+    with pytest.raises(ValueError, match=r"base64|padding|ASCII"):
         from_base64(wrong)
 
 
