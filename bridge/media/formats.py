@@ -27,7 +27,7 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import resources
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING
@@ -232,10 +232,15 @@ def container_of(head: bytes) -> str | None:
     return next((name for start, name in _SIGNATURES.items() if head.startswith(start)), None)
 
 
-def _unplayable(*more: type[Exception]) -> tuple[type[Exception], ...]:
+@contextmanager
+def _unplayable() -> Iterator[None]:
+    """Translate the library's errors to NoSound."""
     import av
 
-    return (av.FFmpegError, ValueError, OverflowError, OSError, *more)
+    try:
+        yield
+    except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
+        raise NoSound(type(error).__name__) from error
 
 
 def to_opus(stream: IO[bytes]) -> Sound:
@@ -244,18 +249,15 @@ def to_opus(stream: IO[bytes]) -> Sound:
 
     out = io.BytesIO()
     peaks: list[int] = []
-    try:
-        with av.open(out, "w", format="ogg") as target:
-            # Packets of 20 ms; FFmpeg's Ogg muxer gathers a second of them into a page.
-            encoder = target.add_stream("libopus", rate=_OPUS_RATE, layout="mono")
-            encoder.bit_rate = _OPUS_BITS
-            for frame in _frames(stream, _OPUS_RATE):
-                samples = array.array("h", bytes(frame.planes[0])[: frame.samples * 2])
-                peaks.append(max(max(samples, default=0), -min(samples, default=0)))
-                target.mux(encoder.encode(frame))
-            target.mux(encoder.encode(None))
-    except _unplayable() as error:
-        raise NoSound(type(error).__name__) from error
+    with _unplayable(), av.open(out, "w", format="ogg") as target:
+        # Packets of 20 ms; FFmpeg's Ogg muxer gathers a second of them into a page.
+        encoder = target.add_stream("libopus", rate=_OPUS_RATE, layout="mono")
+        encoder.bit_rate = _OPUS_BITS
+        for frame in _frames(stream, _OPUS_RATE):
+            samples = array.array("h", bytes(frame.planes[0])[: frame.samples * 2])
+            peaks.append(max(max(samples, default=0), -min(samples, default=0)))
+            target.mux(encoder.encode(frame))
+        target.mux(encoder.encode(None))
     return Sound(out.getvalue(), len(peaks) / _FRAMES_PER_SECOND, _waveform(peaks))
 
 
@@ -269,7 +271,7 @@ def to_amr(stream: IO[bytes], room: int) -> Sound | None:
     room -= len(b"#!AMR\n")
     out = io.BytesIO()
     frames: list[av.AudioFrame] = []
-    try:
+    with _unplayable():
         for frame in _frames(stream, _AMR_RATE):
             frames.append(frame)
             if len(frames) * _AMR_MODES[-1][1] > room:
@@ -280,8 +282,6 @@ def to_amr(stream: IO[bytes], room: int) -> Sound | None:
             for frame in frames:
                 target.mux(encoder.encode(frame))
             # Not flushed: all frames are out already, and a flush would add one of silence.
-    except _unplayable() as error:
-        raise NoSound(type(error).__name__) from error
     if not out.getvalue():  # a fragment of one frame gives none
         raise NoSound("too short")
     return Sound(out.getvalue(), len(frames) / _FRAMES_PER_SECOND)
@@ -291,17 +291,14 @@ def look(stream: IO[bytes]) -> Picture | None:
     """Read size and length from a video's header; None if it is not a supported video."""
     import av
 
-    try:
-        with _opened(stream) as source:
-            if not source.streams.video:
-                return None
+    with suppress(NoSound), _unplayable(), _opened(stream) as source:
+        if source.streams.video:
             shown = source.streams.video[0]
             seconds = max(0.0, (source.duration or 0) / av.time_base)
             if _codec_of(shown) is None:
                 return Picture(seconds=seconds)
             return Picture(max(0, shown.width), max(0, shown.height), seconds)
-    except _unplayable(NoSound):
-        return None
+    return None
 
 
 def _opened(stream: IO[bytes]) -> av.container.InputContainer:
