@@ -304,7 +304,7 @@ POLLS = frozenset({"m.poll.start", "org.matrix.msc3381.poll.start"})
 CONTENT_EVENTS = EXTENSIBLE_EVENTS | POLLS | {"m.room.message", "m.room.encrypted", "m.sticker"}
 """Event types of messages from a person."""
 _EDITED = POLLS | {"m.room.message"}
-"""Those whose edits are read as such."""
+"""Event types of messages whose edits are read."""
 
 CALL_EVENTS = frozenset(
     {"m.call.invite", "m.rtc.notification", "org.matrix.msc4075.rtc.notification"}

@@ -41,7 +41,6 @@ from bridge.matrix.crypto import keys, peers, wire
 from bridge.matrix.crypto.devices import ANOTHER, OwnDevice, Upkeep
 from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.matrix.crypto.wire import Json
-from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Clock, Despite, Refused, Unavailable, Undecryptable
 from bridge.rooms.store import SecretRow, Stale, StoreError
 
@@ -110,7 +109,7 @@ class Crypto:
         self,
         server: wire.KeyServer,
         rooms: peers.RoomState,
-        users: OurUsers,
+        users: peers.Users,
         vault: Vault,
         clock: Clock,
         *,

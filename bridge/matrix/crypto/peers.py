@@ -35,7 +35,6 @@ from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.vault import LOG, Recall, Vault
 from bridge.matrix.crypto.wire import Json
-from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused
 from bridge.rooms.store import SecretRow
 
@@ -359,8 +358,18 @@ class RoomState(Protocol):
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]: ...
 
 
+class Users(Protocol):
+    """The bridge users, who get no keys. `users.OurUsers` implements it."""
+
+    main: UserId
+    """The bot."""
+    hosts: tuple[UserId, ...]
+
+    def is_ours(self, user_id: str) -> bool: ...
+
+
 class Places:
-    def __init__(self, homeserver: RoomState, users: OurUsers, vault: Vault) -> None:
+    def __init__(self, homeserver: RoomState, users: Users, vault: Vault) -> None:
         self._homeserver = homeserver
         self._users = users
         self._vault = vault
