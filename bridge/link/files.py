@@ -116,8 +116,7 @@ class Uploads:
         if known is UploadMode.MULTIPART:
             kind, other = other, kind
         # The blob can be read only once, but may have to be sent twice: buffer it.
-        measured = Blob(_measured(blob), blob.size, blob.mime, blob.name)
-        async with keep(measured) as kept:
+        async with keep(_measured(blob)) as kept:
             whole = Blob(kept.chunks(), kept.size, blob.mime, blob.name)
             verdict = await self._try(kind, token, whole)
             if verdict.other_kind:

@@ -642,7 +642,7 @@ class Spooled(Kept, frozen=True):
 @asynccontextmanager
 async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
     """Read a blob completely, passing on its errors. `fallback_name` has no extension."""
-    async with keep(blob) as kept:
+    async with keep(blob.chunks) as kept:
         kept.stream.seek(0)
         mime = formats.sniff(kept.stream.read(formats.HEAD), blob.name, blob.mime)
         dimensions = None

@@ -81,12 +81,12 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def keep(blob: Blob) -> AsyncIterator[Kept]:
-    """Read a blob to its end, into a buffer for the context; raises what it raises, and NoSpace."""
+async def keep(chunks: AsyncIterator[bytes]) -> AsyncIterator[Kept]:
+    """Read a file to its end, into a buffer for the context; raises what it raises, and NoSpace."""
     stream = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed below
     try:
         size = 0
-        async for chunk in blob.chunks:
+        async for chunk in chunks:
             size += len(chunk)
             await _on_disk(stream.write, chunk)
         await _on_disk(stream.flush)

@@ -178,7 +178,7 @@ class WebChatLane:
 
         Upload the original as a file if it cannot be converted, or the server refuses voice URLs.
         """
-        async with keep(blob) as kept:
+        async with keep(blob.chunks) as kept:
             # Four characters of base64 carry three bytes.
             sound = await self._amr(room.around, kept, room.around.rules.clip_bytes() // 4 * 3)
             if sound is not None:

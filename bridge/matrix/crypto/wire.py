@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CTR
 from bridge.conversation.model import FileKey
 from bridge.ids import UserId
 from bridge.rooms.blobs import Kept, keep
-from bridge.rooms.ports import CHANGED_FILE, Blob, Despite, Refused
+from bridge.rooms.ports import CHANGED_FILE, Despite, Refused
 
 Json = dict[str, object]
 
@@ -295,7 +295,7 @@ async def encrypted(plain: AsyncIterator[bytes]) -> AsyncIterator[tuple[Kept, Fi
     counter = os.urandom(8) + bytes(8)
     digest = hashlib.sha256()
     sealed = _digested(_passed(plain, _cipher(secret, counter)), digest)
-    async with keep(Blob(sealed, None, "")) as kept:
+    async with keep(sealed) as kept:
         key = FileKey(to_base64(secret, url=True), to_base64(counter), to_base64(digest.digest()))
         yield kept, key
 
@@ -311,7 +311,7 @@ async def decrypted(
     except ValueError as error:
         raise Refused(CHANGED_FILE, "the file's encryption key is invalid") from error
     digest = hashlib.sha256()
-    async with keep(Blob(_digested(sealed, digest), None, "")) as kept:
+    async with keep(_digested(sealed, digest)) as kept:
         if not hmac.compare_digest(digest.digest(), wanted):
             raise Refused(CHANGED_FILE, "the file does not match its hash")
         yield _passed(kept.chunks(), cipher), kept.size

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from typing_extensions import Buffer
 
 from bridge.rooms.blobs import IN_MEMORY, keep
-from bridge.rooms.ports import Blob, NoSpace, TooBig
+from bridge.rooms.ports import NoSpace, TooBig
 from tests.support.matrix_rig import blob
 
 pytestmark = pytest.mark.asyncio
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio
 @pytest.mark.parametrize("size", [0, 10, IN_MEMORY, 3 * IN_MEMORY + 7])
 async def test_a_file_can_be_read_as_often_as_needed(size: int) -> None:
     data = bytes(range(256)) * (size // 256 + 1)
-    async with keep(blob(data[:size])) as kept:
+    async with keep(blob(data[:size]).chunks) as kept:
         assert kept.size == size
         for _ in range(2):
             assert b"".join([chunk async for chunk in kept.chunks()]) == data[:size]
@@ -30,7 +30,7 @@ async def test_a_file_can_be_read_as_often_as_needed(size: int) -> None:
 async def test_a_cancelled_reader_takes_no_byte_from_the_next() -> None:
     """Its thread goes on: as if the call centre refuses an upload before it has read the file."""
     begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
-    async with keep(blob(b"abc")) as kept, asyncio.TaskGroup() as tasks:
+    async with keep(blob(b"abc").chunks) as kept, asyncio.TaskGroup() as tasks:
         read, seek = kept.stream.read, kept.stream.seek
 
         def slow_read(size: int) -> bytes:
@@ -64,7 +64,7 @@ async def test_an_exception_of_the_source_is_passed_on() -> None:
         raise TooBig("more than allowed")
 
     with pytest.raises(TooBig):
-        async with keep(Blob(chunks(), None, "")):
+        async with keep(chunks()):
             pytest.fail("it was kept all the same")
 
 
@@ -90,7 +90,7 @@ async def test_a_full_disk_is_a_temporary_failure(
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda max_size: Full())
     with pytest.raises(NoSpace, match="No space left"), capture_logs() as logs:
-        async with keep(blob(b"abc")):
+        async with keep(blob(b"abc").chunks):
             pytest.fail("it was kept all the same")
     (line,) = logs
     assert (line["log_level"], line["why"]) == ("warning", "OSError: No space left on device")
