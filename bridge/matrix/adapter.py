@@ -496,10 +496,10 @@ class MatrixAdapter:
         """Upload a file, encrypted if the room is; return the content's `url` or `file` field."""
         upload = self.homeserver.upload
         if self.crypto is None or not await self.crypto.is_encrypted(user, room_id):
-            return {"url": await upload(file.chunks(), file.size, file.mime, file.name, user)}
+            return {"url": await upload(file, file.mime, file.name, user)}
         async with wire.encrypted(file.chunks()) as (sealed, key):
             # The MIME type and name of an encrypted file are hidden from the homeserver.
-            mxc = await upload(sealed.chunks(), sealed.size, formats.OCTETS, "", user)
+            mxc = await upload(sealed, formats.OCTETS, "", user)
             return {"file": wire.file_field(mxc, key)}
 
 

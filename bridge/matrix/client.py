@@ -316,17 +316,15 @@ class Homeserver:
                 self._outage.set()
             raise
 
-    async def upload(
-        self, chunks: AsyncIterator[bytes], size: int, mime: str, name: str, user: UserId
-    ) -> str:
-        """Upload a file of exactly `size` bytes and return its mxc address."""
+    async def upload(self, file: Kept, mime: str, name: str, user: UserId) -> str:
+        """Upload a file and return its mxc address."""
         self._check(user)
         # Synapse wants a Content-Length, and aiohttp would chunk a stream without one.
         request = self._session.post(
             f"{self._address}/_matrix/media/v3/upload",
             params={"user_id": user} | ({"filename": name} if name else {}),
-            headers=self._authorization | {"Content-Type": mime, "Content-Length": str(size)},
-            data=chunks,
+            headers=self._authorization | {"Content-Type": mime, "Content-Length": str(file.size)},
+            data=file.chunks(),
         )
         with self._translated_errors("upload"):
             async with asyncio.timeout(FILE_TIMEOUT), request as response:

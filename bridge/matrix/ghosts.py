@@ -344,7 +344,7 @@ class Ghosts:
                 digest = hasher.hexdigest()
                 if file.dimensions is not None and digest != row.avatar_hash:
                     mxc = self._pictures.get(digest) or await self._homeserver.upload(
-                        file.chunks(), file.size, file.mime, file.name, UserId(row.user_id)
+                        file, file.mime, file.name, UserId(row.user_id)
                     )
                     self._pictures[digest] = mxc
         except Unavailable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,6 +17,7 @@ from bridge.matrix import client
 from bridge.matrix.adapter import MOST_PEOPLE
 from bridge.matrix.client import OWNER, Homeserver
 from bridge.matrix.crypto.wire import KeyServer
+from bridge.rooms.blobs import Kept
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Entered, MatrixEvent, dump_input, load_input
 from tests.unit.matrix.test_adapter import adapting
@@ -232,15 +234,12 @@ async def test_slow_file_transfer_is_given_up(monkeypatch: pytest.MonkeyPatch) -
             await asyncio.sleep(0.05)
         return response
 
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b"x"
-
     async with homeserver(answer) as transport, asyncio.timeout(30):
         with pytest.raises(Unavailable, match="interrupted"):
             async with transport.download("mxc://a/b", 1000) as found:
                 _ = [chunk async for chunk in found.chunks]
         with pytest.raises(Unavailable, match="upload"):
-            await transport.upload(chunks(), 1, "text/plain", "x", GHOST)
+            await transport.upload(Kept(io.BytesIO(b"x"), 1), "text/plain", "x", GHOST)
         with pytest.raises(TimeoutError):  # raised by the reader itself
             async with transport.download("mxc://a/b", 1000):
                 raise TimeoutError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from contextlib import suppress
 
@@ -14,7 +15,8 @@ from aiohttp.test_utils import TestServer
 from bridge.ids import RoomId, UserId
 from bridge.matrix.client import Homeserver, is_outage, new_session
 from bridge.matrix.users import OurUsers
-from bridge.rooms.ports import Blob, Refused, Unavailable
+from bridge.rooms.blobs import Kept
+from bridge.rooms.ports import Refused, Unavailable
 from tests.support.ports import free_port
 
 
@@ -104,7 +106,7 @@ async def test_every_kind_of_request_reports_an_outage() -> None:
         noted.append(outage.is_set())
         outage.clear()
         with pytest.raises(Unavailable):
-            await transport.upload(Blob.of(b"x").chunks, 1, "text/plain", "", ghost)
+            await transport.upload(Kept(io.BytesIO(b"x"), 1), "text/plain", "", ghost)
         noted.append(outage.is_set())
         outage.clear()
         with pytest.raises(Unavailable):

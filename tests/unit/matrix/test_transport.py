@@ -7,6 +7,7 @@ Requests that bypass mautrix (`Homeserver.request`) must behave the same.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,6 +22,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.client import FOREIGN, LIMITED, SHORTEST, Homeserver, new_session
 from bridge.matrix.crypto.wire import Json, KeyServer
 from bridge.matrix.users import OurUsers
+from bridge.rooms.blobs import Kept
 from bridge.rooms.ports import Refused, TooBig, Unavailable
 
 USERS = OurUsers("a", "webchatbot", "webchat_{agent}")
@@ -300,15 +302,12 @@ async def test_upload_states_its_exact_size() -> None:
         assert request.query["filename"] == "价.bin"
         return web.json_response({"content_uri": "mxc://a/b", "got": len(data)})
 
-    async def chunks() -> AsyncIterator[bytes]:
-        yield b"x" * 10
-        yield b"y" * 5
-
+    file = Kept(io.BytesIO(b"x" * 15), 15)
     async with homeserver(answer) as transport:
-        assert await transport.upload(chunks(), 15, "image/png", "价.bin", GHOST) == "mxc://a/b"
+        assert await transport.upload(file, "image/png", "价.bin", GHOST) == "mxc://a/b"
     async with homeserver(always(200, "{}")) as transport:
         with pytest.raises(Unavailable):
-            await transport.upload(chunks(), 15, "image/png", "x", GHOST)
+            await transport.upload(file, "image/png", "x", GHOST)
 
 
 @pytest.mark.asyncio
