@@ -36,7 +36,7 @@ from bridge.rooms.ports import Blob, CallFailure, Refused, Unavailable, describe
 from bridge.rooms.store import Token
 from bridge.rooms.surroundings import Connector
 from bridge.webchat.codes import FailureReason, ResultCode, UploadMode
-from bridge.webchat.http import Endpoints, UploadReply, parse_upload_reply
+from bridge.webchat.http import Endpoints, parse_upload_reply
 
 BOTH_AGAIN = 60.0
 """Seconds after both kinds of body have failed during which the known one is not doubted."""
@@ -160,7 +160,7 @@ class Uploads:
             raise CallFailure(FailureReason.UNREACHABLE, f"upload: {error}") from error
         reply = parse_upload_reply(answer.body)
         if reply is not None:
-            return self._judge(reply)
+            return self._judge(*reply)
         # Not WebChat's: the page of a servlet container or a proxy.
         message = answer.foreign("upload")
         if answer.status == 413:
@@ -169,15 +169,15 @@ class Uploads:
         failure = CallFailure(FailureReason.UPLOAD_FAILED, message, answer.status)
         return _Verdict(failure=failure, other_kind=True)
 
-    def _judge(self, reply: UploadReply) -> _Verdict:
-        if reply.result == ResultCode.SUCCESS:
-            return _Verdict(url=self._endpoints.absolute(reply.url))
-        if reply.result == ResultCode.INVALID_TOKEN:
+    def _judge(self, result: int, url: str) -> _Verdict:
+        if result == ResultCode.SUCCESS:
+            return _Verdict(url=self._endpoints.absolute(url))
+        if result == ResultCode.INVALID_TOKEN:
             raise TokenRefused("upload: -15")
-        failure = CallFailure(FailureReason.REFUSED, "upload refused", reply.result)
-        too_big = reply.result == ResultCode.INVALID_FILE_SIZE
+        failure = CallFailure(FailureReason.REFUSED, "upload refused", result)
+        too_big = result == ResultCode.INVALID_FILE_SIZE
         # -16 may also mean that the body is raw, with no name and so no extension.
-        about_file = too_big or reply.result == ResultCode.INVALID_FILE_EXTENSION
+        about_file = too_big or result == ResultCode.INVALID_FILE_EXTENSION
         return _Verdict(failure=failure, other_kind=not too_big, about_file=about_file)
 
 
