@@ -23,6 +23,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from bridge.demo import child_process
+from tests.support import forked_synapse
 from tests.support.logs import LOGS, end_of, logging_as_it_was
 from tests.support.postgres import postgres_server, postgres_url
 
@@ -60,8 +62,13 @@ def _load_named_certs(
 
 
 def pytest_configure() -> None:
-    """Trust no authority of the system: reading them takes 10 ms, in each of 1,100 TLS contexts."""
-    pytest.MonkeyPatch().setattr(ssl.SSLContext, "load_default_certs", _load_named_certs)
+    """Trust no authority of the system: reading them takes 10 ms, in each of 1,100 TLS contexts.
+
+    Fork Synapse instead of importing it each time: 1.5 s of CPU, in each of 100 Synapses.
+    """
+    patch = pytest.MonkeyPatch()
+    patch.setattr(ssl.SSLContext, "load_default_certs", _load_named_certs)
+    patch.setattr(child_process, "spawn", forked_synapse.spawn)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -61,17 +61,7 @@ class ChildProcess:
 
     async def start(self, *, ready: bool = True) -> None:
         """Start the process; if `ready`, wait until it can serve (see `wait_until`), or kill it."""
-        # The child has its own handle of the log.
-        with self.log_file.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", *self.command),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self.environment,
-                start_new_session=True,
-                preexec_fn=die_with_parent(),
-            )
+        self._process = await spawn(self.command, self.log_file, self.environment)
         if ready:
             try:
                 await self.wait_until(self.ready)
@@ -119,6 +109,22 @@ class ChildProcess:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+async def spawn(
+    command: tuple[str, ...], log_file: Path, environment: Mapping[str, str] | None
+) -> asyncio.subprocess.Process:
+    """Start a child process; see `ChildProcess` for the parameters."""
+    with log_file.open("ab") as log:  # the child has its own handle
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", *command),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=die_with_parent(),
+        )
 
 
 def die_with_parent() -> Callable[[], object] | None:
