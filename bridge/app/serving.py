@@ -521,8 +521,6 @@ class Serving:
 
 SILENCE = 180.0
 """Seconds without a request from the homeserver after which it is asked to ping the bridge."""
-PING_RETRIED = 2.0
-"""Seconds within which a failed ping is repeated, since a connection was probably stale."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -572,20 +570,10 @@ class Contact:
         self._doubted, self.made = False, True
 
     async def _ping_back(self) -> None:
-        """Ping the bridge through the homeserver; raises Unavailable if it cannot be reached.
-
-        An immediate failure is retried: Synapse may have used a pooled connection that a former
-        process has closed (`M_CONNECTION_FAILED AlreadyCalled`, 1.163). A slow one, as behind a
-        firewall, is not: two would exceed the time-out of the probe and hide the reason.
-        """
-        ours, ping, began = self._config.appservice, self._first.homeserver.ping, perf_counter()
+        """Ping the bridge through the homeserver; raises Unavailable if it cannot be reached."""
+        ours = self._config.appservice
         try:
-            try:
-                await ping(ours.id)
-            except Unavailable:
-                if perf_counter() - began > PING_RETRIED:
-                    raise
-                await ping(ours.id)
+            await self._first.homeserver.ping(ours.id)
         except Unavailable as error:
             why = f"the homeserver cannot reach the bridge at {ours.address}: {error}"
             raise Unavailable(why) from error

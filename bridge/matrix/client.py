@@ -89,6 +89,9 @@ async def translate_errors(
 
 _UNREACHED = frozenset({"M_CONNECTION_FAILED", "M_CONNECTION_TIMEOUT", "M_BAD_STATUS"})
 """Error codes of a ping (specification, "Pinging"): the homeserver cannot reach the bridge."""
+PINGED = "AlreadyCalled"
+"""Part of the error text of a ping that succeeded: Synapse (1.163) cannot have its queued
+transactions sent, as it is just sending them."""
 
 
 async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
@@ -412,9 +415,10 @@ class Homeserver:
         try:
             await self.request("POST", path, {}, device=False)
         except Refused as refusal:
-            if refusal.code in _UNREACHED:
+            if refusal.code not in _UNREACHED:
+                raise
+            if PINGED not in str(refusal):
                 raise Unavailable(str(refusal)) from refusal
-            raise
 
     async def register(self, user: UserId) -> bool:
         """Register a bridge user; False if the name is in use already, perhaps by a stranger."""

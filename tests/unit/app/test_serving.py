@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import itertools
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,7 +24,6 @@ from bridge.app.serving import (
     DATED,
     INSTANCE,
     MEASURE_EVERY,
-    PING_RETRIED,
     PRUNE_AGAIN,
     PRUNE_EVERY,
     SILENCE,
@@ -441,15 +439,13 @@ class Server:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.trouble: dict[str, Exception] = {}
-        self.passing = False
-        """Whether a trouble ends after one attempt."""
         self.named: list[tuple[str, str]] = []
         self.homeserver = self.ghosts = self
 
     def _ask(self, what: str) -> None:
         self.asked.append(what)
         if what in self.trouble:
-            raise self.trouble.pop(what) if self.passing else self.trouble[what]
+            raise self.trouble[what]
 
     async def prepare(self, queues: Sequence[Queue], *_: object) -> None:
         self.named = [(queue.name, queue.avatar) for queue in queues]
@@ -461,18 +457,6 @@ class Server:
     async def ping(self, appservice_id: str) -> None:
         assert appservice_id == "webchat"
         self._ask("ping")
-
-
-@pytest.mark.asyncio
-async def test_slow_ping_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As behind a firewall: two would exceed the probe's timeout, and hide the reason."""
-    server, now = Server(), itertools.count(0.0, PING_RETRIED + 1)
-    monkeypatch.setattr(serving, "perf_counter", lambda: next(now))
-    server.trouble = {"ping": Unavailable("POST answered 504 M_CONNECTION_TIMEOUT")}
-    matrix: Any = server
-    with pytest.raises(Unavailable, match=r"cannot reach the bridge at .*M_CONNECTION_TIMEOUT"):
-        await Contact(told(tmp_path), {"": matrix}, perf_counter).probe()
-    assert server.asked == ["prepare", "ping"]
 
 
 @pytest.mark.asyncio
@@ -497,11 +481,11 @@ async def test_homeservers_way_to_the_bridge_is_checked_again(tmp_path: Path) ->
     server.trouble = {"check": Unavailable("gone")}
     assert await asks() == ["check"]
     server.trouble = {"ping": Unavailable("POST answered 502 M_CONNECTION_FAILED")}
-    assert await asks() == ["check", "ping", "ping"], "perhaps over a connection of before"
+    assert await asks() == ["check", "ping"]
     with pytest.raises(Unavailable, match=r"cannot reach the bridge at http://.*29340: POST"):
         await contact.probe()
-    server.passing = True
-    await contact.probe()
+    server.trouble = {}
+    assert await asks() == ["check", "ping"]
     assert await asks() == ["check"]
     # When it has been silent.
     heard.append(perf_counter() - SILENCE - 1)

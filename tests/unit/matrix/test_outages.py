@@ -148,6 +148,21 @@ async def test_homeserver_that_cannot_ping_the_bridge_is_no_outage(code: str) ->
 
 
 @pytest.mark.asyncio
+async def test_synapses_trouble_after_a_successful_ping_is_none_of_ours() -> None:
+    """While it sends the transactions that have waited for the bridge (1.163)."""
+    reply = {"errcode": "M_CONNECTION_FAILED", "error": "AlreadyCalled: Tried to cancel an ev…"}
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(reply, status=502)
+
+    app = web.Application()
+    app.router.add_post("/_matrix/client/v1/appservice/webchat/ping", answer)
+    users = OurUsers("a", "webchatbot", "webchat_{agent}")
+    async with TestServer(app) as server, new_session(verify_tls=True) as session:
+        await Homeserver(session, str(server.make_url("/")), "t", users).ping("webchat")
+
+
+@pytest.mark.asyncio
 async def test_an_answer_given_twice_is_not_taken_for_that_of_the_next_request() -> None:
     """The next request would not be sent in full: an agent's message would be lost."""
     bodies, served = list[str](), list[asyncio.Task[None] | None]()
