@@ -63,7 +63,7 @@ _SETTINGS = {
         ("statement_timeout", "lock_timeout", "idle_session_timeout", "transaction_timeout"), "0"
     ),
     "default_transaction_isolation": "read committed",
-    # Frees the locks of a transaction if this machine vanishes (ms).
+    # Ends a snapshot (`transfer`) if this machine vanishes (ms).
     "idle_in_transaction_session_timeout": "30000",
     # Free the claim on the database as well (seconds).
     "tcp_keepalives_idle": "10",
@@ -82,6 +82,9 @@ PLANNED_ONCE = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "jit": "off",
+    # A process that is cut off in its transaction holds up the others by its rows' locks: for less
+    # than the time without an answer after which they leave their rooms (`replica.DEAF`).
+    "idle_in_transaction_session_timeout": "3000",
 }
 # Not in the startup packet, since a pooler refuses what it does not know. Settings of later servers
 # are left out. `synchronous_commit = off` may lose the last commits; stronger settings are kept.

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 from msgspec.structs import replace
 
+from bridge.app.replica import DEAF
 from bridge.ids import SHARDS, EventId, RoomId, shard_of
 from bridge.rooms.store import (
     PASSED,
@@ -34,11 +35,13 @@ from bridge.rooms.store import (
 )
 from bridge.storage import shards as module
 from bridge.storage.postgres import PostgresEngine
-from bridge.storage.query import AlreadyInUse, Unreachable
+from bridge.storage.query import AlreadyInUse, Part, Query, Together, Unreachable, same
 from bridge.storage.shards import LONGEST_NOTICE, Shards
+from bridge.storage.sql import SAVE_FACT
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.flow import every
 from tests.support.postgres import PostgresServer
+from tests.support.wires import wire_to_postgres
 from tests.unit.storage.conftest import FixedClock
 
 CLOCK = FixedClock()
@@ -522,3 +525,38 @@ async def test_notices_are_only_sent_to_other_processes(start: Start) -> None:
         while not heard:  # noqa: ASYNC110 - the server's doing
             await asyncio.sleep(0.01)
     assert heard == ["somebody hears"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("shared", ["fact", "event"])
+async def test_a_process_cut_off_in_its_transaction_holds_up_no_other_for_long(
+    postgres_server: PostgresServer, url: str, shared: str
+) -> None:
+    """Its network drops every packet; the other writes the same fact, or gets the same event."""
+    slow = Query(same("SELECT pg_sleep(0.4)"))
+    async with AsyncExitStack() as stack:
+        wire, here = await stack.enter_async_context(wire_to_postgres(postgres_server.directory))
+        through = url.replace(str(postgres_server.directory), str(here))
+        lost, other = [
+            await stack.enter_async_context(open_store(one, CLOCK, sole=True, shared=True))
+            for one in (through, url)
+        ]
+        await shards_of(lost).take([1])
+        await shards_of(other).beat("other", leaving=False)
+        if shared == "fact":
+            first: Any = Together([Part(SAVE_FACT, [("caught up", "1")])])
+        else:
+            first = step(ONE, key="$same")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(lost.writer.write([first, slow]))
+            await asyncio.sleep(0.2)
+            wire.lose()
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            if shared == "fact":
+                await other.save_fact("caught up", "2")
+            else:
+                passed = [NewInput(ONE, b"{}", "$same")]
+                assert await shards_of(other).pass_on(passed, 1) == 1  # the cut one is undone
+            assert 0.3 < loop.time() - began < DEAF
+            wire.cut()
