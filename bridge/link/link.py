@@ -65,7 +65,7 @@ from bridge.link.settings import (
 )
 from bridge.link.socket import Budget, Connection, Flag, Loss, Pulse, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
-from bridge.rooms.store import Facts, Token
+from bridge.rooms.store import Facts, StoreError, Token
 from bridge.webchat.codes import FailureReason, ResultCode
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints
@@ -571,7 +571,10 @@ class Link:
 
     def _failed(self, failure: OpenFailure) -> None:
         self._around.metrics.open_failed()
-        pause = max(self._backoff.next(), failure.pause)
+        if isinstance(failure.__cause__, StoreError):  # the server's back-off must not grow by it
+            pause = self._around.rng.uniform(0.2, 1) * min(STORE_AGAIN, self._timing.backoff_last)
+        else:
+            pause = max(self._backoff.next(), failure.pause)
         retry_in = round(max(pause, failure.rest), 1)
         self._note("webchat link not opened", why=str(failure), retry_in=retry_in)
         self.gate.hold(failure, pause, rest=failure.rest)
@@ -635,7 +638,7 @@ MOST_WAITING = 64
 STORE_AWAY = 120.0
 """Seconds for which a link stays up although its pushes (up to `MOST_WAITING`) are not stored."""
 STORE_AGAIN = 5.0
-"""Maximum seconds between two attempts to store a push."""
+"""Maximum seconds between two attempts to store a push, or to read a token."""
 LAST_WORDS = 2.0
 """Seconds to store pushes already read once a link is closed."""
 CROWD, LET_PASS = 20, 3.0

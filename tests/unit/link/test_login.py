@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from bridge.config.model import AccountEntry, Login
 from bridge.ids import QueueId, RoomId
 from bridge.link.http_client import SUSPICIONS, Door, Http, OpenFailure
+from bridge.link.link import LATE, STORE_AGAIN
 from bridge.link.login import Logins, credentials_of, matching_rule, room_key, shared, visitor_id
 from bridge.link.settings import USER_AGENT, Learnt, LinkSettings, TokenStore
 from bridge.rooms.ports import Account, CallFailure
@@ -425,6 +426,27 @@ async def test_a_lost_link_is_not_opened_again_while_the_store_is_down() -> None
         rigged.tokens.broken = False
         await eventually(lambda: rigged.counts.open_links == 1)
         assert (len(server.opened), rigged.counts.logins) == (2, 1)
+
+
+@pytest.mark.asyncio
+async def test_a_link_is_back_soon_after_a_long_outage_of_the_database() -> None:
+    """The back-off, which grows while the call centre is away, does not grow meanwhile."""
+    slow = replace(FAST, backoff_first=0.01, backoff_last=60.0)
+    async with (
+        WildServer().running() as server,
+        rig(settings_for(server.base_url, timing=slow)) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        await eventually(lambda: rigged.counts.open_links == 1)
+        rigged.tokens.broken = True
+        await server.opened[0].close()
+        link = rigged.links._links[ADA.room_id]
+        for count in range(1, 13):  # the next pause of the back-off would be at least 20 s
+            await eventually(lambda count=count: rigged.counts.open_failures == count)
+            assert link.gate.pause_left() <= STORE_AGAIN
+            link.gate.hold(LATE, 0.0)  # the pause is over
+        rigged.tokens.broken = False
+        await eventually(lambda: rigged.counts.open_links == 1)
 
 
 def settings(**changes: object) -> LinkSettings:
