@@ -52,6 +52,7 @@ from bridge.matrix.users import (
     load_registration,
     save_registration,
 )
+from bridge.ops.logging import configure_logging
 from bridge.simulator.options import SimulatorOptions
 from bridge.texts import CATALOGUE
 
@@ -74,6 +75,7 @@ def program(
     Without a command: run the bridge.
     """
     context.with_resource(errors_become_exits())
+    configure_logging("WARNING", "text", stream=sys.stderr)  # standard output is the command's
     if context.invoked_subcommand is None:
         aliased = register if generate_registration else run
         context.invoke(example if generate_example_config else aliased)

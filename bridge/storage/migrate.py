@@ -9,9 +9,9 @@ version of this program, and a database that is only partly filled or was moved 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import resources
 from itertools import groupby
 from operator import itemgetter
@@ -22,7 +22,6 @@ import msgspec
 from bridge.rooms.store import StoreError
 from bridge.storage.query import (
     UNREADABLE,
-    AlreadyInUse,
     CorruptDatabaseError,
     Dialect,
     Engine,
@@ -30,6 +29,7 @@ from bridge.storage.query import (
     Rows,
     Statement,
     same,
+    until_free,
 )
 
 SCHEMA_VERSION = 14
@@ -227,18 +227,19 @@ async def migrate(
     """
     if migrations is None:
         migrations = known(engine.dialect)
-    applied, loop = [], asyncio.get_running_loop()
-    end = loop.time() + PATIENCE
-    while due := await pending(engine, migrations):
+    applied = []
+
+    async def apply(due: Migration) -> None:
         try:
-            await engine.migrate([*FIRST, *steps(due[0], now)])
-            applied.append(due[0])
-        except StoreError as error:
+            await engine.migrate([*FIRST, *steps(due, now)])
+            applied.append(due)
+        except StoreError:
             # Another process may have applied it first.
-            if await current_version(engine) < due[0].number:
-                if not isinstance(error, AlreadyInUse) or loop.time() >= end:
-                    raise
-                await asyncio.sleep(0.2)
+            if await current_version(engine) < due.number:
+                raise
+
+    while due := await pending(engine, migrations):
+        await until_free(partial(apply, due[0]), PATIENCE)
     return applied
 
 

@@ -40,6 +40,7 @@ from bridge.storage.query import (
     as_one,
     for_rows,
     same,
+    until_free,
 )
 from bridge.storage.shards import CLAIM, END_SESSION, LET_GO, MARK, SHARED_CLAIM, Shards
 
@@ -170,19 +171,16 @@ class PostgresEngine:
 
     async def claim(self) -> None:
         """See `Engine`; a second call takes the claim again after `migrate` has released it."""
-        end = asyncio.get_running_loop().time() + CLAIM_SECONDS
-        async with self._writer as connection:
-            while self._writer.begin is None:
-                try:
-                    await self._take_claim(connection)
-                    self._writer.begin = self._claim_again
-                except AlreadyInUse:
-                    if asyncio.get_running_loop().time() >= end:
-                        raise
-                    await asyncio.sleep(0.2)
+        if self._writer.begin is None:
+            await until_free(self._first_claim, CLAIM_SECONDS)
         if self.shards is not None and self._intake.begin is None:
             await self.shards.prove()
             self._intake.begin = self._listen
+
+    async def _first_claim(self) -> None:
+        async with self._writer as connection:
+            await self._take_claim(connection)
+            self._writer.begin = self._claim_again
 
     async def _take_claim(self, connection: asyncpg.Connection) -> None:
         await connection.execute(END_SESSION, self._session)

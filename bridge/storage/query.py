@@ -13,12 +13,15 @@ The group writer distinguishes `Unreachable` (nothing can be written now) from a
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+import structlog
 
 from bridge.ids import RoomId
 from bridge.rooms.store import StoreError
@@ -27,6 +30,7 @@ Rows = Sequence[Any]
 """Rows of either driver; each can be indexed and unpacked like a tuple."""
 STALE = "the write is outdated: the room has changed, or its inputs or effects are already recorded"
 """Text of Stale errors: what a commit was based on has changed."""
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.storage")
 
 
 class Statement(NamedTuple):
@@ -230,6 +234,23 @@ class Engine(Protocol):
         """Run a read-only query."""
 
     async def close(self) -> None: ...
+
+
+async def until_free(attempt: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Repeat an attempt that raises AlreadyInUse, for up to `seconds`; the wait is logged."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    waits = False
+    while True:
+        try:
+            return await attempt()
+        except AlreadyInUse:
+            if not waits:
+                _log.warning("a bridge is using the database: waiting for its end", seconds=seconds)
+            waits = True
+            if loop.time() >= end:
+                raise
+        await asyncio.sleep(0.2)
 
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from bridge.storage.query import (
     Together,
     Unreachable,
     cannot_open,
+    until_free,
 )
 
 T = TypeVar("T")
@@ -96,7 +97,9 @@ class SqliteEngine:
         await self._hop(self._connect)
 
     async def claim(self) -> None:
-        await self._hop(lambda: self._open.append(_locked(self._path, CLAIM_SECONDS)))
+        await until_free(
+            lambda: self._hop(lambda: self._open.append(_locked(self._path))), CLAIM_SECONDS
+        )
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
         return self._hop(lambda: self._transact(queries))
@@ -236,14 +239,14 @@ def _reason(path: Path, error: sqlite3.OperationalError) -> str:
     return str(error) if allowed else os.strerror(errno.EACCES)
 
 
-def _locked(database: Path, seconds: float) -> sqlite3.Connection:
-    """Claim a database until the connection is closed; AlreadyInUse if it is not free in time."""
+def _locked(database: Path) -> sqlite3.Connection:
+    """Claim a database until the connection is closed; AlreadyInUse if it is not free."""
     path = database.with_name(f"{database.name}-owner")
     _touch(path)
     if os.geteuid() == 0:  # a command of root's must not lock out the bridge's own user
         with suppress(OSError):
             os.chown(path, database.stat().st_uid, database.stat().st_gid)
-    connection = sqlite3.connect(path, timeout=seconds, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
     try:
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:

@@ -383,6 +383,8 @@ def test_crypto_reset_is_refused_while_the_bridge_runs(
     result = asyncio.run(beside_it())
     assert result.exit_code == 14
     assert f"a bridge is using {folder.path}/bridge.db: stop it first" in result.stderr
+    assert "waiting for its end" in result.stderr
+    assert result.stdout == ""
     assert "Continue?" not in result.output
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from dataclasses import replace as changed
+from functools import partial
 
 import msgspec
 import pytest
@@ -442,7 +443,7 @@ async def test_a_link_is_back_soon_after_a_long_outage_of_the_database() -> None
         await server.opened[0].close()
         link = rigged.links._links[ADA.room_id]
         for count in range(1, 13):  # the next pause of the back-off would be at least 20 s
-            await eventually(lambda count=count: rigged.counts.open_failures == count)
+            await eventually(partial(lambda n: rigged.counts.open_failures == n, count))
             assert link.gate.pause_left() <= STORE_AGAIN
             link.gate.hold(LATE, 0.0)  # the pause is over
         rigged.tokens.broken = False

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import structlog
 
 from bridge.storage import migrate as migrating
 from bridge.storage.migrate import current_version, known, migrate
@@ -40,8 +41,13 @@ async def try_to_claim(url: str) -> None:
 @pytest.mark.usefixtures("impatient")
 async def test_a_second_bridge_is_refused(url: str) -> None:
     async with open_store(url, CLOCK, sole=True) as store:
-        with pytest.raises(AlreadyInUse, match="another bridge is using this database"):
+        with (
+            structlog.testing.capture_logs() as logs,
+            pytest.raises(AlreadyInUse, match="another bridge is using this database"),
+        ):
             await try_to_claim(url)
+        waits = [line["event"] for line in logs if "waiting" in line["event"]]
+        assert waits == ["a bridge is using the database: waiting for its end"]
         async with open_store(url, CLOCK) as beside:  # a command line may look and repair
             await accept(beside, [said("$1")], 1)
         await accept(store, [said("$2")], 1)
