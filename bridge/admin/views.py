@@ -34,7 +34,15 @@ from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import Chat, MatrixEvent, Order, RoomRecord, load_chat, load_input
 from bridge.rooms.rules import BadOrder, Rules, choices_of, narrow, unconfigured_rules
-from bridge.rooms.store import AccountRow, Change, DeadLetter, Outcome, StoredRoom, StorePort
+from bridge.rooms.store import (
+    AccountRow,
+    Change,
+    DeadLetter,
+    Outcome,
+    PassedOn,
+    StoredRoom,
+    StorePort,
+)
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import readable_record
 
@@ -621,8 +629,10 @@ async def _decided(
     bridge: Bridge, caller: Caller, asked: shapes.LetterAsked, verb: Verb
 ) -> shapes.Done:
     store, now = bridge.around.store, bridge.around.clock.now()
-    if await decide_letter(store, caller, asked.letter_id, verb, now) is None:
+    letter = await decide_letter(store, caller, asked.letter_id, verb, now)
+    if letter is None:
         raise not_found(LETTER_GONE)
+    bridge.orders.stored_elsewhere(PassedOn(letter.room_id, sys.maxsize))  # if it is served here
     return shapes.Done()
 
 

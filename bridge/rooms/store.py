@@ -533,7 +533,7 @@ class StorePort(Facts, Protocol):
     async def discard(self, letter_id: str, now: int) -> bool: ...
 
     async def notify_owner(self, room_id: RoomId) -> None:
-        """Make the process that serves a room look at once for work that this one has stored."""
+        """Make the other process that serves a room look at once for work stored by this one."""
 
     # --- queries over all rooms, for operators: each reads a limited number of rows -----------
 

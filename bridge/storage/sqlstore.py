@@ -306,7 +306,6 @@ class SqlStore:
         return await self._update(sql.REVIVE, *_row_of(letter_id), now) == 1
 
     async def notify_owner(self, room_id: RoomId) -> None:
-        self._version = -1  # `written_beside` takes it for a change
         await self._read(sql.NOTIFY_OWNER, room_id)
 
     async def discard(self, letter_id: str, now: int) -> bool:
