@@ -27,7 +27,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event, State
 
-from bridge.ids import CallId, SessionId
+from bridge.ids import AgentId, CallId, SessionId
 from bridge.link.settings import LEAST_FRAME, Feature, Learnt, LinkSettings
 from bridge.rooms.ports import CallFailure, Clock
 from bridge.rooms.store import Token
@@ -56,6 +56,10 @@ _OPEN = State.OPEN
 """Cached for use with each frame: looking up an enum member costs more than a function call."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """Commands that a resend could deliver twice, so their replies are awaited longer."""
+UNREAD = frames.Received(
+    frames.MessageReceived(SessionId(0), AgentId(""), frames.UnknownContent(None))
+)
+"""Stands for a frame that cannot be read, since it may have been an agent's message."""
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 _Told = TypeVar("_Told")
@@ -530,6 +534,8 @@ class Wire:
             return
         if isinstance(told, frames.Ignored):
             self.unheard(told.kind)
+            if told.kind == frames.BROKEN:
+                self._push(UNREAD, 0)
             if self._protocol.token_refused:
                 # A -15 without a call id refuses all waiting commands.
                 for call_id in tuple(self._waiters):

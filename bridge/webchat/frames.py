@@ -348,10 +348,14 @@ class Received(Frame, frozen=True):
     """True if only later revisions send it: a 200, an `rsId`, a list of `users` (reference 5)."""
 
 
+BROKEN = "a broken JSON object"
+"""Kind of an ignored frame that may have been an agent's message."""
+
+
 class Ignored(Frame, frozen=True):
     """A frame without a use: logged once per `kind`, never fatal (reference 1.1)."""
 
     kind: str
-    """Short description without content: `not JSON`, `unknown type 299`, …"""
+    """Short description without content: `not JSON`, `unknown type 299`, …; or `BROKEN`."""
     rs_id: str = ""
     """Receipt id of an unusable push, which is receipted all the same, or it would be repeated."""

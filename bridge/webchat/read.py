@@ -59,7 +59,8 @@ def parse_frame(
 
 def divided(text: str) -> tuple[str, ...]:
     """Split a text of several frames, which `parse_frame` ignores; empty if it is anything else.
-    Some servers send pending frames at once, as an array or as concatenated objects.
+    Some servers send pending frames at once, as an array or as concatenated objects. What follows
+    them and cannot be read is the last part.
     """
     text = text.strip("\ufeff \t\r\n")
     listed = text.startswith("[")
@@ -78,7 +79,9 @@ def divided(text: str) -> tuple[str, ...]:
             if len(parts) > _MOST_PARTS:
                 return ()
     except (ValueError, RecursionError):
-        return ()
+        if not parts:
+            return ()
+        parts.append(text[place:])
     return tuple(parts) if listed or len(parts) > 1 else ()
 
 
@@ -136,7 +139,8 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
     try:
         frame = decode(text)
     except NotJson:
-        return frames.Ignored("not JSON")
+        begun = text.lstrip("\ufeff \t\r\n[],").startswith("{")
+        return frames.Ignored(frames.BROKEN if begun else "not JSON")
     if not isinstance(frame, dict):
         return frames.Ignored("not a JSON object")
     frame = flat(frame)

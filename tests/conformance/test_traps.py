@@ -87,7 +87,7 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 )
 def test_the_guides_notation_is_not_read_as_a_frame(printed: str) -> None:
     """Trap T1: a WebChat server never sends the notation of the guide."""
-    assert parse_frame(printed) == frames.Ignored("not JSON")
+    assert parse_frame(printed) == frames.Ignored(frames.BROKEN)
 
 
 def test_preview_is_no_pre_message() -> None:

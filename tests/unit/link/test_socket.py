@@ -22,7 +22,7 @@ from websockets.protocol import State
 
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.link.settings import USER_AGENT, Feature, Learnt
-from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Pulse, Wire
+from bridge.link.socket import FIRST_OWN, TOO_BIG, UNREAD, Connection, Pulse, Wire
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import Token
 from bridge.webchat.codes import Dialect, FailureReason
@@ -298,6 +298,37 @@ async def test_unreadable_frame_is_reported_to_the_customer(stable: float) -> No
         told = [received.push for _, received in rigged.events.pushes]
     assert told[:1] == [MessageReceived(SessionId(0), AgentId(""), UnknownContent(None))]
     assert (len(told) == 1) == (stable > 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (['{"type":203,"sessionId":7}{"type":210,"sess', 'ionId":7}'], ["RatingPushed", "unread"]),
+        (['{"type":210,"msg":{"type":1,"cont', 'ent":"a"}}'], ["unread"]),
+        (['{"type":210', '{"type":210', '{"type":203,"sessionId":7}'], ["unread", "RatingPushed"]),
+        (["pong", '[{"type":203,"sessionId":7},{"type":299}]'], ["RatingPushed"]),
+    ],
+)
+async def test_frames_split_or_joined_over_messages_are_not_lost_in_silence(
+    sent: list[str], read: list[str]
+) -> None:
+    """Whole frames are read; of a broken one the customer learns that there was something."""
+
+    async def say(socket: web.WebSocketResponse) -> None:
+        for one in sent:
+            await socket.send_str(one)
+        await answer_everything(socket)
+
+    async with (
+        WildServer(socket=say).running() as server,
+        rig(settings_for(server.base_url)) as rigged,
+    ):
+        rigged.links.keep(ADA)
+        await rigged.events.until(lambda: len(rigged.events.pushes) >= len(read))
+        await asyncio.sleep(0.05)
+        told = [one for _, one in rigged.events.pushes]
+    assert ["unread" if one is UNREAD else type(one.push).__name__ for one in told] == read
 
 
 SESSION = SessionId(5150)
