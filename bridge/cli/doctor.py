@@ -41,7 +41,7 @@ from bridge.matrix.users import (
     load_registration,
 )
 from bridge.ops.logging import configure_logging
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.ports import Refused, Unavailable, describe
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.migrate import ForeignSchemaError, MovedError, NewerSchemaError, UnfinishedError
@@ -188,7 +188,7 @@ async def check_database(config: Config) -> str:
         async with open_store(url, clock) as store:
             await store.save_fact("doctor", str(clock.now()))
     except (StoreError, ValueError) as error:
-        line = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+        line = re.sub(r"\s+", " ", str(error)).strip() or describe(error)
         line = line if line.startswith(kind) else f"{kind}: {line}"
         raise Failed(line, _database_fix(error, kind)) from error
     return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"

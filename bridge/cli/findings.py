@@ -15,6 +15,7 @@ from bridge.cli.console import Files, exposed
 from bridge.config.model import Config
 from bridge.link.login import shared
 from bridge.link.settings import unverified
+from bridge.rooms.ports import describe
 from bridge.webchat.codes import LoginType
 
 MOST_SKEW = 60.0
@@ -163,7 +164,7 @@ def tls_fault(error: BaseException, key: str) -> Failed | None:
             fix = _CERTIFICATE_FIXES.get(certificate.verify_code, _OTHER_CERTIFICATE)
     elif isinstance(error, aiohttp.ClientConnectorSSLError):
         cause = error.os_error
-        reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or type(cause).__name__
+        reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or describe(cause)
         if reason in _NO_TLS_REASONS:
             fix = _NO_TLS
     else:

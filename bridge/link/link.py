@@ -774,8 +774,8 @@ class Deliveries:
             except Exception as error:  # noqa: BLE001 - the push must not be lost
                 now = asyncio.get_running_loop().time()
                 if not self._backoff.failures:
-                    self._away_since, name = now, type(error).__name__
-                    self._around.note(room_id, "webchat push not stored", warn=True, error=name)
+                    self._away_since, why = now, describe(error)
+                    self._around.note(room_id, "webchat push not stored", warn=True, error=why)
             else:
                 if self._backoff.failures:
                     self._backoff.reset()

@@ -24,7 +24,15 @@ from bridge.link.http_client import STARTING, OpenFailure, Place, TokenRefused, 
 from bridge.link.link import STORE_AWAY, Link, Shared, refused_again
 from bridge.link.settings import Feature, has_keys, other_keys, tells_keys_apart
 from bridge.link.socket import Settle, Wire
-from bridge.rooms.ports import Account, Blob, CallFailure, LinkEvents, LinkState, Unavailable
+from bridge.rooms.ports import (
+    Account,
+    Blob,
+    CallFailure,
+    LinkEvents,
+    LinkState,
+    Unavailable,
+    describe,
+)
 from bridge.rooms.store import Token
 from bridge.webchat import http
 from bridge.webchat.codes import Dialect, FailureReason, ResultCode, meaning
@@ -293,8 +301,8 @@ class Links:
                 body = urlencode(form).encode()
                 answer = await self._http.post(address, body, headers, total=total)
         except (TimeoutError, Unavailable) as error:
-            why = str(error) or "no answer in time"
-            raise CallFailure(FailureReason.UNREACHABLE, f"robot: {why}") from error
+            why = f"robot: {describe(error)}"
+            raise CallFailure(FailureReason.UNREACHABLE, why) from error
         reply = http.parse_robot_reply(answer.body)
         if reply is None:  # many servers have no robot, so this is no `Door.trouble`
             raise CallFailure(FailureReason.UNREACHABLE, answer.foreign("robot"))
@@ -328,8 +336,8 @@ class Links:
                 if not await link.demand.becomes(link.gate.pause_left(), present=True):
                     break
             except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
-                names = [type(one).__name__ for one in getattr(error, "exceptions", [error])]
-                _LOG.error("webchat link crashed", room=room_id, errors=names)
+                whys = [describe(one) for one in getattr(error, "exceptions", [error])]
+                _LOG.error("webchat link crashed", room=room_id, errors=whys)
                 await self._shared.clock.sleep(self._timing.backoff_last)
         # No await since the last check of the demand, so no new call can be lost.
         self._links.pop(room_id, None)

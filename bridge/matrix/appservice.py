@@ -263,11 +263,12 @@ class Endpoint:
             text = bytes(raw)
             event = _read_event(text)
             if text.count(b"{") + text.count(b"[") > _MAX_NESTING and _too_deep(event):
-                raise RecursionError  # it would overflow the stack of later code
+                # It would overflow the stack of later code.
+                raise RecursionError("nested too deeply")
         except _UNREADABLE as error:
             # Keep it without content, so that its sender is told that it cannot be delivered.
-            name = type(error).__name__
-            self._log.warning("event's content dropped", event_id=gist.event_id, error=name)
+            why = str(error)
+            self._log.warning("event's content dropped", event_id=gist.event_id, error=why)
             event = {**msgspec.to_builtins(gist), "content": {}}
         return gist.room_id, gist.event_id, event
 

@@ -351,7 +351,7 @@ class Ghosts:
             _log.warning("icon could not be transferred, to be retried", user=row.user_id)
             return row
         except (Refused, TooBig) as error:
-            _log.warning("icon cannot be used", user=row.user_id, error=type(error).__name__)
+            _log.warning("icon cannot be used", user=row.user_id, error=str(error))
         # An unusable picture is stored too, or it would be fetched again and again.
         seen = msgspec.structs.replace(
             row, avatar_source=source, avatar_hash=digest, avatar_at=self.now()

@@ -240,7 +240,7 @@ def _unplayable() -> Iterator[None]:
     try:
         yield
     except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
-        raise NoSound(type(error).__name__) from error
+        raise NoSound(str(error)) from error
 
 
 def to_opus(stream: IO[bytes]) -> Sound:

@@ -23,8 +23,7 @@ from math import inf
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, web
 
-from bridge.rooms.ports import Clock, Unavailable
-from bridge.rooms.store import StoreError
+from bridge.rooms.ports import Clock, describe
 
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.ops")
 Part = tuple[str, Callable[[], Awaitable[None]]]
@@ -76,13 +75,8 @@ class Health:
         try:
             async with asyncio.timeout(PATIENCE):
                 await probe()
-        except TimeoutError:
-            why = "no answer in time"
-        except (Unavailable, StoreError) as error:  # the bridge's own: their texts hold no secret
-            why = str(error)
         except Exception as error:  # noqa: BLE001 - a probe may raise anything
-            # Only the type: drivers' messages contain hosts, users and sometimes passwords.
-            why = type(error).__name__
+            why = describe(error)
         if why:
             why = f"{place}: {why}"
             _, reasons = self._lost.setdefault(part, (began, {}))
@@ -231,7 +225,7 @@ async def _failure(session: ClientSession, endpoint: str, report: Report) -> str
         async with session.post(endpoint, json=report, allow_redirects=False) as reply:
             return "" if 200 <= reply.status < 300 else f"status {reply.status}"
     except (TimeoutError, ClientError, OSError) as error:
-        return type(error).__name__
+        return describe(error)
 
 
 def reports(

@@ -50,7 +50,7 @@ async def at_most(limit: int, chunks: AsyncIterable[bytes]) -> AsyncIterator[byt
                 raise TooBig(f"the file has more than {limit} bytes")
             yield chunk
     except BROKEN as error:
-        raise BrokenOff(f"the file transfer was interrupted: {type(error).__name__}") from error
+        raise BrokenOff(f"the file transfer was interrupted: {describe(error)}") from error
 
 
 # --- temporary storage ----------------------------------------------------------------------------

@@ -553,7 +553,7 @@ class Engine:
                 commit = room.draft_commit()
             except Exception as error:  # noqa: BLE001 - logged; the room isolates the culprit
                 self._log.exception("a commit could not be made", room=room.room_id)
-                room.failed(Unstorable(type(error).__name__))
+                room.failed(Unstorable(ports.describe(error)))
                 continue
             if commit is not None:
                 commits.append(commit)

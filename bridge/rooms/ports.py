@@ -8,6 +8,7 @@ Adapters translate every exception of a library into one of the four exception c
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -41,22 +42,38 @@ class NoSpace(BrokenOff):
     """The bridge's own machine cannot hold the file for a moment."""
 
 
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_BROKE = frozenset({"", "client", "client connection", "client os", "client payload", "connection"})
+_BROKE |= {"eof", "incomplete read", "interface", "internal client", "os"}
+"""Class names, in words, that say no more than that a connection broke."""
+
+
 def describe(error: BaseException) -> str:
-    """Describe a network error without its own message, which may quote a URL and so a token."""
+    """Describe an error in plain English: a reason in logs, answers, and what people read.
+
+    Only errors of the bridge's own are quoted: others' messages may hold a URL and so a token, or
+    values of a row. A library's class is named in words (`disk full`); that of an error in the
+    bridge itself stays, as it helps to find it.
+    """
     if isinstance(error, TimeoutError) and not error.strerror:
         return "no answer in time"
-    name = type(error).__name__
     refused = getattr(error, "certificate_error", error)  # where aiohttp wraps it
     if isinstance(refused, ssl.SSLCertVerificationError):
-        return f"{name}: {refused.verify_message}"  # names the host at most
+        return f"certificate not accepted: {refused.verify_message}"  # names the host at most
     broken = getattr(error, "os_error", error)  # likewise
     if isinstance(broken, ssl.SSLError) and broken.reason:
-        return f"{name}: {broken.reason}"
+        return f"TLS failed: {broken.reason}"
     if isinstance(error, OSError) and error.strerror:
         # asyncio replaces the system's message by its own; a negative errno is a DNS error.
         number = error.errno or 0
-        return f"{name}: {os.strerror(number) if number > 0 else error.strerror}"
-    return name
+        return os.strerror(number) if number > 0 else error.strerror
+    name, package = type(error).__name__, type(error).__module__.partition(".")[0]
+    if package == "bridge" and (told := str(error)):
+        return told
+    if package in {"bridge", "builtins", "msgspec"} and not isinstance(error, OSError | EOFError):
+        return f"unexpected error ({name})"
+    words = _CAPITAL.sub(" ", name.removesuffix("Error")).lower()
+    return "the connection broke" if words in _BROKE else words
 
 
 def tls_context(*, verify: bool) -> ssl.SSLContext:

@@ -34,7 +34,7 @@ from bridge.rooms.commands import COMMANDS, Call, Reading
 from bridge.rooms.effects import Conceal
 from bridge.rooms.erasure import erase_person, record_of
 from bridge.rooms.people import Standing
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.ports import Refused, Unavailable, describe
 from bridge.rooms.record import (
     CardPosted,
     Entered,
@@ -494,7 +494,7 @@ class Reader:
             else:
                 self.log.exception("an input could not be handled", seq=row.seq)
             visit.undo(mark)
-            self.bury(visit, row, type(error).__name__)
+            self.bury(visit, row, describe(error))
 
     def is_redacted(self, visit: Visit, row: InputRow, waiting: Iterable[InputRow]) -> bool:
         """True if a waiting input redacts this one's event, or the message that it has edited."""

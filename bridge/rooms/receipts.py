@@ -23,7 +23,7 @@ import structlog
 
 from bridge.conversation.model import AgentsCame, Chatting, Queued
 from bridge.ids import AgentId, EventId, SessionId, UserId
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.ports import Refused, Unavailable, describe
 from bridge.rooms.record import Membership
 from bridge.rooms.store import Lane
 from bridge.rooms.surroundings import RoomView, Stopping
@@ -186,7 +186,7 @@ class Typist(msgspec.Struct, eq=False):
                     async with asyncio.timeout(LONGEST_TELLING):
                         await matrix.show_typing(room_id, ghost, seconds)
                 except (Unavailable, Refused, TimeoutError) as error:
-                    why = str(error) or "no answer in time"
+                    why = describe(error)
                     _log.debug("typing not shown", room=room_id, user=ghost, why=why)
         finally:
             self._telling = False

@@ -41,7 +41,7 @@ from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId,
 from bridge.rooms import people, references, store
 from bridge.rooms.effects import EnterRoom
 from bridge.rooms.erasure import has_ended
-from bridge.rooms.ports import Account
+from bridge.rooms.ports import Account, describe
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import EntryFailed, MatrixEvent, RoomRecord, changed_chats, kept_chats
@@ -83,6 +83,7 @@ MOST_UNSENT, LEAST = 1_000_000, 5_000
 more: these are in memory."""
 ANSWERED_AT_ONCE = 20
 """Maximum invitations of another homeserver that are being answered at a time."""
+UNSTORABLE = "it holds a value that the database cannot store"
 EFFECT_TRIES = 5
 """Number of failures of the bridge's own code that make an effect a dead letter."""
 
@@ -407,7 +408,7 @@ class Room:
                 if row is None:
                     await self._apply_signals(visit, signals)
                 elif row.seq == self._poisonous:
-                    self._reader.bury(visit, row, store.Unstorable.__name__)
+                    self._reader.bury(visit, row, UNSTORABLE)
                 else:
                     await self._reader.handle(visit, row)
             finally:
@@ -480,7 +481,7 @@ class Room:
         except Exception as error:
             if self._loops.failures.get(lane, 0) + 1 < EFFECT_TRIES:
                 raise
-            why, about = type(error).__name__, log_fields(self.record, row)
+            why, about = describe(error), log_fields(self.record, row)
             if isinstance(peek(row), EnterRoom):  # the room waits for its outcome
                 self._reader.log.exception("a room cannot be entered", **about)
                 failed = Came(EntryFailed(why))
@@ -708,11 +709,11 @@ class Room:
             with suppress(store.Stale):
                 try:
                     await write(commit)
-                except store.Unstorable as error:
+                except store.Unstorable:
                     seq, then = ended.row.seq, ended.settlement.now
                     self._reader.log.error("an outcome cannot be stored as it is", seq=seq)
                     came = [one for one in came if one.key is None]
-                    bare = store.Settlement(seq, store.Outcome.DEAD, then, type(error).__name__)
+                    bare = store.Settlement(seq, store.Outcome.DEAD, then, UNSTORABLE)
                     await write(replace(commit, waiting=came, settled=[bare]))
             self._settled(ended)
         return False

@@ -39,6 +39,7 @@ from bridge.rooms.ports import (
     Refused,
     TooBig,
     Unavailable,
+    describe,
 )
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.room import Room
@@ -104,7 +105,7 @@ class WebChatLane:
                 return _broken(room, row, error, attempted=attempted)
             # No other state refers to it, as when the database's encryption key was lost.
             _log.error("a call cannot be read", **log_fields(room.record, row), exc_info=error)
-            return Done(outcome=Outcome.DEAD, detail=type(error).__name__)
+            return Done(outcome=Outcome.DEAD, detail=describe(error))
         except Exception as error:  # noqa: BLE001 - logged, and the conversation goes on
             return _broken(room, row, error, attempted=attempted)
 
@@ -256,7 +257,7 @@ def _broken(room: Room, row: EffectRow, error: Exception, *, attempted: bool) ->
     """Return the outcome of a call that failed by a bug of the bridge."""
     _log.error("a call could not be carried out", **log_fields(room.record, row), exc_info=error)
     reason = FailureReason.NO_ANSWER if attempted else FailureReason.UNREACHABLE
-    failure = CallFailure(reason, type(error).__name__, certain=not attempted)
+    failure = CallFailure(reason, describe(error), certain=not attempted)
     return _failed(CallId(row.call_id or 0), failure)
 
 

@@ -22,7 +22,7 @@ import msgspec
 from asyncpg.connect_utils import SessionAttribute
 from asyncpg.protocol import protocol
 
-from bridge.rooms.ports import Clock
+from bridge.rooms.ports import Clock, describe
 from bridge.rooms.store import Stale, StoreError, Unstorable
 from bridge.storage.migrate import MOVED, Moved, MovedError, read_mark
 from bridge.storage.query import (
@@ -484,7 +484,7 @@ class Channel(msgspec.Struct, eq=False):
             except (*_LOST, asyncpg.PostgresError, UnicodeError) as error:  # invalid host name
                 self._url = turned(self._url)
                 if not left:
-                    why = str(error) or "no answer"
+                    why = str(error) or describe(error)
                     raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
 
     async def _made(self) -> asyncpg.Connection:
@@ -534,9 +534,8 @@ def refused(error: BaseException) -> bool:
 
 def _translated(error: BaseException) -> StoreError:
     """Return the StoreError for an asyncpg error, without its text, which may quote row values."""
-    name = type(error).__name__
     state = getattr(error, "sqlstate", None)
-    text = f"PostgreSQL: {name}" + (f" ({state})" if state else "")
+    text = f"PostgreSQL: {describe(error)}" + (f" ({state})" if state else "")
     if isinstance(error, _CORRUPT):
         return CorruptDatabaseError(text)
     if isinstance(error, _POOLED):

@@ -277,4 +277,5 @@ def translated(work: Callable[[], T]) -> T:
             raise Unstorable(text) from error
         raise StoreError(text) from error
     except (OverflowError, UnicodeEncodeError) as error:
-        raise Unstorable(f"a value cannot be stored: {type(error).__name__}") from None
+        what = "a number is too large" if isinstance(error, OverflowError) else "invalid Unicode"
+        raise Unstorable(f"a value cannot be stored: {what}") from None

@@ -594,8 +594,8 @@ def decode(text: str) -> object:
         raise NotJson("too many values")
     try:
         value: object = _DECODER.decode(text.removeprefix("\ufeff"))
-    except (ValueError, RecursionError) as error:
-        raise NotJson(type(error).__name__) from None
+    except (ValueError, RecursionError):
+        raise NotJson from None
     return value
 
 

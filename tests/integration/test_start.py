@@ -123,7 +123,7 @@ async def test_an_idle_bridge_is_not_ready_while_webchat_is_unreachable(
     bridge = bridge_like(stage, tmp_path, database={"url": url}, webchat=nowhere, bridge=IN_CLEAR)
     try:
         await bridge.start(ready=False)
-        refused = "ClientConnectorError: Connection refused"
+        refused = "Connection refused"
         await unready(stage, f"{nowhere['base_url']}: {refused}", bridge)
     finally:
         await bridge.stop()

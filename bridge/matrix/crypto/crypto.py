@@ -41,7 +41,7 @@ from bridge.matrix.crypto import keys, peers, wire
 from bridge.matrix.crypto.devices import ANOTHER, OwnDevice, Upkeep
 from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.matrix.crypto.wire import Json
-from bridge.rooms.ports import Clock, Despite, Refused, Unavailable, Undecryptable
+from bridge.rooms.ports import Clock, Despite, Refused, Unavailable, Undecryptable, describe
 from bridge.rooms.store import SecretRow, Stale, StoreError
 
 OnKey = Callable[[RoomId | None], None]
@@ -335,7 +335,7 @@ class Crypto:
                 told = told and not isinstance(error, StoreError)
             except Exception as error:  # noqa: BLE001 - logged; the mailbox must go on being read
                 LOG.exception("unexpected error, reading the mailbox again", user=host)
-                why, wait = type(error).__name__, pause
+                why, wait = describe(error), pause
             if pause == _FIRST_PAUSE:  # once an outage
                 LOG.warning("a mailbox cannot be read yet", user=host, why=why)
             await self._clock.sleep(min(wait, _MOST_ASKED))

@@ -252,7 +252,7 @@ async def test_a_connection_that_is_lost_before_the_request_is_a_failed_try(
             async with rig(settings_for(server.base_url)) as rigged:
                 assert await outcome(rigged, 1) == 1
     failures = [log["why"] for log in logs if log["event"] == "webchat link not opened"]
-    assert failures == ["handshake: ConnectionClosedError"]
+    assert failures == ["handshake: connection closed"]
 
 
 @pytest.mark.asyncio
@@ -593,7 +593,7 @@ async def test_bug_in_reading_a_frame_crashes_only_its_link(
             assert await outcome(rigged, 2) == 1
         assert rigged.events.pushes == []
     crashes = [line["errors"] for line in logs if line["event"] == "webchat link crashed"]
-    assert crashes == [["ZeroDivisionError"]]
+    assert crashes == [["unexpected error (ZeroDivisionError)"]]
     assert unhandled == []
 
 

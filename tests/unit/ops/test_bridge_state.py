@@ -105,7 +105,7 @@ async def test_changes_are_reported_once_and_repeated_before_they_expire() -> No
         await desk.look()
         (lost,) = await desk.heard(5)
         assert states([lost]) == [("webchat", "TRANSIENT_DISCONNECT", "webchat-unreachable")]
-        assert lost["message"] == "http://webchat: ConnectionError"
+        assert lost["message"] == "http://webchat: the connection broke"
         desk.peers["webchat"].error = Unavailable("connection reset after 31 s")
         await once(desk.health)
         await desk.look()

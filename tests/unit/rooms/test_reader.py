@@ -65,7 +65,7 @@ async def test_an_input_that_raises_leaves_the_room_unchanged_and_is_reported() 
     raw: dict[str, object] = {"event_id": "$bad", "kind": "say", "sender": ADA, "text": "x"}
     await Reader(ROOM, world.around).handle(one, row(MatrixEvent(raw), "$bad"))
     assert one.record == before
-    assert one.buried == [(7, "KeyError")]
+    assert one.buried == [(7, "unexpected error (KeyError)")]
     assert reported(one) == ["$bad"]
 
 

@@ -38,6 +38,7 @@ from bridge.rooms.record import (
     dump_record,
     load_record,
 )
+from bridge.rooms.room import UNSTORABLE
 from bridge.rooms.store import (
     Answer,
     Commit,
@@ -247,7 +248,7 @@ async def test_an_input_that_raises_does_not_stop_later_ones() -> None:
     (told,) = [one for one in world.matrix.posted if one.reply_to == "$e2"]
     assert told.text == "undelivered.internal"
     (letter,) = await dead_letters(world.store)
-    assert letter.why == "KeyError"
+    assert letter.why == "unexpected error (KeyError)"
 
 
 @pytest.mark.asyncio
@@ -282,7 +283,7 @@ async def test_an_input_with_an_unstorable_result_is_a_dead_letter_alone() -> No
         record = await world.stored()
         assert (record.membership, record.customer) == (Membership.JOINED, ADA)
     (letter,) = await dead_letters(store)
-    assert letter.why == "Unstorable"
+    assert letter.why == "a value cannot be stored: too long, or with a NUL"
     assert await world.nothing_left()
 
 
@@ -342,7 +343,7 @@ async def test_an_unreadable_effect_becomes_a_dead_letter() -> None:
         await world.clock.turn(60)
         assert world.matrix.texts(ROOM) == ["after it"]
     (letter,) = await dead_letters(store)
-    assert letter.why == "DecodeError"
+    assert letter.why == "unexpected error (DecodeError)"
 
 
 @pytest.mark.asyncio
@@ -357,7 +358,7 @@ async def test_reading_past_an_unreadable_effect_does_no_harm() -> None:
         assert len(world.matrix.posted) == 1
         await world.clock.turn(60)
     (letter,) = await dead_letters(store)
-    assert (letter.body, letter.why) == ("null", "ValidationError")
+    assert (letter.body, letter.why) == ("null", "unexpected error (ValidationError)")
 
 
 @pytest.mark.asyncio
@@ -386,7 +387,7 @@ async def test_an_outcome_that_cannot_be_stored_settles_its_effect() -> None:
         await engine.pushed(ROOM, "q", said("two"))
         await quiet()
     assert world.matrix.texts(ROOM) == ["one", "two"]
-    assert [letter.why for letter in await dead_letters(world.store)] == ["Unstorable"] * 2
+    assert [letter.why for letter in await dead_letters(world.store)] == [UNSTORABLE] * 2
     assert await world.nothing_left()
 
 

@@ -93,4 +93,4 @@ async def test_a_full_disk_is_a_temporary_failure(
         async with keep(blob(b"abc").chunks):
             pytest.fail("it was kept all the same")
     (line,) = logs
-    assert (line["log_level"], line["why"]) == ("warning", "OSError: No space left on device")
+    assert (line["log_level"], line["why"]) == ("warning", "No space left on device")

@@ -138,7 +138,7 @@ async def test_database_that_is_not_there(tmp_path: Path, url: str, fix: str) ->
     ("said", "fix"),
     [
         ("SQLite: database or disk is full", "free space on the disk of database.url"),
-        ("PostgreSQL: DiskFullError (53100)", "free space on the disk of database.url"),
+        ("PostgreSQL: disk full (53100)", "free space on the disk of database.url"),
         ("SQLite: database is locked", "close the other program that has the file of database.url"),
     ],
 )

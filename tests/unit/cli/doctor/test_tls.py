@@ -142,7 +142,7 @@ async def test_log_of_the_link_names_the_tls_fault(tmp_path: Path) -> None:
         with pytest.raises(aiohttp.ClientConnectorCertificateError) as caught:
             await session.get(f"https://localhost:{port}/")
         told = describe(caught.value)
-        assert told == "ClientConnectorCertificateError: self-signed certificate"
+        assert told == "certificate not accepted: self-signed certificate"
     async with serving([]) as port, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectorSSLError) as plain:
             await session.get(f"https://localhost:{port}/")
