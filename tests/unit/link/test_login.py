@@ -166,7 +166,7 @@ async def test_all_redirects_of_a_request_share_its_timeout() -> None:
 @pytest.mark.asyncio
 async def test_login_to_an_unreachable_server() -> None:
     async with logging_in(settings_for("http://127.0.0.1:1/webchat")) as (logins, door, counts):
-        with pytest.raises(OpenFailure, match="login: Client") as caught:
+        with pytest.raises(OpenFailure, match="login: Connection refused") as caught:
             await logins.login(ADA)
         assert caught.value.reason is FailureReason.UNREACHABLE
         assert counts.logins == 1

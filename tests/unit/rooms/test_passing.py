@@ -46,7 +46,7 @@ async def test_a_file_beyond_the_limit_is_not_read_on() -> None:
 
 async def test_an_interrupted_file_names_the_cause() -> None:
     error = Broken("the line")
-    with pytest.raises(Unavailable, match="interrupted: Broken") as caught:
+    with pytest.raises(Unavailable, match="interrupted: broken") as caught:
         await passed(pieces(4, fails=error))
     assert caught.value.__cause__ is error
 
