@@ -208,11 +208,8 @@ def test_a_person_is_offered_only_to_somebody_without_one(
 )
 def test_plain_words_that_mean_human_or_solved(words: str, meant: Input | None) -> None:
     house = House(FIRST).served()
-    waiting(house)
-    cards.robot_answered(
-        house.visit,
-        RobotAnswered(EventId("$e2"), "how?", "robot.answers", {"answers": "x"}, True, ("A",)),
-    )
+    came = RobotAnswered(waiting(house), "how?", "robot.answers", {"answers": "x"}, True, ("A",))
+    cards.robot_answered(house.visit, came)
     assert cards.robot_wish(house.visit, words) == meant
 
 
