@@ -136,6 +136,7 @@ class ReadingWorld(World):
             self.around.rules,
             self.counts,
             self.around.conversions,
+            instance=self.around.instance,
         )
 
     def message(self, event_id: str, **content: object) -> tuple[RoomId, EventId, Json]:
