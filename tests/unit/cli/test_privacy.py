@@ -14,6 +14,7 @@ from bridge.config.loading import load_config
 from bridge.conversation.model import Chatting, Conversation
 from bridge.ids import QueueId, RoomId, SessionId, UserId
 from bridge.matrix.crypto.vault import WORDS, Sealer
+from bridge.rooms import erasure
 from bridge.rooms.record import EraseRoom, Membership, RoomRecord, load_input
 from bridge.rooms.store import Commit
 from bridge.rooms.surroundings import SystemClock
@@ -120,7 +121,7 @@ def test_invalid_subject_is_refused(folder: Folder, yes: list[str]) -> None:
 async def test_running_bridge_gets_an_order(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.rooms.erasure.PATIENCE", 0.1)
+    monkeypatch.setattr(erasure.erase, "__kwdefaults__", {"patience": 0.1})
     monkeypatch.setattr("bridge.storage.sqlite.CLAIM_SECONDS", 0.05)
     seal = Sealer(encryption_secret_of(load_config(folder.config, {})), WORDS)
     url = f"sqlite:///{folder.path}/bridge.db"
