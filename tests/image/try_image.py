@@ -31,7 +31,7 @@ from tests.support.client import said
 from tests.support.matrix_user import Customer
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
-from tests.support.synapse import REGISTERING
+from tests.support.synapse import SYNAPSE_KEYS
 
 NAME = "matrix-webchat-try"
 OWNER = 1337
@@ -225,7 +225,7 @@ async def play(engine: Engine, folder: Path) -> None:
         folder / "synapse",
         port=free_port(),
         registrations=(engine.data / "registration.yaml",),
-        extra=REGISTERING,
+        extra=SYNAPSE_KEYS,
     )
     try:
         await asyncio.to_thread(first_starts, engine, simulator, synapse, port)

@@ -25,7 +25,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.replicas import LASTING, judge, sharing, taken_over
 from tests.support.stage import Stage, bridge_process
 from tests.support.staging import UNLIMITED, bridge_section
-from tests.support.synapse import REGISTERING, lay_out
+from tests.support.synapse import SYNAPSE_KEYS, lay_out
 from tests.support.talk import MEI, Talk
 
 BEST_MEI = "@best__a00001:localhost"
@@ -72,7 +72,7 @@ async def two_call_centres(
     port, registration = free_port(), folder / "registration.yaml"
     await lay_out(folder / "synapse")
     synapse = SynapseServer(
-        folder / "synapse", port=free_port(), registrations=(registration,), extra=REGISTERING
+        folder / "synapse", port=free_port(), registrations=(registration,), extra=SYNAPSE_KEYS
     )
     queue = {"queues": [{"id": 1, "name": "Sales"}], "default_queue": 1}
     webchat = {"login_rate": {"count": 1000, "per_seconds": 1}}

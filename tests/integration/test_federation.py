@@ -18,7 +18,7 @@ from tests.support.matrix_user import Customer, Event, content_of, membership
 from tests.support.ports import free_port
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
-from tests.support.synapse import REGISTERING, lay_out
+from tests.support.synapse import SYNAPSE_KEYS, lay_out
 from tests.support.talk import Talk, announced
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,7 +33,7 @@ async def other(
     await lay_out(folder / "synapse")
     show_on_failure(request, folder / "synapse" / "homeserver.log")
     keys = federating(folder, port)
-    async with SynapseServer(folder / "synapse", port=port, extra=REGISTERING | keys) as server:
+    async with SynapseServer(folder / "synapse", port=port, extra=SYNAPSE_KEYS | keys) as server:
         yield server
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from html.parser import HTMLParser
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -33,7 +33,8 @@ async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
     simulator = SimulatorOptions(strict=True, login_limit=0, accounts=ACCOUNTS)
-    options = StageOptions(simulator=simulator, config={"bridge": bridge_section()})
+    config: Mapping[str, object] = {"bridge": bridge_section()}
+    options = StageOptions(simulator=simulator, config=config, synapse={"push": {"enabled": True}})
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
 

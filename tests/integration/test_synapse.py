@@ -14,7 +14,7 @@ from tests.support.client import restart
 from tests.support.matrix_user import Customer
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
-from tests.support.synapse import REGISTERING, register
+from tests.support.synapse import SYNAPSE_KEYS, register
 
 
 @pytest.mark.asyncio
@@ -34,7 +34,7 @@ async def test_synapse_on_postgresql_keeps_its_data_through_stop_and_kill(
         }
         # Without allow_unsafe_locale Synapse insists on a database made with the C locale.
         database = {"name": "psycopg2", "allow_unsafe_locale": True, "args": args}
-        extra = REGISTERING | {"database": database}
+        extra = SYNAPSE_KEYS | {"database": database}
         server = SynapseServer(tmp_path / "synapse", port=free_port(), extra=extra)
         async with server, aiohttp.ClientSession() as session:
             ann = await Customer.sign_up(session, server, "ann")

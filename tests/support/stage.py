@@ -15,7 +15,7 @@ from bridge.demo.child_process import ChildProcess
 from bridge.demo.stage import StageOptions, bridge_process
 from tests.support.matrix_user import Customer
 from tests.support.ports import free_port
-from tests.support.synapse import REGISTERING, lay_out
+from tests.support.synapse import SYNAPSE_KEYS, lay_out
 
 __all__ = ["Stage", "StageOptions", "bridge_process", "ended", "pid_of", "runs", "set_stage"]
 
@@ -35,7 +35,7 @@ async def set_stage(folder: Path, options: StageOptions | None = None) -> AsyncI
     await lay_out(folder / "synapse")
     options = options or StageOptions()
     options = replace(options, ports=options.ports or (free_port(), free_port()))
-    options = replace(options, synapse=REGISTERING | dict(options.synapse))
+    options = replace(options, synapse=SYNAPSE_KEYS | dict(options.synapse))
     async with stage.set_stage(folder, options) as there, aiohttp.ClientSession() as session:
         yield Stage(**vars(there), session=session)
 
