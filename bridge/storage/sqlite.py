@@ -61,10 +61,10 @@ _SETTINGS = (
 )
 # Before the driver binds a value that is no exact int, float or str, it looks for an adapter; if
 # there is none, two look-ups of attributes fail, which takes several times as long as the binding.
-# These give the same back, and are no functions in Python: a message has a dozen such values.
-sqlite3.register_adapter(bytes, bytes)
-sqlite3.register_adapter(bool, int)
-sqlite3.register_adapter(type(None), {None: None}.get)
+# Not `bytes` and `int` themselves: their calls allocate, and a garbage collection in the midst of a
+# binding made it fail with SQLITE_MISUSE (Python 3.11).
+for _kind in (bytes, bool, type(None)):
+    sqlite3.register_adapter(_kind, lambda value: value)
 
 
 class SqliteEngine:
