@@ -267,5 +267,5 @@ def _failed(call_id: CallId, failure: CallFailure) -> Done:
     )
     outcome = Outcome.REFUSED if failure.reason in _SAID_NO else Outcome.FAILED
     outcome = outcome if failure.certain else Outcome.UNCERTAIN
-    detail = failure.reason if failure.code is None else f"{failure.reason} {failure.code}"
+    detail = failure.reason.value if failure.code is None else f"{failure.reason} {failure.code}"
     return Done(came=(Came(happened),), outcome=outcome, detail=detail)

@@ -112,10 +112,18 @@ class _Engine:
         return run(self._connection, query)
 
 
+_BOUND_AS_THEY_ARE = (str, int, float, bytes, bool, type(None))
+
+
 def _check(values: object) -> None:
-    """Raise Unstorable for values that SQLite can store but PostgreSQL cannot."""
+    """Raise Unstorable for values that SQLite can store but PostgreSQL cannot.
+
+    Others, such as members of a StrEnum, must be converted before: while SQLite's driver looks for
+    an adapter of theirs, a garbage collection can reset the statement that is being bound.
+    """
     assert hasattr(values, "__iter__")
     for value in values:
+        assert type(value) in _BOUND_AS_THEY_ARE, type(value)
         if isinstance(value, str):
             length = len(value.encode())  # raises for a lone surrogate, as both engines do
             if length > MAX_TEXT or "\0" in value:
