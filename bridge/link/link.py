@@ -41,7 +41,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from bridge.conversation.model import LinkLost, LinkRestored, TurnAwaited
-from bridge.ids import RoomId
+from bridge.ids import AgentId, RoomId, SessionId
 from bridge.link.http_client import (
     SUSPICIONS,
     Backoff,
@@ -63,11 +63,11 @@ from bridge.link.settings import (
     trusted_by,
     unverified,
 )
-from bridge.link.socket import UNREAD, Budget, Connection, Flag, Loss, Pulse, Wire
+from bridge.link.socket import Budget, Connection, Flag, Loss, Pulse, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Facts, StoreError, Token
 from bridge.webchat.codes import FailureReason, ResultCode
-from bridge.webchat.frames import Ignored, Received
+from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints
 
 NOT_THERE = frozenset({404, 408, 429})
@@ -76,8 +76,6 @@ LONG_MISSING = 10
 """Failures in a row after which a 404 at the handshake counts as a refused token after all."""
 MOST_KINDS = 200
 """Maximum kinds of ignored frames that are logged; a server that sends more is broken."""
-REPEATED = 60
-"""Multiple of `Timing.stable` that lies between two unreadable frames of which both are told."""
 MOST_NOTES = 20
 """Maximum info log lines per second about single links."""
 _NOTES = logging.getLogger("bridge.link.links")
@@ -363,8 +361,6 @@ class Link:
         self._token: Token
         self._strikes = 0
         self._been_up = False
-        self._unread_until = 0.0
-        """Until when, in loop time, an unreadable frame counts as a repetition."""
         self._lost_at = 0.0
         """When the link went down, in loop time."""
         self._since = around.clock.now()
@@ -537,10 +533,7 @@ class Link:
         deliveries = self.deliveries
         deliveries.wire = wire
         try:
-            loss = await wire.serve(self._up, self._pushed)
-            if loss.unread:
-                self._pushed(UNREAD, 0)
-            return loss
+            return await wire.serve(self._up, deliveries)
         finally:
             deliveries.wire = None
             self.gate.shut()
@@ -548,16 +541,6 @@ class Link:
                 self.up = False
                 self._away()
                 self._around.metrics.closed()
-
-    def _pushed(self, received: Received | Ignored, size: int) -> None:
-        """Queue a push, but an unreadable one only once: each new link may bring it again."""
-        if received is UNREAD:
-            now = asyncio.get_running_loop().time()
-            again = now < self._unread_until
-            self._unread_until = now + REPEATED * self._timing.stable
-            if again:
-                return
-        self.deliveries.push(received, size)
 
     def _up(self, wire: Wire) -> None:
         self._absence_due = None
@@ -657,6 +640,10 @@ SLOWED = 0.5
 homeserver; with more words, as many times longer (`LinkEvents.backlog`)."""
 LONGEST_ID = 200
 """Maximum characters of a receipt id in a key."""
+UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None)))
+"""Stands for a frame that cannot be read, since it may have been an agent's message."""
+REPEATED = 60
+"""Multiple of `Timing.stable` that lies between two unreadable frames of which both are told."""
 
 
 _Push = tuple[str, Received | Ignored | LinkRestored, int]
@@ -676,6 +663,8 @@ class Deliveries:
         """When storing first failed, in loop time; valid while `_backoff.failures` is not 0."""
         self._changed = Flag()
         """Set when the queue gets a push, is empty, or is to end."""
+        self._unread_until = 0.0
+        """Until when, in loop time, an unreadable frame counts as a repetition."""
         self._ending = False
         self._restored: LinkRestored | None = None
         self.wire: Wire | None = None
@@ -695,6 +684,14 @@ class Deliveries:
         self._add((key, received, size))
         if self.wire is not None:
             self.wire.hold(held=self._full)
+
+    def unreadable(self) -> None:
+        """Queue the notice of an unreadable frame, but only once: each new link may bring it."""
+        now = asyncio.get_running_loop().time()
+        again = now < self._unread_until
+        self._unread_until = now + REPEATED * self._around.settings.timing.stable
+        if not again:
+            self.push(UNREAD, 0)
 
     def restored(self, *, brief: bool, at_once: bool) -> None:
         """Tell the room, before its next push; later in a crowd, as it will fetch a history."""

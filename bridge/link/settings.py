@@ -32,7 +32,16 @@ from bridge.ids import RoomId
 from bridge.rooms.ports import Clock, tls_context
 from bridge.rooms.store import Facts, StoreError, Token
 from bridge.webchat.codes import Dialect, ResultCode, UploadMode, meaning
-from bridge.webchat.frames import Command, RateSession, Reply, SendMessage, Text, Voice
+from bridge.webchat.frames import (
+    Command,
+    Ignored,
+    RateSession,
+    Received,
+    Reply,
+    SendMessage,
+    Text,
+    Voice,
+)
 from bridge.webchat.http import Endpoints
 from bridge.webchat.words import is_unseen
 
@@ -169,6 +178,16 @@ class TokenStore(Protocol):
     async def token(self, room_id: RoomId) -> Token | None: ...
     async def save_token(self, token: Token) -> None: ...
     async def forget_token(self, room_id: RoomId) -> None: ...
+
+
+class PushReader(Protocol):
+    """Takes what a socket reads; neither method blocks or raises."""
+
+    def push(self, received: Received | Ignored, size: int) -> None:
+        """Take a push, or an ignored frame that needs a receipt, of `size` bytes in memory."""
+
+    def unreadable(self) -> None:
+        """Note that a frame could not be read: it may have been an agent's message."""
 
 
 class LinkMetrics(Protocol):

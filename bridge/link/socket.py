@@ -27,8 +27,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import DATA_OPCODES, CloseCode, Frame
 from websockets.protocol import Event, State
 
-from bridge.ids import AgentId, CallId, SessionId
-from bridge.link.settings import LEAST_FRAME, Feature, Learnt, LinkSettings
+from bridge.ids import CallId, SessionId
+from bridge.link.settings import LEAST_FRAME, Feature, Learnt, LinkSettings, PushReader
 from bridge.rooms.ports import CallFailure, Clock
 from bridge.rooms.store import Token
 from bridge.webchat import frames
@@ -56,16 +56,10 @@ _OPEN = State.OPEN
 """Cached for use with each frame: looking up an enum member costs more than a function call."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """Commands that a resend could deliver twice, so their replies are awaited longer."""
-UNREAD = frames.Received(
-    frames.MessageReceived(SessionId(0), AgentId(""), frames.UnknownContent(None))
-)
-"""Stands for a frame that cannot be read, since it may have been an agent's message."""
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 _Told = TypeVar("_Told")
 
-Push = Callable[[frames.Received | frames.Ignored, int], None]
-"""Called for each server push with the frame and the bytes of memory that it takes."""
 Settle = Callable[[frames.Reply | CallFailure], None]
 """Called once with a command's reply or failure, where it is read: must not block or raise."""
 
@@ -88,8 +82,6 @@ class Loss(msgspec.Struct, frozen=True):
     """Seconds that it was up; 0.0 if it never was."""
     proven: bool
     """True if the server answered a command without demanding a new login."""
-    unread: bool
-    """True if the bridge closed it over an unreadable frame, whose content is lost."""
     unheard: float = 0.0
     """Seconds without data when it was dropped as silent."""
 
@@ -371,7 +363,7 @@ class Wire:
         self._protocol = Protocol(self.token.value, client_id=self.token.client_id)
         self._waiters: dict[CallId, _Waiter] = {}
         self._own = itertools.count(FIRST_OWN)
-        self._push: Push
+        self._reader: PushReader
         self._shut = False
         """True once no command may be written any more."""
         self._refused = False
@@ -535,7 +527,7 @@ class Wire:
         if isinstance(told, frames.Ignored):
             self.unheard(told.kind)
             if told.kind == frames.BROKEN:
-                self._push(UNREAD, 0)
+                self._reader.unreadable()
             if self._protocol.token_refused:
                 # A -15 without a call id refuses all waiting commands.
                 for call_id in tuple(self._waiters):
@@ -546,7 +538,7 @@ class Wire:
         if isinstance(told, frames.Ignored) or told.later:
             self.learnt.saw_later()
         self._told.set()
-        self._push(told, size)
+        self._reader.push(told, size)
 
     def _remove(self, call_id: CallId) -> _Waiter:
         waiter = self._waiters.pop(call_id)
@@ -600,11 +592,11 @@ class Wire:
             self._socket.transport.abort()
             raise
 
-    async def serve(self, up: Callable[[Wire], None], push: Push) -> Loss:
-        """Run the socket until it ends. Calls `up` once commands may be written, and `push` for
-        each push, also for an ignored one that needs a receipt.
+    async def serve(self, up: Callable[[Wire], None], reader: PushReader) -> Loss:
+        """Run the socket until it ends. Calls `up` once commands may be written; pushes go to
+        `reader`.
         """
-        self._push = push
+        self._reader = reader
         try:
             self._socket.hand_over(self.read, self._ended)
             await self._prove()
@@ -651,9 +643,9 @@ class Wire:
         # Accepted, then closed before a pong: a bad token (protocol reference 3.3).
         thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
         sent = self._socket.protocol.close_sent
-        unread = code is None and sent is not None and sent.code == TOO_BIG
-        refused = self._refused or thrown_out
-        return Loss(code, refused, stood, self._proven, unread, self._unheard)
+        if code is None and sent is not None and sent.code == TOO_BIG:  # over an unreadable frame
+            self._reader.unreadable()
+        return Loss(code, self._refused or thrown_out, stood, self._proven, self._unheard)
 
     # --- keepalive -----------------------------------------------------------------------------
 

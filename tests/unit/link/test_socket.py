@@ -21,8 +21,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.protocol import State
 
 from bridge.ids import AgentId, CallId, SessionId
+from bridge.link.link import UNREAD
 from bridge.link.settings import USER_AGENT, Feature, Learnt
-from bridge.link.socket import FIRST_OWN, TOO_BIG, UNREAD, Connection, Pulse, Wire
+from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Pulse, Wire
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import Token
 from bridge.webchat.codes import Dialect, FailureReason
@@ -342,6 +343,7 @@ class Socket:
         self.learnt = Learnt(settings, Facts(), LoopClock())
         self.kinds: list[str] = []
         self.handed: list[Received | Ignored] = []
+        self.sizes: list[int] = []
         self.sent: list[bytes] = []
         self.limits = (1 << 20, 1 << 20)
         self.wire = Wire(
@@ -354,9 +356,16 @@ class Socket:
             unheard=self.kinds.append,
             pulse=Pulse(),
         )
-        self.wire._push = lambda told, _: self.handed.append(told)
+        self.wire._reader = self
 
     state = State.OPEN
+
+    def push(self, received: Received | Ignored, size: int) -> None:
+        self.handed.append(received)
+        self.sizes.append(size)
+
+    def unreadable(self) -> None:
+        raise AssertionError("all frames here are readable")
 
     def get_write_buffer_limits(self) -> tuple[int, int]:
         return self.limits
@@ -496,12 +505,10 @@ async def test_pushes_are_passed_on_and_stray_replies_noted() -> None:
 @pytest.mark.asyncio
 async def test_several_frames_in_one_text_share_its_size() -> None:
     socket = Socket()
-    sizes: list[int] = []
-    socket.wire._push = lambda _, size: sizes.append(size)
     message = json.dumps([{"type": 203, "sessionId": 1, "agentId": "a"}] * 100)
     socket.wire.read(message)
-    assert len(sizes) == 100
-    assert len(message) * 0.9 < sum(sizes) < len(message) * 1.1
+    assert len(socket.sizes) == 100
+    assert len(message) * 0.9 < sum(socket.sizes) < len(message) * 1.1
 
 
 @pytest.mark.asyncio
