@@ -224,12 +224,22 @@ class Turn(msgspec.Struct):
     def report(
         self, pieces: tuple[model.Held, ...], key: str, args: model.Args | None = None
     ) -> None:
-        """Tell the customer, once per event, that it was not delivered, and drop its rest."""
+        """Tell the customer, once per event, that it was not delivered, and drop its rest.
+
+        If an earlier call may have delivered it, that is what is told, unless the customer gave it
+        up themselves.
+        """
         events, chatting = unique_events(pieces), isinstance(self.state.phase, model.Chatting)
         told = unique_events(one for one in pieces if not one.is_note)
         late = {one.event_id for one in pieces if chatting and self.now - one.at >= UNWATCHED}
+        given_up = key in (model.COUNTED, "undelivered.cancelled")
+        doubtful = {one.event_id for one in pieces if one.asked is not None and not given_up}
         for event_id in told:
-            self.ask(model.Reported(event_id, key, args or {}, ping=event_id in late))
+            ping = event_id in late
+            if event_id in doubtful:
+                self.ask(model.Reported(event_id, "undelivered.uncertain", ping=ping))
+            else:
+                self.ask(model.Reported(event_id, key, args or {}, ping=ping))
         if key == model.COUNTED:
             known = {*told, *self.state.dropped}
             amending = {one.event_id for one in pieces if one.amends in known}  # no message more

@@ -661,6 +661,18 @@ def test_a_message_in_doubt_too_often_is_reported() -> None:
     assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
 
 
+@pytest.mark.parametrize("result", [-3, -13])
+def test_a_message_in_doubt_that_is_refused_later_stays_in_doubt(result: int) -> None:
+    """The first attempt may have arrived: "not delivered" would be said too soon."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    scene.cut()
+    scene.restored()
+    scene.reply(result)
+    assert scene.reported == {event: "undelivered.uncertain"}
+
+
 def test_a_file_is_tried_again_once_and_another_is_not_blamed() -> None:
     scene = Scene()
     scene.begin()
