@@ -7,8 +7,8 @@ rendered without local variables and colours: that would take a second each.
 
 Several pytest processes share the test files; `--part=1/4 --shared=FOLDER` is the first of four.
 The short files (of `tests/unit`) are dealt out by number, as each process need not read those of
-the others. Each other file goes to the first process that claims it, long files
-first and those of a few seconds last, so that all processes end at about the same time.
+the others; they are tested first. Each other file goes to the first process that claims it, those
+of a few seconds last, so that all processes end at about the same time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from bridge.demo import child_process
-from tests.support import forked_synapse
+from tests.support import forked
 from tests.support.logs import LOGS, end_of, logging_as_it_was
 from tests.support.postgres import postgres_server, postgres_url
 
@@ -64,11 +64,11 @@ def _load_named_certs(
 def pytest_configure() -> None:
     """Trust no authority of the system: reading them takes 10 ms, in each of 1,100 TLS contexts.
 
-    Fork Synapse instead of importing it each time: 1.5 s of CPU, in each of 100 Synapses.
+    Fork each Synapse and each bridge instead of importing them (see `forked`).
     """
     patch = pytest.MonkeyPatch()
     patch.setattr(ssl.SSLContext, "load_default_certs", _load_named_certs)
-    patch.setattr(child_process, "spawn", forked_synapse.spawn)
+    patch.setattr(child_process, "spawn", forked.spawn)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,7 +85,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     last = WITH_SERVERS - LONGEST
-    items.sort(key=lambda item: 1 if item.path in SHORT else 2 if item.path in last else 0)
+    items.sort(key=lambda item: 0 if item.path in SHORT else 2 if item.path in last else 1)
 
 
 def pytest_collection_finish() -> None:

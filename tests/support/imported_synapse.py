@@ -1,9 +1,10 @@
-"""Synapse's modules, imported before the fork (see `forked_synapse`), and its start after it."""
+"""Synapse's modules, imported before the fork (see `forked`), and its start after it."""
 
 from __future__ import annotations
 
 import gc
 import importlib
+import sys
 import warnings
 
 from synapse.app.complement_fork_proxied_reactor import ProxiedReactor
@@ -19,6 +20,7 @@ with warnings.catch_warnings():
 gc.freeze()
 
 
-def run(command: list[str]) -> None:
-    """Run a Synapse with a command line, until it ends."""
-    _worker_entrypoint(_homeserver.main, _reactor, command)
+def run() -> None:
+    """Run a Synapse with the command line in `sys.argv`, until it ends."""
+    warnings.resetwarnings()
+    _worker_entrypoint(_homeserver.main, _reactor, sys.argv)
