@@ -193,7 +193,7 @@ async def test_three_processes_share_the_rooms_of_two_call_centres(
         )
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(converse_until(living, stop, 0.5))
+            group.create_task(converse_until(living, stop, 1))
             for chat in waiting:
                 await chat.ask()
             await shared.bridges[killed].kill()

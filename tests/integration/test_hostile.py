@@ -263,7 +263,7 @@ def taken_back(number: int) -> Json:
 async def many_rooms(scene: Scene) -> None:
     """Request an agent in many rooms as one customer, and write in all of them."""
     customer, stage = scene.mallory.customer, scene.stage
-    talks = [await Talk.open(stage, customer, "flood") for _ in range(6 * SCALE)]
+    talks = [await Talk.open(stage, customer, "flood") for _ in range(3 * SCALE)]
     for first, talk in enumerate(talks):
         numbers = range(100_000 + 100 * first, 100_040 + 100 * first)
         await scene.events(*(scene.event(n, {}) | {"room_id": talk.room} for n in numbers))

@@ -61,9 +61,9 @@ async def test_sigterm_under_load(stage: Stage) -> None:
     chats = await open_chats(stage, 3, "term")
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        group.create_task(converse_until(chats, stop, 0.15))
+        group.create_task(converse_until(chats, stop, 0.4))
         for _ in range(3):
-            await asyncio.gather(*(chat.until_asked(len(chat.asked) + 10) for chat in chats))
+            await asyncio.gather(*(chat.until_asked(len(chat.asked) + 4) for chat in chats))
             assert await stage.bridge.stop() == 0
             await stage.bridge.start()
         stop.set()
