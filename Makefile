@@ -46,7 +46,7 @@ help:
 demo: $(VENV)/.demo
 	$(PY) -m bridge demo $(if $(CHECK),--check)
 
-test: $(VENV)/.test .cache/docs/.done
+test: $(VENV)/.test
 	$(PY) -m tests.stages test
 
 check: $(VENV)/.test
