@@ -45,7 +45,9 @@ TESTS = Path(__file__).parent
 UNIT = sorted((TESTS / "unit").rglob("test_*.py"))
 WITH_SERVERS = {path for path in UNIT if path.parent.name in {"app", "link", "storage"}}
 """Test files that start servers: some seconds each."""
-LONGEST = {path for path in WITH_SERVERS if path.stem in {"test_transfer", "test_socket"}}
+LONGEST = {
+    path for path in WITH_SERVERS if path.stem in {"test_replica", "test_socket", "test_transfer"}
+}
 SHORT = {path: number for number, path in enumerate(sorted({*UNIT} - WITH_SERVERS))}
 CLAIMED = pytest.StashKey[dict[Path, bool]]()
 """Test files seen so far, and whether this process claimed each."""

@@ -1,5 +1,5 @@
-"""Servers forked from a process that has imported them, which costs a Synapse 1.5 s of CPU each
-time, and a bridge 0.7.
+"""Servers forked from a process that has imported them, as importing takes 1.5 s of CPU with each
+Synapse and 0.7 with each bridge.
 
 That process is `multiprocessing`'s fork server, one of each kind for each pytest process. `make
 demo`, in its tests too, starts both servers as people do; so do the tests of `bridge.__main__`.
