@@ -6,9 +6,10 @@ database. A stage's output is printed when it ends.
 All stages run even if one fails; the last lines list the failures and the number of tests.
 
 The environment sets the length of randomised tests: `WALK_STEPS` (200,000 in `make test`, 4,000,000
-at night), `MISSED_SEEDS` (60; 300), `KINDS_SEEDS` (20; 300), `API_EXAMPLES` (30; 1,000) and, of all
-other properties, `EXAMPLES` (100; 1,000, which are new ones each time). `make check` runs a tenth
-(of the last a quarter), without the slowest unit tests (`_SLOW`).
+at night), `MISSED_SEEDS` (60; 300), `KINDS_SEEDS` (20; 300), `CRASH_SEEDS` (40; 300),
+`API_EXAMPLES` (30; 1,000) and, of all other properties, `EXAMPLES` (100; 1,000, which are new ones
+each time). `make check` runs a tenth (of the last a quarter), without the slowest unit tests
+(`_SLOW`).
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ _FEW = (
     ("WALK_STEPS", "20000"),
     ("MISSED_SEEDS", "6"),
     ("KINDS_SEEDS", "2"),
+    ("CRASH_SEEDS", "4"),
     ("API_EXAMPLES", "3"),
 )
 # Full branch coverage of the pure packages by their own unit tests. Randomised tests are kept short
@@ -93,14 +95,18 @@ WALKS = Stage(
     "walks",
     (*PYTEST, *(f"tests/unit/conversation/test_{name}.py" for name in ("walk", "missed"))),
 )
-# These stop and kill servers, and wait until the bridge notices.
+# These stop and kill processes and servers, and wait until the bridge notices, or run long.
 _SLOW = (
     "test_hostile.py",
     "storage/test_postgres_loss.py",
+    "storage/test_shards.py",
+    "storage/test_sqlite_kill.py",
     "storage/test_transfer.py",
     "storage/test_backup.py",
     "app/test_replica.py",
     "admin/test_document.py",
+    "cli/test_file_faults.py",
+    "media/test_memory.py",
 )
 _FAST = workers(
     *("tests/shape", "tests/unit", *(f"--ignore=tests/unit/{name}" for name in _SLOW)),

@@ -8,6 +8,7 @@ agent's message is in the room exactly once and in order.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -34,6 +35,7 @@ from tests.unit.rooms.visits import BOT, RULES
 ROOMS = [RoomId("!one:example.org"), RoomId("!two:example.org")]
 NEW = RoomId("!new:example.org")
 """Room that replaces the first one in the test of an upgrade."""
+SEEDS = int(os.environ.get("CRASH_SEEDS", "40"))
 WORDS = 25
 LIVES = 10
 """Number of processes killed before the last one finishes the work."""
@@ -184,7 +186,7 @@ async def marked_repeats(world: World) -> Counter[tuple[RoomId, int]]:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(SEEDS))
 async def test_no_message_is_lost_or_doubled_unmarked_despite_crashes(seed: int) -> None:
     fate = Fate(seed)
     world = FatefulWorld(fate)
@@ -199,7 +201,7 @@ async def test_no_message_is_lost_or_doubled_unmarked_despite_crashes(seed: int)
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(SEEDS))
 async def test_no_message_is_lost_or_doubled_during_a_room_upgrade(seed: int) -> None:
     """The same chat goes on in the new room, whenever the process is killed."""
     fate = Fate(seed)
@@ -219,7 +221,7 @@ async def test_no_message_is_lost_or_doubled_during_a_room_upgrade(seed: int) ->
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(SEEDS // 4))
 async def test_where_encryption_is_demanded_nothing_passes_in_clear(seed: int) -> None:
     """Rooms that chat in clear: each message is answered once, and none is sent or shown."""
     fate = Fate(seed)
