@@ -248,14 +248,21 @@ class Replica:
             free = list(set(range(SHARDS)) - taken - held)
             random.shuffle(free)
             await self._shards.take(free[: want - len(held)])
+        assert self._tasks is not None  # noqa: S101 - set while `run` runs
         if missing := held - self.served - self._handing:
             LOG.info("serving shards", gained=len(missing), shards=len(held))
-            await self._engine.gain(missing)
+            self._tasks.create_task(self._gain(missing))
         excess = min(len(held - self._handing) - want, AT_ONCE, len(self.served))
-        if excess > 0:  # `served` may be empty: the rooms may have been left during `gain`
+        if excess > 0:  # `served` may be empty: the rooms may have been left
             for shard in random.sample(sorted(self.served), excess):
-                assert self._tasks is not None  # noqa: S101 - set while `run` runs
                 self._tasks.create_task(self._hand_over(shard, PATIENCE))
+
+    async def _gain(self, shards: Collection[int]) -> None:
+        """Serve shards, in a task so as not to delay heartbeats: a slow database takes its time to
+        tell what is undone. If it does not, the next heartbeat finds them not served.
+        """
+        with suppress(StoreError):
+            await self._engine.gain(shards)
 
     async def _hand_over(self, shard: int, patience: float) -> None:
         self._handing.add(shard)
