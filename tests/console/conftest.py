@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from playwright.async_api import Browser, BrowserContext, Frame, Page, async_pla
 from bridge.demo.stage import QUEUES
 from tests.desk.chromium import FLAGS, NoChromiumError, find_or_install
 from tests.support import strict
+from tests.support.operator import succeeds
 from tests.support.ports import free_port
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
@@ -75,13 +75,8 @@ class Console:
 
     async def link(self, *more: str) -> str:
         """Return the link that `console-link` prints."""
-        words = ("-m", "bridge", "console-link", "-c", str(self.stage.config), *more)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *words, stdout=asyncio.subprocess.PIPE
-        )
-        printed, _ = await process.communicate()
-        assert process.returncode == 0
-        return printed.decode().strip()
+        printed = await succeeds(self.stage, "console-link", *more)
+        return next(word for word in printed.split() if word.startswith(self.url))
 
     async def signed_in(self, **options: object) -> Page:
         page = await self.window(**options)  # type: ignore[arg-type]

@@ -5,13 +5,10 @@ A start on the abandoned database is refused; a forced one treats it as an older
 
 from __future__ import annotations
 
-import asyncio
-import sys
-
 import pytest
 
 from tests.support.encrypted import Phones, both_ways, keys_of
-from tests.support.operator import failures
+from tests.support.operator import failures, succeeds, typed
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage
 from tests.support.talk import MEI, Talk, chatting
@@ -19,24 +16,6 @@ from tests.support.talk import MEI, Talk, chatting
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OLDER = "restored from an older copy"
-
-
-async def typed(stage: Stage, *line: str) -> tuple[int, str]:
-    """Run a command as an operator types it; returns its exit code and output."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge", *line, "-c", str(stage.config)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
-
-
-async def succeeds(stage: Stage, *line: str) -> str:
-    code, output = await typed(stage, *line)
-    assert code == 0, output
-    return output
 
 
 def set_database(stage: Stage, before: str, after: str) -> None:

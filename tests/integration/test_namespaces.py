@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from bridge.config.loading import load_config
 from bridge.demo.child_process import ChildProcess
 from bridge.matrix.users import NOT_LOADED, load_registration, save_registration
 from tests.support.client import restart
-from tests.support.operator import examined
+from tests.support.operator import examined, succeeds
 from tests.support.ports import free_port
 from tests.support.stage import Stage, ended
 from tests.support.staging import bridge_like, staged
@@ -31,14 +29,6 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     async with staged(request, tmp_path_factory) as stage:
         yield stage
-
-
-async def dead_letters(stage: Stage, *arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge", "dead-letters", *arguments, "-c", str(stage.config)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    return (await process.communicate())[0].decode()
 
 
 async def test_the_doctor_reports_a_namespace_that_synapse_has_not_loaded(stage: Stage) -> None:
@@ -60,10 +50,10 @@ async def test_the_doctor_reports_a_namespace_that_synapse_has_not_loaded(stage:
     await talk.desk("accept", agent="A00001")
     await talk.desk("say", text="hello from Mei")
     await talk.reads("sent a message that cannot be shown here", stage.bot)
-    listed = await dead_letters(stage, "list")
+    listed = await succeeds(stage, "dead-letters", "list")
     letters = [line.split()[0] for line in listed.splitlines() if NOT_LOADED in line]
     assert letters, listed
-    assert "copy registration.yaml" in await dead_letters(stage, "show", letters[-1])
+    assert "copy registration.yaml" in await succeeds(stage, "dead-letters", "show", letters[-1])
     log = stage.bridge.log_file.read_text(encoding="utf-8")
     assert NOT_LOADED in log
     assert "a bridge user was missing" not in log
@@ -72,9 +62,9 @@ async def test_the_doctor_reports_a_namespace_that_synapse_has_not_loaded(stage:
     code, table = await examined(stage)
     assert code == 0, table
     for letter in letters:
-        await dead_letters(stage, "retry", letter)
+        await succeeds(stage, "dead-letters", "retry", letter)
     await talk.reads("hello from Mei", MEI, patience=90)
-    assert await dead_letters(stage, "list") == "No dead letters.\n"
+    assert await succeeds(stage, "dead-letters", "list") == "No dead letters.\n"
 
 
 async def test_two_bridges_on_one_homeserver(stage: Stage, tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,6 +11,7 @@ from PIL import Image
 
 from tests.support.client import room_call, set_state
 from tests.support.matrix_user import content_of
+from tests.support.operator import succeeds, typed
 from tests.support.replicas import Replicas, three
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
@@ -32,18 +31,6 @@ async def stage(
     options = StageOptions(simulator=UNLIMITED, config={"bridge": section})
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
-
-
-async def command(stage: Stage, *words: str, expected: int = 0) -> str:
-    """Run a command as an operator types it, beside the running bridge; returns its output."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge", *words, "-c", str(stage.config)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == expected, output.decode()
-    return output.decode()
 
 
 async def shows(talk: Talk, settings: dict[str, object]) -> None:
@@ -78,9 +65,9 @@ async def test_commands_polls_state_events_and_orders_change_the_same_settings(
     await talk.reads("The last change is undone. Settings: queue Service", stage.bot)
     await shows(talk, {"queue": 2, "language": "en"})
 
-    refused = await command(stage, "order", talk.room, "queue", "set", "99", expected=1)
-    assert "There is no queue “99”" in refused
-    assert "Stored" in await command(stage, "order", talk.room, "queue", "set", "sales")
+    code, refused = await typed(stage, "order", talk.room, "queue", "set", "99")
+    assert (code, "There is no queue “99”" in refused) == (1, True), refused
+    assert "Stored" in await succeeds(stage, "order", talk.room, "queue", "set", "sales")
     said = wording(await talk.reads("The queue is now Sales", stage.bot))
     assert said.endswith("— operator, from outside this room (command line)")
 
@@ -94,7 +81,7 @@ async def test_commands_polls_state_events_and_orders_change_the_same_settings(
         f"{who} · command · queue: – → 2",
         f"{who} · command · language: – → en",
     ]
-    printed = await command(stage, "changes", talk.room)
+    printed = await succeeds(stage, "changes", talk.room)
     assert len(printed.splitlines()) == 1 + 7, "a line for each key"
 
 
@@ -163,7 +150,7 @@ async def test_the_owner_of_a_room_carries_out_an_order_stored_by_another_proces
 ) -> None:
     talk = await Talk.open(three.stage, await three.stage.customer("shared"))
     await talk.reads("will answer here", three.stage.bot)
-    await command(three.stage, "order", talk.room, "start")
+    await succeeds(three.stage, "order", talk.room, "start")
     await talk.reads("Waiting for", three.stage.bot)
     assert (await talk.queued()).request is not None
-    assert " start " in await command(three.stage, "changes", talk.room)
+    assert " start " in await succeeds(three.stage, "changes", talk.room)

@@ -1,5 +1,5 @@
 """Servers forked from a process that has imported them, as importing takes 1.5 s of CPU with each
-Synapse and 0.7 with each bridge.
+Synapse and 0.7 with each bridge or command of the bridge.
 
 That process is `multiprocessing`'s fork server, one of each kind for each pytest process. `make
 demo`, in its tests too, starts both servers as people do; so do the tests of `bridge.__main__`.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 IMPORTED = {
     ("synapse.app.homeserver",): "tests.support.imported_synapse",
-    ("bridge", "run"): "tests.support.imported_bridge",
+    ("bridge",): "tests.support.imported_bridge",
 }
 """Beginning of a command -> the module that imports what it runs."""
 _start = child_process.spawn

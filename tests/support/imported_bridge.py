@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 
 import bridge.app.process
+import bridge.cli.doctor
 import bridge.cli.program  # noqa: F401 - for the processes to come
 from bridge.__main__ import main as run
 

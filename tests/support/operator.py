@@ -1,40 +1,49 @@
-"""An operator's actions: run the doctor, reset encryption, back up and restore the database."""
+"""An operator's actions: type commands, reset encryption, back up and restore the database."""
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from bridge.demo import child_process
 from tests.support.matrix_user import Json
 from tests.support.stage import Stage
 
 
+async def typed(stage: Stage, *words: str, folder: Path | None = None) -> tuple[int, str]:
+    """Run a command of the bridge as an operator types it; return its exit code and output.
+
+    `folder`: that of another bridge's config.yaml.
+    """
+    config = stage.config if folder is None else folder / "config.yaml"
+    with TemporaryDirectory() as name:
+        output = Path(name) / "output"
+        command = ("bridge", *words, "-c", str(config))
+        code = await (await child_process.spawn(command, output, None)).wait()
+        return code, output.read_text(encoding="utf-8")
+
+
+async def succeeds(stage: Stage, *words: str) -> str:
+    """Run a command that exits with 0; return its output."""
+    code, output = await typed(stage, *words)
+    assert code == 0, output
+    return output
+
+
 async def crypto_reset(stage: Stage, expected: int = 0) -> str:
     """Run `matrix-webchat crypto reset`; return its output."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge", "crypto", "reset", "--yes", "-c", str(stage.config)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode == expected
-    return output.decode()
+    code, output = await typed(stage, "crypto", "reset", "--yes")
+    assert code == expected, output
+    return output
 
 
 async def examined(stage: Stage, folder: Path | None = None) -> tuple[int, str]:
     """Run the doctor; return its exit code and output. `folder`: another bridge's folder."""
-    folder = folder or stage.folder
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bridge", "doctor", "-c", str(folder / "config.yaml")),
-        *("-r", str(folder / "registration.yaml")),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+    registration = (folder or stage.folder) / "registration.yaml"
+    return await typed(stage, "doctor", "-r", str(registration), folder=folder)
 
 
 async def failures(stage: Stage) -> dict[str, str]:
