@@ -253,7 +253,7 @@ class Replica:
             LOG.info("serving shards", gained=len(missing), shards=len(held))
             self._tasks.create_task(self._gain(missing))
         excess = min(len(held - self._handing) - want, AT_ONCE, len(self.served))
-        if excess > 0:  # `served` may be empty: the rooms may have been left
+        if excess > 0:  # `served` may be empty: rooms that were left are not gained again yet
             for shard in random.sample(sorted(self.served), excess):
                 self._tasks.create_task(self._hand_over(shard, PATIENCE))
 

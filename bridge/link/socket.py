@@ -618,6 +618,9 @@ class Wire:
                 self.lost(_close_code(self._socket))
         if self._socket.fault is not None:
             raise self._socket.fault
+        sent = self._socket.protocol.close_sent
+        if _close_code(self._socket) is None and sent is not None and sent.code == TOO_BIG:
+            reader.unreadable()  # the bridge closed the socket over a frame too long to be read
         return self._loss()
 
     def _ended(self) -> None:
@@ -642,9 +645,6 @@ class Wire:
         stood = 0.0 if self._up_since is None else self._loop.time() - self._up_since
         # Accepted, then closed before a pong: a bad token (protocol reference 3.3).
         thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
-        sent = self._socket.protocol.close_sent
-        if code is None and sent is not None and sent.code == TOO_BIG:  # over an unreadable frame
-            self._reader.unreadable()
         return Loss(code, self._refused or thrown_out, stood, self._proven, self._unheard)
 
     # --- keepalive -----------------------------------------------------------------------------
