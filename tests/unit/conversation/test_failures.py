@@ -661,7 +661,7 @@ def test_a_message_in_doubt_too_often_is_reported() -> None:
     assert len(scene.sent(110)) == 1 + scene.policy.max_repeats
 
 
-@pytest.mark.parametrize("result", [-3, -13])
+@pytest.mark.parametrize("result", [-12, -17])
 def test_a_message_in_doubt_that_is_refused_later_stays_in_doubt(result: int) -> None:
     """The first attempt may have arrived: "not delivered" would be said too soon."""
     scene = Scene()
@@ -671,6 +671,19 @@ def test_a_message_in_doubt_that_is_refused_later_stays_in_doubt(result: int) ->
     scene.restored()
     scene.reply(result)
     assert scene.reported == {event: "undelivered.uncertain"}
+
+
+def test_a_message_in_doubt_whose_chat_has_ended_stays_in_doubt() -> None:
+    """The customer asked for the end after it, and the session is gone when it is sent again."""
+    scene = Scene()
+    scene.begin()
+    event = scene.text("one")
+    later = scene.text("two")
+    scene.close()
+    scene.cut()
+    scene.restored()
+    scene.reply(-11)
+    assert scene.reported == {event: "undelivered.uncertain", later: "undelivered.closed"}
 
 
 def test_a_file_is_tried_again_once_and_another_is_not_blamed() -> None:
