@@ -23,9 +23,11 @@ from urllib.parse import urlsplit
 import pytest
 import pytest_asyncio
 
+from bridge.demo import child_process
 from bridge.ops.metrics import MOST_CONNECTIONS
 from bridge.simulator.web import CUT
 from tests.support.encrypted import both_ways
+from tests.support.forked import as_people_do
 from tests.support.ledger import database_of, everything_settled
 from tests.support.matrix_user import Json
 from tests.support.ports import free_port
@@ -77,8 +79,10 @@ async def stage(
             "metrics": {"enabled": True, "hostname": "127.0.0.1", "port": metrics_port()},
         },
     )
-    async with staged(request, tmp_path_factory, options) as stage:
-        yield stage
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(child_process, "spawn", as_people_do)
+        async with staged(request, tmp_path_factory, options) as stage:
+            yield stage
 
 
 class Scene:

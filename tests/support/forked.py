@@ -33,7 +33,8 @@ IMPORTED = {
     ("bridge",): "tests.support.imported_bridge",
 }
 """Beginning of a command -> the module that imports what it runs."""
-_start = child_process.spawn
+as_people_do = child_process.spawn
+"""Starts a server without a fork: for tests of its memory, which a fork shares with its parent."""
 
 
 @functools.cache
@@ -120,4 +121,4 @@ async def spawn(
             its = dict(os.environ if environment is None else environment)
             start = _Start(module, command, log_file, Path.cwd(), its)
             return cast("Process", await asyncio.to_thread(Forked, start))
-    return await _start(command, log_file, environment)
+    return await as_people_do(command, log_file, environment)
