@@ -21,7 +21,9 @@ IMAGE_LABELS = --build-arg VERSION=$(shell sed -n 's/^__version__ = "\(.*\)"/\1/
 VENV := .venv
 # Always "python -m": the scripts in .venv/bin hold the path at which they were installed.
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check --no-input
+INSTALL = $(PYTHON) tests/install.py
+# Installs in seconds what takes pip a minute; if it cannot be had, pip does it.
+UV := .cache/uv/bin/uv
 
 .PHONY: help demo test check check-all docs chaos bench soak fuzz mutants image image-check compose-check wheel release lock clean
 .DELETE_ON_ERROR:
@@ -69,11 +71,10 @@ check-all:
 docs: .cache/docs/.done
 	NO_MKDOCS_2_WARNING=1 .cache/docs/bin/python -m mkdocs build --strict
 
-.cache/docs/.done: requirements-docs.lock
+.cache/docs/.done: requirements-docs.lock | $(UV)
 	$(need_python)
-	$(PYTHON) -m venv --clear .cache/docs
-	.cache/docs/bin/python -m pip install --quiet --require-hashes -r requirements-docs.lock
-	touch $@
+	$(INSTALL) .cache/docs --require-hashes -r requirements-docs.lock
+	@touch $@
 
 # Beside heisenbridge too, where ngircd is installed. ONLY=columns,sessions: those parts alone;
 # BEFORE=path: beside another checkout; ACCEPT=1: ratios may be worse than in the last run of git.
@@ -133,16 +134,13 @@ release:
 
 # The image's versions, with the hashes of all their files: for Python 3.11 and later, any machine.
 # Then all wheels of Linux on both kinds of machine are fetched once, for there must be one of each.
-LOCK = .cache/lock/bin/uv pip compile --quiet --upgrade --generate-hashes --universal \
+LOCK = $(UV) pip compile --quiet --upgrade --generate-hashes --universal \
 	--python-version 3.11 --no-header --no-annotate --no-emit-index-url
-lock:
-	$(need_python)
-	$(PYTHON) -m venv --clear .cache/lock
-	.cache/lock/bin/python -m pip install --quiet uv
+lock: $(UV)
 	$(LOCK) -o requirements.lock pyproject.toml
 	printf '%s\n' 'cyclonedx-bom>=7' 'setuptools>=77' | $(LOCK) -o requirements-build.lock -
 	printf '%s\n' 'mkdocs-material>=9.8' | $(LOCK) -o requirements-docs.lock -
-	for machine in x86_64 aarch64; do .cache/lock/bin/python -m pip download --quiet --no-deps \
+	for machine in x86_64 aarch64; do .cache/uv/bin/python -m pip download --quiet --no-deps \
 		--require-hashes --only-binary :all: --python-version 313 -r requirements.lock \
 		--platform manylinux_2_28_$$machine --platform manylinux_2_17_$$machine \
 		--dest .cache/lock/$$machine || exit 1; done
@@ -154,26 +152,29 @@ clean:
 
 # A stamp is written last: an interrupted installation is begun again. The test extra holds all that
 # the demo needs, so a .venv made for tests serves both.
-$(VENV)/.test: pyproject.toml
+$(VENV)/.test: pyproject.toml | $(UV)
 	$(call install,test)
 	@touch $(VENV)/.test $(VENV)/.demo
 
-$(VENV)/.demo: pyproject.toml
+$(VENV)/.demo: pyproject.toml | $(UV)
 	$(call install,demo)
 	@touch $@
 
 # Kept out of the test extra: the fuzzer is a large wheel, for Linux only.
 $(VENV)/.fuzz: $(VENV)/.test
-	$(PIP) install --quiet --editable '.[test,fuzz]'
-	touch $@
+	$(call install,test$(,)fuzz)
+	@touch $@
+
+$(UV):
+	$(need_python)
+	@$(PYTHON) -m venv --clear .cache/uv
+	-@.cache/uv/bin/python -m pip install --quiet --disable-pip-version-check --no-input uv
 
 need_python = $(if $(PYTHON),,$(error no Python >= 3.11 with venv found; set PYTHON=/path/to/python3))
 
+, := ,
 define install
 	$(need_python)
-	@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-		|| { echo "== making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV); }
-	@echo '== installing the bridge with the extra "$(1)" into $(VENV) (about a minute)'
-	@$(PIP) install --quiet --upgrade 'pip>=25' 'setuptools>=77'
-	@$(PY) tests/install.py $(PIP) install --progress-bar off --editable '.[$(1)]'
+	@echo '== installing the bridge with the extra "$(1)" into $(VENV) (half a minute)'
+	@$(INSTALL) $(VENV) pip --editable '.[$(1)]'
 endef
