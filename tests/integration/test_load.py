@@ -17,7 +17,7 @@ from tests.support.staging import UNLIMITED, bridge_section, staged
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOMS = 10
-TEXTS = 20
+TEXTS = 10
 """Texts per room and direction."""
 PATIENCE = 90.0
 
@@ -42,7 +42,7 @@ async def stage(
         yield stage
 
 
-async def test_200_texts_in_10_rooms_both_ways(
+async def test_100_texts_in_10_rooms_both_ways(
     stage: Stage, record_property: Callable[[str, object], None]
 ) -> None:
     chats = await open_chats(stage, ROOMS)
