@@ -263,10 +263,11 @@ def _leaving(turn: Turn) -> bool:
 def cancel(turn: Turn) -> None:
     """Leave the queue (row 22, test 23), cancel the callback and report all waiting content."""
     phase, called_off = turn.state.phase, queue.callback_wanted(turn.state)
-    if called_off:
+    unseen = queue.hidden(phase) and not queue.is_near(turn)
+    if called_off and (unseen or isinstance(phase, model.NoChat)):  # else the card tells of both
         turn.set(callback=None)
-    if called_off and isinstance(phase, model.Waiting):
-        turn.say(f"callback.cancelled{'' if queue.hidden(phase) else '_leaving'}")
+    if called_off and unseen:
+        turn.say("callback.cancelled")
     if isinstance(phase, model.Requesting):
         _drop_all(turn)
         _cancel_request(turn, phase)

@@ -188,6 +188,9 @@ def is_near(turn: Turn) -> bool:
 def cancelled(turn: Turn) -> None:
     """End the request as the customer wished; content typed since then requests a new one."""
     phase = turn.state.phase
+    called_off = isinstance(phase, model.Waiting) and phase.cancel and callback_wanted(turn.state)
+    if called_off:
+        turn.set(callback=None)
     if isinstance(phase, model.Queued):
         turn.enter(phase, cancel=True)
         asked, going = turn.state.outstanding, None
@@ -196,7 +199,8 @@ def cancelled(turn: Turn) -> None:
         turn.drop(phase.pre_sent if going is None else (*phase.pre_sent, going))
     leave(turn)
     if is_near(turn) or not hidden(phase):
-        show_cancelled(turn, "queue.cancelled")
+        left = () if called_off and hidden(phase) else ("queue.cancelled",)
+        show_cancelled(turn, *left, *(("callback.cancelled",) if called_off else ()))
     elif turn.state.vain is not None:
         turn.card("callback.cancelled")  # else the old card would still promise a callback
     resume_held(turn)

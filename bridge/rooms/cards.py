@@ -61,6 +61,7 @@ SIGNS = {
 }
 """Text key of a notice about a queue request -> reaction put below it for customers to tap."""
 FORMER = {
+    "callback.cancelled_leaving": "callback.cancelled",
     "callback.goes_on": "callback.promised",
     "callback.offer_hours": "callback.offer",
     "callback.promised_hours": "callback.promised",

@@ -10,7 +10,7 @@ import pytest
 from bridge.config.hours import parse_hours
 from bridge.conversation.machine import deadline
 from bridge.conversation.model import COUNTED, LinkLost
-from bridge.conversation.queue import NEAR_FOR, NEAR_MESSAGES, unseen_callback
+from bridge.conversation.queue import NEAR_FOR, NEAR_MESSAGES, callback_wanted, unseen_callback
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
 from bridge.webchat.codes import FailureReason
@@ -515,15 +515,25 @@ def test_callback_in_the_queue_is_noted() -> None:
 
 
 def test_cancel_in_the_queue_ends_the_callback_too() -> None:
-    """Both are told: the end of the callback, and that the queue is being left."""
+    """The card tells of both, once the queue is left."""
     scene = Scene()
     scene.queue_up()
     scene.call_back()
     scene.forget()
     scene.cancel()
-    assert scene.notices == ["callback.cancelled_leaving"]
     scene.reply(1)
-    assert scene.cards == ["queue.cancelled"]
+    assert scene.card == ["queue.cancelled", "callback.cancelled", COUNTED]
+    assert (scene.notices, scene.state.callback) == ([], None)
+
+
+def test_a_callback_remains_if_webchat_lets_nobody_leave_the_queue() -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.call_back()
+    scene.cancel()
+    scene.reply(-8)
+    assert scene.notices == ["callback.noted", "cancel.refused"]
+    assert callback_wanted(scene.state)
 
 
 def test_callback_while_leaving_the_queue_is_refused() -> None:
@@ -586,8 +596,8 @@ def test_a_cancel_while_the_bridge_asks_is_shown_on_the_near_card() -> None:
     scene.cancel()
     scene.reply(requestId=REQUEST)
     scene.reply()
-    assert scene.card == ["queue.cancelled", COUNTED]
-    assert scene.notices == ["callback.cancelled"]
+    assert scene.card == ["callback.cancelled", COUNTED], "no queue was shown"
+    assert scene.notices == []
 
 
 def test_messages_for_a_callback_outlast_a_rating_that_nobody_takes() -> None:
