@@ -119,8 +119,8 @@ def end_chat(
 
 
 def _leave(turn: Turn, phase: model.Chatting, *, closed: bool) -> None:
-    if phase.seeking:  # the card may still show a position
-        connected(turn, phase)
+    if phase.seeking:
+        turn.card("queue.over")
     dismiss(turn, phase.agents)
     turn.set(last_session=phase.session_id, last_closed=closed, last_ended_at=turn.now)
 

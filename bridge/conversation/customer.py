@@ -234,6 +234,8 @@ def human(turn: Turn) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Chatting) and phase.robot and not phase.close:
         turn.enter(phase, human=True)
+        if phase.seeking:
+            turn.say("start.already_queued")
     else:
         start(turn)
 

@@ -637,6 +637,8 @@ class Card(Value, frozen=True):
     """Messages that the reaction 🔁 sends after all."""
     ping: bool = False
     """True to notify the customer's phone: posted anew, since nobody notices an edit."""
+    anew: bool = False
+    """True to post it anew, below the former, which stays as it is."""
 
 
 class CallbackCard(Value, frozen=True):

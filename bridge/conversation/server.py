@@ -123,20 +123,24 @@ def _transfer_news(turn: Turn, phase: model.Chatting, push: frames.QueueStatus) 
     if news is Progress.WAITING:
         _show_search(turn, phase, push.position, one_line(push.place))
     elif news is Progress.OVER:
-        chat.connected(turn, phase)
+        if searched:
+            turn.card("queue.over")
         key = _ALONE.get(push.status, "robot.refused")
         turn.say(key, {"code": push.status}, ping=searched)  # the customer may have waited long
 
 
-def _show_search(turn: Turn, phase: model.Chatting, position: int | None, words: str) -> bool:
-    """Show the position in the queue behind the robot on the card; False if none is known."""
+def _show_search(turn: Turn, phase: model.Chatting, position: int | None, words: str) -> None:
+    """Show the search for a person on a card of its own: the chat's may be out of view.
+
+    `phase` is that before the news. A card that tells a position is not replaced by one without.
+    """
+    key, args, anew = "robot.transferring", model.Args(), not phase.seeking
     if words:
-        turn.card("robot.place_said", {"text": words.rstrip(".。"), "queue": phase.queue_id})
+        key, args = "robot.place_said", {"text": words.rstrip(".。"), "queue": phase.queue_id}
     elif position is not None and position > 0:
-        turn.card("robot.position", {"position": position, "queue": phase.queue_id})
-    else:
-        return False
-    return True
+        key, args = "robot.position", {"position": position, "queue": phase.queue_id}
+    if args or anew:
+        turn.card(key, args, anew=anew)
 
 
 def _is_stale(turn: Turn, phase: model.Waiting, push: frames.QueueStatus) -> bool:
@@ -496,18 +500,16 @@ def _handed_over(turn: Turn, command: frames.TransferFromRobot, reply: frames.Re
     sought = reply.ok or reply.result == ResultCode.ALREADY_IN_ROUTING
     turn.enter(phase, human=False, seeking=sought and phase.robot)
     if phase.seeking and not sought:
-        chat.connected(turn, phase)  # replaces the position on the card
+        turn.card("queue.over")
     if reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         chat.session_lost(turn, command.session_id)
     elif not sought:
         nobody = meaning(reply.result).nobody
         turn.refused(f"robot.alone.{reply.result}" if nobody else "robot.refused", reply)
     elif phase.robot:  # else a person was faster
-        placed = _show_search(turn, phase, reply.queue_length, one_line(reply.place))
-        words = one_line(reply.message) if reply.ok and not placed else ""  # (reference 1.2)
-        turn.quote(words)
-        if not words:  # in addition to the card, which may be out of view
-            turn.say("robot.transferring")
+        _show_search(turn, phase, reply.queue_length, place := one_line(reply.place))
+        if reply.ok and not (place or (reply.queue_length or 0) > 0):  # (reference 1.2)
+            turn.quote(one_line(reply.message))
 
 
 # --- 110, 111, uploads: content -------------------------------------------------------------------

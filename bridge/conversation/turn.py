@@ -161,8 +161,8 @@ class Turn(msgspec.Struct):
         self.say(key, {"code": reply.result})
         self.quote(server_reason(reply))
 
-    def card(self, key: str, args: model.Args | None = None) -> None:
-        self.ask(model.Card(self.state.number, key, args or {}))
+    def card(self, key: str, args: model.Args | None = None, *, anew: bool = False) -> None:
+        self.ask(model.Card(self.state.number, key, args or {}, anew=anew))
 
     def no_trouble(self) -> None:
         """Reset the failure counters: WebChat answers, or no call is wanted."""

@@ -295,18 +295,19 @@ class Delivery:
         """Post or edit this chat's card; no edit is made if a newer version waits in the lane.
 
         A repeat after a crash returns the id of the first. A card that notifies the customer is a
-        new message, and the former one says that it is over.
+        new message, and the former one says that it is over. One that is `anew` leaves it as it is.
         """
         anchor = self.record.anchored(f"card:{card.number}")
         earlier, behind = await self._room.anchor(anchor), self._behind()
-        newer = [one for one in behind if isinstance(one, model.Card) and one.number == card.number]
-        if newer and not card.ping and earlier is not None:
+        others = (one for one in behind if isinstance(one, model.Card))
+        newer = next((one for one in others if one.number == card.number), card)
+        if not (newer is card or newer.anew or card.ping or card.anew or earlier is None):
             return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
         if card.ping and earlier is not None:
             await self._notice(
                 ports.EditableNotice(self._sentence("queue.over", {}), earlier), ".over"
             )
-            earlier = None
+        earlier = None if card.ping or card.anew else earlier
         mentions = _rung(self.record) if card.ping else ()
         event_id = await self._notice(ports.EditableNotice(self._shown(card), earlier, mentions))
         posted = cards.request_card(card, earlier or event_id, CardKind.QUEUE)

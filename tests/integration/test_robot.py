@@ -146,9 +146,13 @@ async def test_the_robot_of_a_queue(stage: Stage) -> None:
     await talk.say("agent please")
     offer = await talk.reads("To talk to a person, tap 🙋", stage.bot)
     await tap(talk, offer, "🙋")
-    await talk.reads("Looking for a person to help you", stage.bot)
+    search = await talk.reads("Waiting for a person of Service: you are number", stage.bot)
+    assert relation(search) == {}, "a message of its own, below what the robot said"
     frames = [one["frame"] for one in stage.simulator.frames() if one["login"] == talk.login]
     assert any("'type': 302" in str(frame) for frame in frames)
+    await talk.desk("accept", agent="A00001")
+    there = await talk.reads("Connected: Mei", stage.bot)
+    assert relation(there)["event_id"] == search["event_id"]
 
 
 async def test_the_robot_helps_while_no_agent_is_online(lonely: Stage) -> None:

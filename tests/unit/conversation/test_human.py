@@ -31,14 +31,26 @@ def test_the_robot_hands_over() -> None:
     scene.happen(Human())
     assert scene.last == HAND_OVER
     scene.reply()
-    assert scene.notices[-1] == "robot.transferring"
     scene.push(201, requestStatus=0, queueLength=2, sessionId=SESSION)
-    assert scene.cards[-1] == "robot.position"
     scene.push(204, sessionId=SESSION, users=[MEI])
-    assert scene.notices[-1] == "chat.agent_joined"
+    cards = [one for one in scene.effects if isinstance(one, Card)][-3:]
+    assert [one.key for one in cards] == ["robot.transferring", "robot.position", "queue.joined"]
+    assert [one.anew for one in cards] == [True, False, False], "one message, below the robot's"
+    assert scene.notices == ["chat.agent_joined"]
     scene.happen(Human())
     assert scene.notices[-1] == "start.already_chatting"
     assert scene.sent(302) == [HAND_OVER]
+
+
+def test_a_person_asked_for_twice_is_waited_for_once() -> None:
+    """The card already tells of the search; a second one would look like another request."""
+    scene = with_robot()
+    scene.happen(Human())
+    scene.reply(queueLength=2)
+    scene.forget()
+    scene.happen(Human())
+    scene.reply(-1)
+    assert (scene.notices, scene.cards) == (["start.already_queued"], [])
 
 
 def test_a_reply_for_another_session_hands_nobody_over() -> None:
@@ -63,7 +75,7 @@ def test_the_call_centres_text_for_the_position_behind_the_robot() -> None:
     told = {"positionInQueueMessage": "当前排在第3位。", "message": "请求已经转接给了Sales"}
     scene.reply(queueLength=3, **told)
     assert card() == ("robot.place_said", "当前排在第3位")
-    assert scene.notices[-1] == "robot.transferring"
+    assert scene.notices == []
     scene.push(201, requestStatus=0, queueLength=2, sessionId=SESSION, message="success")
     assert card() == ("robot.position", 2)
     scene.push(201, requestStatus=0, queueLength=1, sessionId=SESSION, message="下一位就是您")
@@ -73,7 +85,7 @@ def test_the_call_centres_text_for_the_position_behind_the_robot() -> None:
     scene.push(302, queueLength=4, sessionId=SESSION, positionInQueueMessage="当前排在第4位")
     assert card() == ("robot.place_said", "当前排在第4位")
     scene.push(201, requestStatus=3, sessionId=SESSION, message="当前排在第0位")
-    assert scene.cards[-1] == "queue.joined_unnamed"
+    assert scene.cards[-1] == "queue.over"
 
 
 def test_a_position_text_is_ignored_once_somebody_has_accepted() -> None:
@@ -105,7 +117,7 @@ def test_the_search_is_told_of_with_and_without_its_session(who: dict[str, objec
     scene.push(201, requestId=9002, requestStatus=3, queueLength=0, **who)
     assert not seeking(scene)
     assert scene.notices[-1] == "robot.alone.busy"
-    assert scene.cards[-1] == "queue.joined_unnamed", "the robot goes on"
+    assert scene.cards[-1] == "queue.over", "the robot goes on"
 
 
 def test_news_of_another_request_is_no_news_of_the_search() -> None:
@@ -118,7 +130,7 @@ def test_news_of_another_request_is_no_news_of_the_search() -> None:
     scene.push(201, requestId=REQUEST, requestStatus=3, queueLength=0)  # late
     scene.reply()
     assert seeking(scene)
-    assert len(scene.cards) == cards
+    assert scene.cards[cards:] == ["robot.transferring"]
 
 
 def test_the_card_shows_no_position_once_the_person_is_there() -> None:
@@ -142,7 +154,7 @@ def test_the_card_shows_no_position_after_the_chat_ended() -> None:
         scene.reply(queueLength=1)
         ends(scene)
         first = [one for one in scene.effects if isinstance(one, Card) and one.number == 1]
-        assert first[-1].key == "queue.joined_unnamed"
+        assert first[-1].key == "queue.over"
 
 
 def test_closing_while_the_robot_looks_for_a_person_is_told_once() -> None:
@@ -153,7 +165,7 @@ def test_closing_while_the_robot_looks_for_a_person_is_told_once() -> None:
     scene.forget()
     scene.reply()
     assert scene.notices == ["chat.ended_by_you"]
-    assert scene.cards == ["queue.joined_unnamed"]
+    assert scene.cards == ["queue.over"]
 
 
 def test_no_search_is_told_after_a_cancel_before_the_robot_came() -> None:
@@ -187,7 +199,7 @@ def test_a_person_who_was_faster_needs_no_announcement() -> None:
     scene.happen(Human())
     scene.push(204, sessionId=SESSION, users=[MEI])
     scene.reply()
-    assert "robot.transferring" not in scene.notices
+    assert "robot.transferring" not in scene.cards
 
 
 def test_the_robot_goes_on_if_no_agent_is_there() -> None:
@@ -218,7 +230,7 @@ def test_a_refused_search_removes_the_position_from_the_card() -> None:
     scene.happen(Human())
     scene.push(201, requestStatus=0, queueLength=2, sessionId=SESSION)
     scene.reply(-5)
-    assert scene.cards[-2:] == ["robot.position", "queue.joined_unnamed"]
+    assert scene.cards[-2:] == ["robot.position", "queue.over"]
 
 
 def test_a_session_that_is_gone_cannot_hand_over() -> None:

@@ -145,7 +145,7 @@ def hand_over(result: object = 1, **told: object) -> Scene:
 def test_the_reply_to_the_hand_over_names_a_position() -> None:
     """Table row 27: the position in the 302 reply, as that of a 201."""
     scene = hand_over(queueLength=2, message="you are number two")
-    assert said(scene) == ["robot.transferring"]
+    assert said(scene) == []
     cards = [one for one in scene.effects if isinstance(one, Card)]
     assert [(one.key, one.args) for one in cards] == [
         ("robot.position", {"position": 2, "queue": 7})
@@ -156,13 +156,13 @@ def test_the_reply_to_the_hand_over_names_a_position() -> None:
 def test_the_reply_to_the_hand_over_has_a_text(length: dict[str, object]) -> None:
     scene = hand_over(1, **length, message="Agents are busy, please wait")
     assert said(scene) == ["Agents are busy, please wait"]
-    assert said(hand_over(1, **length, message="ok")) == ["robot.transferring"]
+    assert said(hand_over(1, **length, message="ok")) == []
 
 
 @pytest.mark.parametrize(
     ("code", "shown"),
     [
-        (-1, ["robot.transferring"]),  # asked for twice: it is still looking
+        (-1, []),  # asked for twice: it is still looking
         (-3, ["robot.alone.-3", CLOSED]),
         (-5, ["robot.alone.-5"]),
         (0, ["robot.refused", CLOSED]),

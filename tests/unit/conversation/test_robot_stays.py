@@ -49,7 +49,7 @@ def check_robot(scene: Scene) -> None:
     assert scene.last == HAND_OVER
     scene.reply()
     scene.push(201, requestId=9002, requestStatus=0, queueLength=2, sessionId=SESSION)
-    assert scene.cards == ["robot.position"]
+    assert scene.cards == ["robot.transferring", "robot.position"]
     scene.push(204, sessionId=SESSION, agents=[MEI])
     assert not robot(scene)
     assert scene.pings == ["chat.transferred"]

@@ -303,6 +303,21 @@ async def test_a_card_whose_event_id_was_lost_by_a_crash_is_edited() -> None:
     assert await store.anchor(ROOM, "card:1") == first.event_id
 
 
+async def test_a_card_posted_anew_leaves_the_former_and_is_edited_from_then_on() -> None:
+    """The search for a person, below a long talk with the robot."""
+    world = World()
+    await world.chatting()
+    keys = ("queue.asking", "queue.accepted", "queue.joined_unnamed", "robot.transferring")
+    begun = (Card(1, key, anew=key == "robot.transferring") for key in keys)
+    await world.owe(*begun, Card(1, "queue.joined", {"names": ("Mei",)}))
+    async with world.running():
+        await quiet()
+    first, joined, search, person = world.matrix.posted
+    assert [first.edits, joined.edits, search.edits] == [None, first.event_id, None]
+    assert (joined.text, search.mentions) == ("queue.joined_unnamed", ())
+    assert (person.text, person.edits) == ("queue.joined", search.event_id)
+
+
 async def test_a_card_waits_for_the_database() -> None:
     """The event id of the message to edit is there."""
     store = FlakyStore()
