@@ -42,6 +42,7 @@ from bridge.rooms.rules import (
 )
 from bridge.rooms.visit import By, Visit, audit_order, undo_change
 from bridge.texts import nearest
+from bridge.webchat.codes import RobotUse
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -446,7 +447,8 @@ def _help(visit: Visit, call: Call) -> None:
     conversation, rules = visit.record.conversation, visit.rules
     phase, ended = conversation.phase, ended_at(conversation)
     waiting = isinstance(phase, model.Waiting) and not hidden(phase)
-    idle = inviting("help.idle", policy := rules.policy_for(visit.record))
+    policy = rules.policy_for(visit.record)
+    idle = inviting("robot.welcome" if policy.robot is RobotUse.FIRST else "help.idle", policy)
     now, verbs = idle, ["start", "lang", "history", "help"]
     if call.words:
         direct = visit.record.direct
@@ -462,10 +464,10 @@ def _help(visit: Visit, call: Call) -> None:
             verbs[2] = "callback"
     elif policy.paused:
         verbs[:2] = "resume", "status"
-    elif conversation.callback is not None:  # nobody was there
-        verbs[1] = "callback"
+    elif conversation.callback is not None:
+        verbs[1], now = "callback", "help.nobody" if idle == "help.idle" else idle
     elif ended is not None and visit.now - ended < cards.FRESH:
-        first = 0 if idle == "help.idle" else 1  # "to reach an agent:"
+        first = 1 if idle == "help.idle_command" else 0  # "to reach an agent:"
         verbs[first : first + 2] = "rate", "transcript"
     elif call.elsewhere:
         now = "room.elsewhere"

@@ -32,6 +32,7 @@ from bridge.rooms.people import Standing
 from bridge.rooms.ports import Withdrew
 from bridge.rooms.record import Chat, ChatAgent, Membership, RoomSettings
 from bridge.texts import LANGUAGES
+from bridge.webchat.codes import RobotUse
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
 
 
@@ -149,6 +150,18 @@ def test_help_invites_to_write_only_where_messages_are_sent(
     listens = conversation in {WAITS, TALKS} or not settings
     assert listens or "Just write" not in first
     assert listens or "What you write" not in first
+
+
+def test_help_promises_no_agent_where_nobody_was_there_and_tells_of_the_robot() -> None:
+    house = House().served()
+    offered = replace(QUIET, callback=Callback(QueueId(2)))
+    house.visit.set(conversation=offered, settings=RoomSettings(language="en"))
+    assert helped(house).startswith("Nobody was there when you last asked. Write, and we ask again")
+    first = replace(RULES, policy=replace(RULES.policy, robot=RobotUse.FIRST))
+    house.visit.rules = first
+    assert helped(house).startswith("Hello! Just ask: a robot answers first.")
+    house.visit.set(settings=RoomSettings(language="en", start="on_command"))
+    assert helped(house).startswith("Hello! Just ask: "), "any message goes to the robot"
 
 
 def test_help_while_a_callback_is_promised_says_how_to_end_it() -> None:
