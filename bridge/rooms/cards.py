@@ -32,7 +32,7 @@ from bridge.rooms import ports
 from bridge.rooms.effects import PutSigns, ShowAnswer
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RobotAnswered, RoomRecord
-from bridge.rooms.rules import Rules, bare_sign, narrow
+from bridge.rooms.rules import NUMERALS, Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import Visit
 from bridge.texts import WORDS, Texts, duration, fallbacks, waiting_range
@@ -317,7 +317,7 @@ def _voted(card: OurCard, vote: ports.PollAnswered) -> int | None:
 
 
 def _number(sign: str) -> int | None:
-    text = "10" if sign == "🔟" else sign.replace(_KEYCAP, "")
+    text = "10" if sign == "🔟" else sign.replace(_KEYCAP, "").translate(NUMERALS)
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None
 
 
@@ -430,10 +430,10 @@ _THANKS, _GOODBYES = (
 SOON = 600_000
 """ms after a chat, or the end of a request, during which thanks belong to it."""
 
-_UNIT = r"(?:[ -]?(?:stars?|points?|分|つ?星|点|點))?"
+_UNIT = r"(?:[ -]?(?:stars?|points?|分|[つ颗顆]?星|つ|点|點))?"
 _NUMBER = re.compile(
-    rf"(?<![a-z0-9_/-])(?<![0-9][.,:])(?P<number>[0-9]{{1,6}}){_UNIT}(?: ?/ ?(?P<of>[0-9]{{1,6}}))?"
-    r"(?![a-z0-9_/]|[.,:][0-9])",
+    r"(?<![a-z0-9_/-])(?<![0-9][.,:])星?(?P<number>[0-9]{1,6}|[一二三四五](?=分|[つ颗顆]?星|つ))"
+    rf"{_UNIT}(?: ?/ ?(?P<of>[0-9]{{1,6}}))?(?![a-z0-9_/]|[.,:][0-9])",
     re.IGNORECASE,
 )
 _SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")

@@ -150,11 +150,12 @@ class Rules(msgspec.Struct, frozen=True):
         return next((queue for queue in self.queues if queue.id == queue_id), None)
 
     def find_queue(self, text: str) -> Queue | None:
-        """Find a queue by id, name or alias, ignoring case, width and final punctuation."""
+        """Find a queue by id ("二", "2番"), name or alias, ignoring case, width, final marks."""
         wanted = _unmarked(text)
+        number = wanted.rstrip("番号號").translate(NUMERALS)
         for queue in self.queues:
             known = (str(queue.id), queue.name, *queue.aliases)
-            if wanted and wanted in map(_unmarked, known):
+            if wanted and (number == known[0] or wanted in map(_unmarked, known)):
                 return queue
         return None
 
@@ -258,6 +259,9 @@ class Rules(msgspec.Struct, frozen=True):
 
 MARKS = ".。!！?？,，、:：/"
 """Punctuation that may end or separate the words of a command without changing them."""
+
+
+NUMERALS = str.maketrans("一二三四五六七八九", "123456789")
 
 
 def _unmarked(name: str) -> str:

@@ -501,7 +501,7 @@ def test_an_admins_vote_sets_the_queue_and_a_customers_asks_for_an_agent() -> No
     assert house.record.settings.queue == 1
 
 
-@pytest.mark.parametrize("said", ["1", "1️⃣", "sales", "Sales."])
+@pytest.mark.parametrize("said", ["1", "1️⃣", "sales", "Sales.", "一", "１番", "1号"])
 def test_a_number_or_a_name_answers_the_poll_of_queues(said: str) -> None:
     """As a reaction or as the next words; else the agent of another queue would get them."""
     house = polled(House().served())

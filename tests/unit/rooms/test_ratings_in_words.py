@@ -100,6 +100,14 @@ def test_in_a_paused_room_a_rating_is_taken_and_nothing_else() -> None:
         ("5 phones please", None),
         ("order 5", None),
         ("the fifth", None),
+        ("星5つ", 5),
+        ("星四つです", None),
+        ("五星", 5),
+        ("四颗星，谢谢", 4),
+        ("三分", 3),
+        ("五", None),
+        ("五分钟后再说", None),
+        ("十分感谢", None),
     ],
 )
 def test_a_number_alone_answers_the_question(words: str, value: int | None) -> None:
