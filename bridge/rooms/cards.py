@@ -700,7 +700,8 @@ def status_sentence(visit: Visit) -> tuple[str, model.Args]:
     if wished is not None:
         key, queue = "command.status_callback", wished.queue_id
     elif isinstance(phase, model.Chatting):
-        return "command.status_chatting", {"names": names(phase.agents) or "?"}
+        key = "robot.transferring" if phase.seeking else "command.status_chatting"
+        return key, {"names": names(phase.agents) or "?"}
     elif isinstance(phase, model.Waiting):
         key, queue = "command.status_requesting", phase.queue_id
         if phase.cancel:

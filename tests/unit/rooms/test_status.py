@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.conversation.model import (
     Callback,
+    Chatting,
     Conversation,
     Idle,
     Phase,
@@ -54,6 +56,16 @@ def test_status_without_kept_messages_counts_none() -> None:
     house = in_english().chat()
     house.say("!wc status")
     assert answer(house) == ("command.status_chatting", {"names": "?"})
+
+
+def test_status_tells_that_the_robot_looks_for_a_person() -> None:
+    house = in_english().chat()
+    phase = house.record.conversation.phase
+    assert isinstance(phase, Chatting)
+    seeking = replace(phase, robot=True, seeking=True)
+    house.visit.set(conversation=replace(house.record.conversation, phase=seeking))
+    house.say("!wc status")
+    assert answer(house)[0] == "robot.transferring"
 
 
 def test_status_counts_messages_and_not_calls() -> None:
