@@ -430,10 +430,12 @@ _THANKS, _GOODBYES = (
 SOON = 600_000
 """ms after a chat, or the end of a request, during which thanks belong to it."""
 
-_UNIT = r"(?:[ -]?(?:stars?|points?|分|[つ颗顆]?星|つ|点|點))?"
+_POINTS = "分(?![钟鐘])|[つ颗顆]?星"
+_UNIT = rf"(?:[ -]?(?:stars?|points?|{_POINTS}|つ|点|點))?"
+_NUMERAL = rf"[一二三四五](?={_POINTS})|(?<=星)[一二三四五](?=つ)"
 _NUMBER = re.compile(
-    r"(?<![a-z0-9_/-])(?<![0-9][.,:])星?(?P<number>[0-9]{1,6}|[一二三四五](?=分|[つ颗顆]?星|つ))"
-    rf"{_UNIT}(?: ?/ ?(?P<of>[0-9]{{1,6}}))?(?![a-z0-9_/]|[.,:][0-9])",
+    rf"(?<![a-z0-9_/-])(?<![0-9][.,:])星?(?P<number>[0-9]{{1,6}}|{_NUMERAL})"
+    rf"{_UNIT}(?: ?/ ?(?P<of>[0-9]{{1,6}}))?(?![a-z0-9_/分]|[.,:][0-9])",
     re.IGNORECASE,
 )
 _SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")

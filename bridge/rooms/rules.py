@@ -262,6 +262,7 @@ MARKS = ".。!！?？,，、:：/"
 
 
 NUMERALS = str.maketrans("一二三四五六七八九", "123456789")
+"""Chinese and Japanese digits, as customers answer a numbered list."""
 
 
 def _unmarked(name: str) -> str:

@@ -301,6 +301,8 @@ PHASES = [Ended(LAST), Idle(), Queued(QueueId(1), 0), Chatting(LAST, 0, QueueId(
         ("5", 5, ""),
         ("5 stars, quick and kind", 5, "quick and kind"),
         ("４分，很快", 4, "很快"),
+        ("五颗星，很快", 5, "很快"),
+        ("星五つ", 5, ""),
         ("⭐⭐⭐ so so", 3, "so so"),
         ("2/5", 2, ""),
         ("不满意，太慢", 2, "太慢"),
@@ -318,6 +320,14 @@ def test_a_reply_to_the_question_rates_in_every_phase(
     assert given is not None
     assert (given.value, given.comment) == (value, comment)
     assert house.carried == []
+
+
+@pytest.mark.parametrize("words", ["一分钟后再说", "1分鐘", "一つ質問があります", "五分钟"])
+def test_a_reply_that_begins_with_a_time_or_a_count_rates_nothing(words: str) -> None:
+    house = asked()
+    reply(house, words)
+    assert house.record.conversation.rating is None
+    assert len(house.carried) == 1
 
 
 @pytest.mark.parametrize("direct", [True, False])
