@@ -15,11 +15,14 @@ import html
 from msgspec.structs import replace
 
 from bridge.conversation import model, queue
-from bridge.conversation.turn import Policy, Turn, inviting
+from bridge.conversation.turn import Turn, inviting
 from bridge.ids import AgentId, EventId, SessionId
 from bridge.media.plaintext import as_markup
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Agent, AgentText, RateSession, Reply, RobotMessage
+
+RATING_CHANGE = 5 * 60_000
+"""ms for which a rating can be changed."""
 
 
 def start_chat(
@@ -193,7 +196,7 @@ def rate(turn: Turn, wish: model.Rate) -> None:
         turn.say("rating.nothing")
     elif wish.session_id not in {None, session_id}:
         turn.say("rating.too_late")
-    elif rated is not None and turn.now - rated.at > turn.policy.rating_change:
+    elif rated is not None and turn.now - rated.at > RATING_CHANGE:
         turn.say("rating.settled")
     else:
         given = model.Rating(
@@ -254,11 +257,11 @@ def uncomment(turn: Turn, events: set[EventId]) -> None:
         turn.set(rating=left if left.comment or not taken else None)
 
 
-def unhappy(state: model.Conversation, now: int, policy: Policy) -> model.Rated | None:
+def unhappy(state: model.Conversation, now: int) -> model.Rated | None:
     """Return the rating that the customer's next message comments on; None if there is none."""
     phase = state.phase
     rated = _rated(state, phase.session_id) if isinstance(phase, model.Ended) else None
-    if rated is None or rated.asked is None or now - rated.at > policy.rating_change:
+    if rated is None or rated.asked is None or now - rated.at > RATING_CHANGE:
         return None
     return None if state.held or state.rating is not None else rated
 

@@ -34,6 +34,8 @@ from bridge.conversation import calls, chat, customer, history, model, queue, se
 from bridge.conversation.turn import Policy, Turn, without
 from bridge.webchat.frames import CancelRequest, SendMessage
 
+QUEUE_SILENCE = 10 * 60_000
+"""ms without news of a queue request after which 101 is sent again."""
 TOGETHER = 15 * 60_000
 """ms by which kept messages may expire too early, so that one sentence counts those of a visit."""
 
@@ -185,11 +187,11 @@ def _idle_ends(state: model.Conversation, policy: Policy) -> int | None:
         return None
     since = max(phase.since, min(piece.at for piece in kept))
     # Kept beyond the opening, which the card names: the customer may write again then.
-    return (queue.opens_at(state, policy, since) or since) + policy.hold_idle
+    return (queue.opens_at(state, policy, since) or since) + queue.HOLD_IDLE
 
 
 def _expire(turn: Turn) -> None:
-    oldest = turn.now - turn.policy.hold_idle + TOGETHER
+    oldest = turn.now - queue.HOLD_IDLE + TOGETHER
     kept = _waiting_for_a_person(turn.state)
     queue.expire(turn, tuple(piece for piece in kept if piece.at <= oldest))
 
@@ -238,7 +240,7 @@ def _silence_ends(state: model.Conversation, policy: Policy) -> int | None:
     phase = state.phase
     if not isinstance(phase, model.Queued) or phase.resync or phase.cancel or state.outstanding:
         return None
-    return phase.heard_at + (policy.accepted_wait if phase.accepted else policy.queue_silence)
+    return phase.heard_at + (policy.accepted_wait if phase.accepted else QUEUE_SILENCE)
 
 
 Due = Callable[[model.Conversation, Policy], int | None]

@@ -150,7 +150,7 @@ class Requesting(Value, frozen=True):
     queue_id: QueueId
     since: int
     session_id: SessionId | None = None
-    """Session of the 101 reply, adopted when 202 comes or after `Policy.start_wait` (row 12)."""
+    """Session of the 101 reply, adopted when 202 comes or after `server.START_WAIT` (row 12)."""
     agents: tuple[Agent, ...] = ()
     adopt_at: int | None = None
     """Deadline for the 202: then adopt `session_id`, or give up if it is None (row 14)."""
@@ -266,7 +266,7 @@ class Rating(Value, frozen=True):
 
 
 class Rated(Value, frozen=True):
-    """A rating that WebChat took, first at `at`; it can be changed for `Policy.rating_change`."""
+    """A rating that WebChat took, first at `at`; it can be changed for `chat.RATING_CHANGE`."""
 
     session_id: SessionId
     at: int

@@ -43,7 +43,19 @@ from bridge.webchat.codes import RESULTS, Progress, RequestStatus, RobotUse, Sil
 from bridge.webchat.frames import QueueStatus, RequestChat, SendPreMessage
 
 FREQUENT = 10 * 60_000
-"""ms of waiting during which the card is refreshed every `Policy.card_every`."""
+"""ms of waiting during which the card is refreshed every `CARD_EVERY`, then every `CARD_LATER`."""
+CARD_EVERY, CARD_LATER = 60_000, 5 * 60_000
+"""ms between refreshes of the queue card without news."""
+HOLD_IDLE = 24 * 3_600_000
+"""ms that content waits outside a chat for the customer to act again."""
+QUIET_WAIT = 10_000
+"""ms that the bridge's own request must be queued before the customer sees it."""
+CALLBACK_SPREAD = 60_000
+"""ms over which callbacks are spread after a queue opens: not all in one second."""
+LIMIT_WITH_HOURS = 14 * 86_400_000
+"""Minimum ms for which a callback is tried if the opening hours are known: they lack holidays."""
+ROBOT_WAIT = 60_000
+"""Time-out (ms) of a question to the knowledge base, after which a person is requested."""
 NOBODY_THERE = frozenset(
     {"trouble.given_up"}
     | {f"status.{RequestStatus.NO_AGENT_ONLINE}", f"status.{RequestStatus.OFF_HOUR}"}
@@ -119,7 +131,7 @@ def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
         phase.since,
         cancel=phase.cancel,
         cancel_by=turn.now + turn.policy.cancel_wait if phase.cancel else None,
-        quiet_until=turn.now + turn.policy.quiet_wait if phase.quiet else None,
+        quiet_until=turn.now + QUIET_WAIT if phase.quiet else None,
         any_agent=phase.any_agent,
     )
 
@@ -323,7 +335,7 @@ def place_named(turn: Turn, position: int | None, words: str = "") -> None:
         turn.say("queue.next", ping=True)
 
 
-def card_due(state: model.Conversation, policy: Policy) -> int | None:
+def card_due(state: model.Conversation, _policy: Policy) -> int | None:
     phase = state.phase
     if not isinstance(phase, model.Queued) or phase.cancel:
         return None
@@ -331,7 +343,7 @@ def card_due(state: model.Conversation, policy: Policy) -> int | None:
         return phase.quiet_until
     shown = phase.shown_at or phase.since
     frequent = shown - phase.since < FREQUENT
-    return shown + (policy.card_every if frequent else policy.card_later)
+    return shown + (CARD_EVERY if frequent else CARD_LATER)
 
 
 def refresh_card(turn: Turn) -> None:
@@ -457,7 +469,7 @@ def end_callback(turn: Turn, key: str) -> None:
 
 
 def _callback_limit(policy: Policy, queue_id: QueueId) -> int:
-    known = policy.callback_limit_hours if queue_id in policy.hours else 0
+    known = LIMIT_WITH_HOURS if queue_id in policy.hours else 0
     return max(policy.callback_limit, known)
 
 
@@ -470,7 +482,7 @@ def _scheduled(turn: Turn, callback: model.Callback) -> model.Callback:
     if opening is not None:
         opens = opening.opens(now if not opening.is_open(now) else at)
         if opens > at or not opening.is_open(now):
-            spread = (callback.wanted or 0) % policy.callback_spread
+            spread = (callback.wanted or 0) % CALLBACK_SPREAD
             at, tries = opens + spread, 0
     return replace(callback, next_at=at, tries=tries)
 
@@ -495,7 +507,7 @@ def revive(turn: Turn, news: QueueStatus) -> bool:
     sent = tuple(piece for piece in turn.state.held if piece.order in phase.pre_sent)
     rest = tuple(piece for piece in turn.state.held if piece.order not in phase.pre_sent)
     turn.set(held=rest, last_request=None)
-    until = None if place.quiet_until is None else turn.now + turn.policy.quiet_wait
+    until = None if place.quiet_until is None else turn.now + QUIET_WAIT
     place = replace(place, position=None, words="", quiet_until=until)
     turn.enter(place, accepted=False, resync=False, pre_sent=sent)
     hand_over(turn)
@@ -547,15 +559,14 @@ def solved(turn: Turn, wish: model.Solved) -> None:
         turn.say("robot.none_open")
 
 
-def question_due(state: model.Conversation, policy: Policy) -> int | None:
-    moments = (_due_at(one, policy) for one in state.questions)
-    return min(filter(None, moments), default=None)
+def question_due(state: model.Conversation, _policy: Policy) -> int | None:
+    return min(filter(None, map(_due_at, state.questions)), default=None)
 
 
 def end_questions(turn: Turn) -> None:
     """End questions that are overdue: unanswered ones go to a person."""
     for question in turn.state.questions:
-        moment = _due_at(question, turn.policy)
+        moment = _due_at(question)
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
         if question.note is None:
@@ -638,7 +649,7 @@ def tidy_questions(turn: Turn) -> None:
     turn.set(questions=tuple(one for one in turn.state.questions if one.event_id in held))
 
 
-def _due_at(question: model.Question, policy: Policy) -> int | None:
+def _due_at(question: model.Question) -> int | None:
     if question.note is None:
-        return question.at + policy.robot_wait
-    return None if question.aside else question.at + policy.hold_idle
+        return question.at + ROBOT_WAIT
+    return None if question.aside else question.at + HOLD_IDLE

@@ -23,6 +23,10 @@ from bridge.ids import CallId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
 
+START_WAIT = 10_000
+"""ms to wait for the 202 of a session that the 101 reply named (row 12)."""
+UNKNOWN_CHAT_WAIT = 5_000
+"""ms to wait for the 202 after "already chatting" (row 14)."""
 _NOT_SAID = SessionId(0)
 """Session id of a push that names none: it is about the present session, or none to adopt."""
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
@@ -405,7 +409,7 @@ def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
 def _request_granted(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
     session_id = reply.session_id
     if session_id is None and reply.continued:
-        _await_start(turn, phase, reply, None, turn.policy.start_wait)
+        _await_start(turn, phase, reply, None, START_WAIT)
     elif session_id is None:
         _now_queued(turn, phase, reply)
     elif isinstance(phase, model.Requesting) and session_id == phase.lost_session:
@@ -413,7 +417,7 @@ def _request_granted(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> N
     elif reply.permanent or reply.robot_type is not None or phase.cancel:
         chat.start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:  # row 12
-        _await_start(turn, phase, reply, session_id, turn.policy.start_wait)
+        _await_start(turn, phase, reply, session_id, START_WAIT)
 
 
 def _now_queued(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:
@@ -451,7 +455,7 @@ def _already_chatting(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> 
     if session_id is not None and session_id != lost:
         chat.start_chat(turn, session_id, reply.agents, robot=reply.robot_type is not None)
     else:
-        _await_start(turn, phase, reply, None, turn.policy.unknown_chat_wait)
+        _await_start(turn, phase, reply, None, UNKNOWN_CHAT_WAIT)
 
 
 def _await_start(

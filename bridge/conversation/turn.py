@@ -53,7 +53,7 @@ class Opening(Protocol):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Settings of operator and room admin; durations are ms."""
+    """Settings of operator and room admin, and limits that tests make smaller; durations are ms."""
 
     queue_id: QueueId = QueueId(1)
     source: str = "APP"
@@ -77,40 +77,25 @@ class Policy(msgspec.Struct, frozen=True):
     """Maximum number of waiting pieces of content in a room."""
     hold: int = 30 * 60_000
     """How long content waits while the service cannot be reached."""
-    hold_idle: int = 24 * 3_600_000
-    """How long content waits outside a chat for the customer to act again."""
-    start_wait: int = 10_000
-    """How long to wait for the 202 of a session that the 101 reply named (row 12)."""
-    unknown_chat_wait: int = 5_000
-    """How long to wait for the 202 after "already chatting" (row 14)."""
-    queue_silence: int = 10 * 60_000
-    """Time without news of a queue request after which 101 is sent again."""
     accepted_wait: int = 20_000
-    """The same for a request reported as accepted (trap T14)."""
+    """Time without news of an accepted request after which 101 is sent again (trap T14)."""
     cancel_wait: int = 20_000
     """Time after a cancel until the customer leaves the queue even without WebChat's answer."""
     linger: int = 60_000
     """How long the link stays open after a refusal, as an agent may still accept."""
     ping_wait: int = 10_000
     """How long to wait for an agent's first message before notifying the customer."""
-    rating_change: int = 5 * 60_000
     show_comments: bool = False
     """Whether customers see the call centre's notes on its agents (trap T39)."""
     robot: RobotUse = RobotUse.OFF
     longest_question: int = 1000
     """Maximum length of a question to the knowledge base, in characters."""
-    robot_wait: int = 60_000
-    """Time-out of a question to the knowledge base, after which a person is requested."""
     max_repeats: int = 3
     """Maximum repeats of content after an unknown outcome or a lost session."""
     max_tries: int = 3
     """Maximum attempts of a call that fails with -100; other failures in a row count as well."""
     upload_tries: int = 5
     """Maximum uploads of a file when failures look transient; with back-off a minute and a half."""
-    card_every: int = 60_000
-    """Interval at which the queue card is refreshed without news, for the first ten minutes."""
-    card_later: int = 5 * 60_000
-    """The same after ten minutes of waiting."""
     hours: Mapping[QueueId, Opening] = {}
     """Known opening hours, for callbacks and the card: they block no request of the customer."""
     paused: bool = False
@@ -120,14 +105,8 @@ class Policy(msgspec.Struct, frozen=True):
     """First interval between callback attempts, after "closed" or "no agent"."""
     callback_last: int = 60 * 60_000
     """Longest interval between callback attempts."""
-    callback_spread: int = 60_000
-    """Spread of callbacks after a queue opens, so that they do not all come in one second."""
     callback_limit: int = 3 * 86_400_000
     """Lifetime of a callback if opening hours are unknown: longer than a weekend."""
-    callback_limit_hours: int = 14 * 86_400_000
-    """Minimum lifetime of a callback if they are known: they do not list holidays."""
-    quiet_wait: int = 10_000
-    """How long the bridge's own request must be queued before the customer sees it."""
     backoff_first: int = 1_000
     backoff_last: int = 60_000
 

@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from bridge.config.model import RatingOption
 from bridge.conversation import model
-from bridge.conversation.chat import ended_at, names, unhappy
+from bridge.conversation.chat import RATING_CHANGE, ended_at, names, unhappy
 from bridge.conversation.queue import awaited, callback_wanted, hidden, unseen_callback
 from bridge.conversation.turn import cut, plain_text
 from bridge.ids import EventId, QueueId, SessionId
@@ -494,7 +494,7 @@ def _added_to_rating(visit: Visit, spoke: ports.Spoke) -> bool:
     It is reported as undelivered, so that the sender can resend it if it was meant for an agent.
     """
     conversation, policy = visit.record.conversation, visit.rules.policy_for(visit.record)
-    rated = unhappy(conversation, visit.now, policy)
+    rated = unhappy(conversation, visit.now)
     if rated is None or rated.asked is None or not visit.record.direct:
         return False  # in a shared room anybody may have written it
     if frame_bytes(spoke.plain) > policy.max_text_bytes:
@@ -575,7 +575,7 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
         session = state.phase.session_id
     if not visit.record.direct or session is None or ended is None or visit.now - ended >= FRESH:
         return None
-    settled = rated is not None and visit.now - rated.at > visit.rules.policy.rating_change
+    settled = rated is not None and visit.now - rated.at > RATING_CHANGE
     known = {one.session_id for one in (state.rating, rated) if one is not None}
     if session in known and (settled or bare_sign(words) in _THUMBS):
         return None

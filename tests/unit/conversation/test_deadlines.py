@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.config.hours import parse_hours
+from bridge.conversation import chat, queue, server
 from bridge.conversation.history import REPEATED_WITHIN
 from bridge.conversation.machine import deadline
 from bridge.conversation.model import CallbackCard, Conversation
@@ -21,17 +22,17 @@ def test_without_waiting_there_is_no_deadline() -> None:
     ("told", "seconds"),
     [
         (REPEATED_WITHIN, 3),  # trap T34 of the reference
-        (Policy().start_wait, 10),  # row 12
-        (Policy().unknown_chat_wait, 5),  # row 14
+        (server.START_WAIT, 10),  # row 12
+        (server.UNKNOWN_CHAT_WAIT, 5),  # row 14
         (Policy().accepted_wait, 20),  # trap T14
         (Policy().backoff_first, 1),  # rows 4 and 34
         (Policy().backoff_last, 60),
-        (Policy().hold_idle, 24 * 3600),  # from here on docs/customers.en.md
+        (queue.HOLD_IDLE, 24 * 3600),  # from here on docs/customers.en.md
         (Policy().callback_limit, 3 * 24 * 3600),
-        (Policy().callback_limit_hours, 14 * 24 * 3600),
-        (Policy().rating_change, 5 * 60),
-        (Policy().robot_wait, 60),  # docs/configure.md
-        (Policy().quiet_wait, 10),  # docs/how-it-works.md
+        (queue.LIMIT_WITH_HOURS, 14 * 24 * 3600),
+        (chat.RATING_CHANGE, 5 * 60),
+        (queue.ROBOT_WAIT, 60),  # docs/configure.md
+        (queue.QUIET_WAIT, 10),  # docs/how-it-works.md
     ],
 )
 def test_documented_times(told: int, seconds: int) -> None:

@@ -215,7 +215,7 @@ def asked_why() -> Scene:
 
 
 def wanted(scene: Scene) -> int | None:
-    rated = unhappy(scene.state, scene.now, scene.policy)
+    rated = unhappy(scene.state, scene.now)
     return None if rated is None else rated.asked
 
 

@@ -255,7 +255,7 @@ class Walk:
 
     def _rated(self) -> Rate:
         """A rating, or the comment on a bad one."""
-        wanted = unhappy(self.state, self.now, self.policy)
+        wanted = unhappy(self.state, self.now)
         if wanted is not None and wanted.asked is not None and self.random.random() < 0.7:
             self.said += 1
             return Rate(wanted.asked, self._words(), wanted.session_id, EventId(f"$e{self.said}"))

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge.conversation import server
+from bridge.conversation.machine import QUEUE_SILENCE
 from bridge.conversation.model import Idle, LinkRestored, Queued
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms import engine as engines
@@ -396,7 +397,6 @@ async def test_an_outdated_deadline_does_no_harm() -> None:
     world = World(store)
     now = world.clock.now()
     phase = Queued(QueueId(1), now, RequestId(1), heard_at=now)
-    silence = world.rules.policy.queue_silence
     await world.record(ROOM, phase, now + 1000)
     async with world.running() as engine:
         await world.clock.turn(2)  # a record of another version may be brought up to date
@@ -404,7 +404,7 @@ async def test_an_outdated_deadline_does_no_harm() -> None:
         engine.timetable.add(ROOM, world.clock.now())
         await world.clock.turn(2)
         assert "commit" not in store.calls
-        await world.clock.turn(silence / 1000)
+        await world.clock.turn(QUEUE_SILENCE / 1000)
         assert [type(call.command).__name__ for call in world.link.calls] == ["RequestChat"]
 
 

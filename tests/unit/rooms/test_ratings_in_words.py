@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.conversation.chat import RATING_CHANGE
 from bridge.conversation.model import (
     Chatting,
     Conversation,
@@ -121,7 +122,7 @@ def test_a_number_alone_answers_the_question(words: str, value: int | None) -> N
 def test_a_number_is_a_message_unless_a_rating_was_asked_for() -> None:
     late, shared, rated, other = asked(), asked(direct=False), asked(), asked()
     late.visit.now += cards.FRESH
-    long_ago = rated.now - rated.visit.rules.policy.rating_change - 1
+    long_ago = rated.now - RATING_CHANGE - 1
     given = msgspec.structs.replace(rated.record.conversation, rated=Rated(LAST, long_ago))
     rated.visit.set(conversation=given)
     other.visit.set(cards=(OurCard(CARD, CardKind.RATING, SessionId(1), choices=(5, 4)),))
@@ -253,7 +254,7 @@ def test_a_correction_of_a_rating_comment_requests_no_agent(taken: bool) -> None
 
 def test_messages_that_are_no_comment_on_a_rating() -> None:
     long, late, answering, company = unhappy(), unhappy(), unhappy(), unhappy()
-    late.visit.now += late.visit.rules.policy.rating_change + 1
+    late.visit.now += RATING_CHANGE + 1
     events = [long.say("x" * 8000), late.say("too slow"), EventId("$reply")]
     reply = Spoke(events[2], ADA, CustomerText("and this?"), "and this?", reply_to=EventId("$hers"))
     facts = Facts(answering.now, earlier=Earlier("it is on its way"))
