@@ -691,19 +691,28 @@ class Engine:
             if isinstance(phase := one.durable.conversation.phase, model.Waiting | model.Chatting)
         )
 
-    def spawn(self, loop: Coroutine[Any, Any, None], room: Room | None = None) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], room: Room | None = None) -> None:
         if self._tasks is None:
-            loop.close()
+            work.close()
             raise RuntimeError("the engine is not running")
+        contained = self._contained(work)
         try:
-            task = self._tasks.create_task(loop)
+            task = self._tasks.create_task(contained)
         except RuntimeError:
             # The task group is ending, and the work left is in the store. An error raised here
             # would replace the cancellation that is propagating through the caller.
-            loop.close()
+            contained.close()
+            work.close()
             return
         self._owned[task] = room
         task.add_done_callback(self._owned.pop)
+        task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it began
+
+    async def _contained(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception:  # noqa: BLE001 - logged; the group would cancel the work of all rooms
+            self._log.exception("unexpected error in a task")
 
     def room_idle(self, room: Room) -> None:
         """Mark a room as idle; evict the least recently used beyond `KEPT_ROOMS`."""

@@ -271,11 +271,8 @@ def _spoke(
 
 def _messages_of(spoke: ports.Spoke | ports.Corrected) -> int:
     """Return how many messages an agent gets: one for each file of a gallery (MSC4274)."""
-    match spoke:
-        case ports.Spoke(content=model.CustomerMedia(more=more)):
-            return 1 + len(more)
-        case _:
-            return 1
+    content = spoke.content if isinstance(spoke, ports.Spoke) else None
+    return 1 + len(content.more) if isinstance(content, model.CustomerMedia) else 1
 
 
 def _said_in_pause(visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts) -> None:

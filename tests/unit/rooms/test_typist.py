@@ -81,6 +81,22 @@ async def test_typing_is_shown_after_the_clock_was_set_back() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_bug_in_showing_typing_ends_nothing_else() -> None:
+    world = World()
+    await world.chatting()
+
+    async def show_typing(room_id: RoomId, who: UserId, seconds: float) -> None:
+        raise KeyError(who)
+
+    world.matrix.show_typing = show_typing  # type: ignore[method-assign]
+    async with world.running() as engine:
+        await types(engine)
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+    assert world.link.texts(ROOM) == ["hello"]
+
+
+@pytest.mark.asyncio
 async def test_typing_ends_with_the_agents_message() -> None:
     world = World()
     await world.chatting()
