@@ -124,18 +124,19 @@ class WebChatLane:
             answer = failure
         return _answered(room, row, effect, answer)
 
-    async def _upload(
-        self, room: Room, row: EffectRow, effect: UploadMedia, *, token_may_end: bool = True
-    ) -> Done:
+    async def _upload(self, room: Room, row: EffectRow, effect: UploadMedia) -> Done:
         """Stream the file to WebChat; a repeat after a crash only leaves an unused copy there.
 
         If the token expires meanwhile, retry once: a new login is under way.
         """
         try:
-            done = await self._stream(room, effect)
+            try:
+                done = await self._stream(room, effect)
+            except CallFailure as failure:
+                if failure.code != ResultCode.INVALID_TOKEN:
+                    raise
+                done = await self._stream(room, effect)
         except CallFailure as failure:
-            if token_may_end and failure.code == ResultCode.INVALID_TOKEN:
-                return await self._upload(room, row, effect, token_may_end=False)
             why, code = failure.reason, failure.code
             _log.info("upload failed", **log_fields(room.record, row), why=why, code=code)
             return _failed(effect.call_id, failure)
@@ -185,11 +186,9 @@ class WebChatLane:
             if sound is not None:
                 clip = Clip(max(1, round(sound.seconds)), base64.b64encode(sound.data).decode())
                 return Uploaded(call_id, "", len(sound.data), clip)
-            long_ones = room.around.rules.long_voices()
-            if (
-                long_ones
-                and (sound := await self._amr(room.around, kept, _LONGEST_AMR)) is not None
-            ):
+            if room.around.rules.long_voices():
+                sound = await self._amr(room.around, kept, _LONGEST_AMR)
+            if sound is not None:
                 name = f"{PurePosixPath(blob.name).stem or 'voice'}.amr"
                 try:
                     done = await self._file(room, call_id, Blob.of(sound.data, "audio/amr", name))
