@@ -228,9 +228,8 @@ class CatchUp:
             found = next((one for one in state if is_membership(one, host, "invite")), None)
             if found is None or not (is_id(room_id) and is_id(wire.text(found, "sender"))):
                 continue
-            event_id = EventId(
-                f"$invited.{sha256(f'{room_id} {host} {since}'.encode()).hexdigest()}"
-            )
+            digest = sha256(f"{room_id} {host} {since}".encode()).hexdigest()
+            event_id = EventId(f"$invited.{digest}")
             dated = {"event_id": event_id, "room_id": room_id, "origin_server_ts": self.clock.now()}
             if await self.engine.accept_events([(room_id, event_id, found | dated)]):
                 _log.info(

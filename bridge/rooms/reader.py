@@ -349,9 +349,7 @@ def _said(visit: Visit, spoke: ports.Spoke, facts: Facts) -> None:
 def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Input]:
     """Return the inputs of a reaction, a vote or a redaction; none if it is not carried."""
     earlier = facts.earlier
-    if isinstance(
-        gesture, ports.Withdrew
-    ):  # by anybody: the homeserver has checked the right to it
+    if isinstance(gesture, ports.Withdrew):  # by anybody whom the homeserver allows it
         visit.record = cards.unasked(visit.record, (gesture.target,))
         return references.withdrew(visit, gesture, earlier)
     if not visit.rules.serves(gesture.sender):

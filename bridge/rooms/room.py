@@ -73,7 +73,6 @@ ANSWERED_LATELY = 30_000
 """ms since the call centre's last answer while a call is stored as attempted from the start."""
 EARLY, LOOK = 10_000, 0.05
 """Maximum ms that an input about an unknown event waits in this process; seconds between checks."""
-_UNDER_WAY = (model.Queued, model.Chatting)
 _WEBCHAT, _DELIVERED = store.Lane.WEBCHAT, store.Outcome.DELIVERED
 FEDERATED = 3.0
 """Seconds before an invitation from another server is answered. A join or refusal that comes sooner
@@ -251,7 +250,8 @@ class Room:
     @property
     def account(self) -> Account:
         record, phase = self.record, self.record.conversation.phase
-        name, running = record.displayname or record.customer, isinstance(phase, _UNDER_WAY)
+        name = record.displayname or record.customer
+        running = isinstance(phase, model.Queued | model.Chatting)
         return Account(self.room_id, record.customer, name, record.login, record.key, running)
 
     def rows(self, lane: store.Lane) -> Iterable[store.EffectRow]:
