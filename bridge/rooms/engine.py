@@ -712,7 +712,7 @@ class Engine:
         try:
             await work
         except Exception:  # noqa: BLE001 - logged; the group would cancel the work of all rooms
-            self._log.exception("unexpected error in a task")
+            self._log.exception("unexpected error, a task has ended")
 
     def room_idle(self, room: Room) -> None:
         """Mark a room as idle; evict the least recently used beyond `KEPT_ROOMS`."""
