@@ -6,7 +6,15 @@ import json
 
 import pytest
 
-from bridge.conversation.model import AgentsLeft, Chatting, CustomerText, Offer, Relay, Said
+from bridge.conversation.model import (
+    AgentsLeft,
+    Chatting,
+    CustomerText,
+    Human,
+    Offer,
+    Relay,
+    Said,
+)
 from bridge.ids import EventId
 from bridge.webchat.frames import AgentText
 from tests.support.scene import MEI, SESSION, Scene
@@ -131,6 +139,20 @@ def test_a_late_message_of_the_robot_while_a_person_is_there() -> None:
     relay, left = scene.effects
     assert isinstance(relay, Relay)
     assert left == AgentsLeft((relay.agent.id,))
+
+
+def test_a_late_message_of_a_robot_that_is_still_listed() -> None:
+    """A person came whose 204 was missed: nothing says that the robot is gone."""
+    scene = with_robot()
+    said(scene, "hello", kind=1)
+    scene.happen(Human())
+    scene.reply()
+    scene.push(210, sessionId=SESSION, agentId=MEI["id"], msg={"type": 1, "content": "hi"})
+    said(scene, "one more thing", kind=1)
+    phase = scene.state.phase
+    assert isinstance(phase, Chatting)
+    assert not phase.robot
+    assert scene.ghosts == {agent.id for agent in phase.agents} == {"robot", MEI["id"]}
 
 
 def test_a_session_known_only_by_the_robots_message() -> None:
