@@ -41,6 +41,7 @@ from bridge.conversation.turn import UNWATCHED, Policy, Turn, inviting, unique_e
 from bridge.ids import EventId, QueueId
 from bridge.webchat.codes import RESULTS, Progress, RequestStatus, RobotUse, Silence, progress
 from bridge.webchat.frames import QueueStatus, RequestChat, SendPreMessage
+from bridge.webchat.http import LONGEST_QUESTION
 
 FREQUENT = 10 * 60_000
 """ms of waiting during which the card is refreshed every `CARD_EVERY`, then every `CARD_LATER`."""
@@ -529,7 +530,7 @@ def consult(turn: Turn, event: model.Said) -> None:
     """Put a new message to the knowledge base, or to a person if it is unfit for that."""
     if not isinstance(event.content, model.CustomerText):
         _want_person(turn, "robot.person_file")
-    elif len(words := event.words or event.content.text) > turn.policy.longest_question:
+    elif len(words := event.words or event.content.text) > LONGEST_QUESTION:
         _want_person(turn, "robot.person_long")
     else:
         _ask(turn, event.event_id, words)
@@ -593,7 +594,7 @@ def ask_about_kept(turn: Turn) -> None:
     pieces = tuple(one for one in turn.state.held if not one.consulted)
     for event_id in unique_events(pieces)[-MOST_ASKED:]:
         words = _words_of(tuple(one for one in pieces if one.event_id == event_id))
-        if 0 < len(words) <= turn.policy.longest_question:
+        if 0 < len(words) <= LONGEST_QUESTION:
             _ask(turn, event_id, words, aside=True)
 
 

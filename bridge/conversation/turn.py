@@ -88,8 +88,6 @@ class Policy(msgspec.Struct, frozen=True):
     show_comments: bool = False
     """Whether customers see the call centre's notes on its agents (trap T39)."""
     robot: RobotUse = RobotUse.OFF
-    longest_question: int = 1000
-    """Maximum length of a question to the knowledge base, in characters."""
     max_repeats: int = 3
     """Maximum repeats of content after an unknown outcome or a lost session."""
     max_tries: int = 3

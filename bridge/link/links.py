@@ -43,8 +43,6 @@ MOST_ENTRIES = 100
 """Maximum messages of a history request."""
 LONGEST_HISTORY = 8 * 1024 * 1024
 """Maximum bytes read of a history."""
-LONGEST_QUESTION = 1000
-"""Maximum characters of a question to the robot."""
 LOOK_EVERY, LOOK_AGAIN = 60.0, 30.0
 """Seconds between two probes of an unused server: while it answers, and while it does not."""
 _NO_HISTORY = STARTING | {200, 400, 405, 501}
@@ -284,8 +282,8 @@ class Links:
 
     async def ask_robot(self, question: str) -> tuple[http.RobotAnswer, ...]:
         """See `LinkPort.ask_robot` (guide 4)."""
-        if len(question) > LONGEST_QUESTION:
-            message = f"the question exceeds {LONGEST_QUESTION} characters"
+        if len(question) > http.LONGEST_QUESTION:
+            message = f"the question exceeds {http.LONGEST_QUESTION} characters"
             raise CallFailure(FailureReason.TOO_BIG, message)
         server, total = self._shared.settings.server, self._timing.reply
         key = server.robot.public_key.get_secret_value()

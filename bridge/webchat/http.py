@@ -108,6 +108,8 @@ CUSTOMER = 1
 """Wire `userType` of the customer in a history."""
 _LATEST = 253_402_300_799_999
 """Last moment of the year 9999, ms since the epoch."""
+LONGEST_QUESTION = 1000
+"""Maximum characters of a question to the robot."""
 HISTORY = 5003
 """Wire `type` of a request for history: the HTTP sibling's number, never sent on the socket."""
 

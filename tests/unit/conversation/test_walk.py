@@ -100,7 +100,6 @@ class Walk:
             max_held=self.random.choice([3, 20, 200]),
             max_text_bytes=self.random.choice([40, 7000]),
             robot=self.random.choice([RobotUse.OFF, RobotUse.FIRST, RobotUse.WHEN_NO_AGENT]),
-            longest_question=self.random.choice([100, 1000]),
             hours=self.random.choice([{}, {QueueId(1): MORNINGS}]),
             paused=self.random.random() < 0.1,
         )
@@ -195,7 +194,7 @@ class Walk:
             caption = self.random.choice(["", "look"])
             media = CustomerMedia(kind, "a.png", f"mxc://h/{self.said}", caption=caption)
             return Said(event_id, media)
-        text = self.random.choice([self._words(), " ", self._words(30), "\n"])
+        text = self.random.choice([self._words(self.random.choice([1, 30, 150])), " ", "\n"])
         return Said(event_id, CustomerText(text), self.random.choice(["", "2", "raw"]))
 
     def _words(self, times: int = 1) -> str:

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from bridge.link.http_client import VISITS
-from bridge.link.links import AT_ONCE, LONGEST_HISTORY, LONGEST_QUESTION, MOST_ENTRIES
+from bridge.link.links import AT_ONCE, LONGEST_HISTORY, MOST_ENTRIES
 from bridge.rooms.ports import CallFailure, Unavailable
 from bridge.webchat.codes import FailureReason
-from bridge.webchat.http import RobotAnswer
+from bridge.webchat.http import LONGEST_QUESTION, RobotAnswer
 from tests.unit.link.rig import FAST, Rig, WildServer, account, eventually, rig, settings_for
 from tests.unit.link.simulated import ASK
 
