@@ -704,9 +704,13 @@ class Engine:
             contained.close()
             work.close()
             return
+
+        def ended(task: asyncio.Task[None]) -> None:
+            del self._owned[task]
+            work.close()  # if the task was cancelled before it began
+
         self._owned[task] = room
-        task.add_done_callback(self._owned.pop)
-        task.add_done_callback(lambda _: work.close())  # it may have been cancelled before it began
+        task.add_done_callback(ended)
 
     async def _contained(self, work: Coroutine[Any, Any, None]) -> None:
         try:
