@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from bridge.config.fields import SQLITE
 from bridge.config.hours import parse_hours
 from bridge.config.loading import leaves
 from bridge.config.model import Config, permission_of
@@ -202,9 +201,9 @@ def secrets_of(config: Config) -> list[str]:
     """Return every secret of the config, for the log redactor."""
     url = config.database.url.get_secret_value()
     found = [one.get_secret_value() for _, one in leaves(config) if isinstance(one, SecretStr)]
-    if url.startswith(SQLITE):  # no secret, and the address of the database in log lines
+    password, query = urlsplit(url).password, urlsplit(url).query
+    if not password and "pass" not in query:  # no secret, and log lines name the database
         found.remove(url)
-    password = urlsplit(url).password
     return [*found, unquote(password), password] if password else found
 
 

@@ -181,6 +181,7 @@ def test_secrets_that_log_lines_must_not_show(tmp_path: Path) -> None:
         return set(secrets_of(load(tmp_path, text)))
 
     assert secrets("sqlite:////data/bridge.db") == {"as-token", ""}, "it says which disk is full"
+    assert secrets("postgres://me@db/name") == {"as-token", ""}, "as with PGPASSWORD, and compose"
     url = "postgres://me:s%40e@db/name"
     assert secrets(url) == {"as-token", "", url, "s%40e", "s@e"}
     url = "postgres:///name?host=/run/pg&password=x"
