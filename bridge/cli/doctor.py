@@ -140,7 +140,7 @@ def check_registration(findings: Findings, config: Config, path: Path) -> None:
         findings.failed(what, str(error), READABLE if unread else anew)
         return
     if wrong := differences(written, config):
-        fix = "run `matrix-webchat register` and restart the homeserver"
+        fix = "run `matrix-webchat register`, give the homeserver the new file, and restart it"
         findings.failed(what, f"{path} differs from config.yaml in {', '.join(wrong)}", fix)
     else:
         findings.passed(what, f"{path} matches the configuration")

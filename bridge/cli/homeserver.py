@@ -36,7 +36,7 @@ from bridge.storage.sqlstore import SqlStore
 _CLIENT = "/_matrix/client/v3"
 _PING_SINCE = (1, 7)  # version of the Matrix specification
 _LEGACY = (0, 0)  # r0, before v1.1
-_RELOAD = "list registration.yaml in app_service_config_files and restart the homeserver"
+_RELOAD = "list the newest registration.yaml in app_service_config_files; restart the homeserver"
 _HOMESERVER = "homeserver"
 _MOVED = "set homeserver.address to the address to which it redirects"
 _GHOSTS = "agents' users"
@@ -218,7 +218,7 @@ class _Checks:
                 fix = (
                     "the homeserver has loaded another hs_token than that of config.yaml or of the"
                     f" running bridge, or another program answers at {address}: run"
-                    " `matrix-webchat register`, and restart the homeserver and the bridge"
+                    " `matrix-webchat register`, give the homeserver the new file, and restart both"
                 )
             case "M_CONNECTION_FAILED" if "JSON" in answer.text:
                 fix = f"another program answers there: {found}"

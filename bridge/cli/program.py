@@ -212,8 +212,8 @@ def register(files: Files, *, rotate: bool) -> None:
         )
     if changed:
         click.echo(
-            f"Next: list {files.registration} in the homeserver's app_service_config_files and"
-            " restart the homeserver, and the bridge if it is running."
+            f"Next: list {files.registration}, or a new copy of it, in the homeserver's"
+            " app_service_config_files; restart the homeserver, and the bridge if it is running."
         )
 
 

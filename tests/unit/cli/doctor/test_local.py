@@ -84,6 +84,7 @@ def test_each_difference_is_named_without_its_value(
     finding = the(findings, "registration file")
     assert finding.verdict is Verdict.FAIL
     assert f" differs from config.yaml in {key}" in finding.detail
+    assert "give the homeserver the new file" in finding.fix, "it may have a copy"
     assert "x" * 20 not in finding.detail
 
 
