@@ -80,7 +80,7 @@ def _load(findings: Findings, files: Files) -> Config | None:
     except ConfigUnreadable as error:
         fix = "correct that file"
         if isinstance(error.__cause__, FileNotFoundError):
-            fix = "`matrix-webchat example-config > config.yaml`"
+            fix = "name another with -c, or run `matrix-webchat example-config > config.yaml`"
         elif isinstance(error.__cause__, OSError):
             fix = READABLE
         findings.failed("config", str(error), fix)

@@ -167,6 +167,12 @@ def test_a_missing_file_is_10(folder: Folder, command: str) -> None:
     )
 
 
+def test_the_doctor_says_that_the_missing_file_may_be_elsewhere(folder: Folder) -> None:
+    result = folder.run_here("doctor")
+    assert result.exit_code == 1
+    assert "fix: name another with -c, or run `matrix-webchat example-config" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
