@@ -170,10 +170,7 @@ def register(files: Files, *, rotate: bool) -> None:
             f"the environment variable {given[0]} sets the token: change it there",
         )
     if rotate and not files.update:
-        stop(
-            ExitCode.CONFIG_INVALID,
-            "--rotate changes the configuration file: it cannot be combined with -n",
-        )
+        raise click.UsageError("--rotate changes the configuration: it cannot be combined with -n")
     try:
         earlier = load_registration(files.registration)
     except RegistrationMissing:

@@ -116,16 +116,19 @@ def test_tokens_of_the_environment_are_not_written_into_the_configuration(folder
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "said"),
-    [(("-n",), {}, "combined with -n"), ((), {AS: "from-the-environment"}, f"{AS} sets the token")],
+    ("arguments", "environment", "code", "said"),
+    [
+        (("-n",), {}, 2, "combined with -n"),
+        ((), {AS: "from-the-environment"}, 11, f"{AS} sets the token"),
+    ],
 )
 def test_rotating_what_cannot_be_written_is_refused(
-    folder: Folder, arguments: tuple[str, ...], environment: dict[str, str], said: str
+    folder: Folder, arguments: tuple[str, ...], environment: dict[str, str], code: int, said: str
 ) -> None:
     folder.write(SMALLEST)
     folder.environment |= environment
     result = register(folder, "--rotate", *arguments)
-    assert result.exit_code == 11
+    assert result.exit_code == code
     assert said in result.stderr
     assert not folder.registration.exists()
 
