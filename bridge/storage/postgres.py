@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import msgspec
+import structlog
 from asyncpg.connect_utils import SessionAttribute
 from asyncpg.protocol import protocol
 
@@ -43,6 +44,8 @@ from bridge.storage.query import (
     until_free,
 )
 from bridge.storage.shards import CLAIM, END_SESSION, LET_GO, MARK, SHARED_CLAIM, Shards
+
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.storage")
 
 STATEMENT_SECONDS = 12.0
 MIGRATION_SECONDS = 3600.0
@@ -179,6 +182,8 @@ class PostgresEngine:
 
     async def _first_claim(self) -> None:
         async with self._writer as connection:
+            if self.shards is not None:
+                await _check_encoding(connection)
             await self._take_claim(connection)
             self._writer.begin = self._claim_again
 
@@ -311,6 +316,16 @@ class PostgresEngine:
         finally:
             for channel in channels:
                 channel.drop()
+
+
+async def _check_encoding(connection: asyncpg.Connection) -> None:
+    """Refuse a new database that cannot store every text; of one in use only warn."""
+    code = connection.get_settings().server_encoding
+    if code in {"UTF8", "SQL_ASCII"}:
+        return
+    if await connection.fetchval("SELECT to_regclass('rooms') IS NULL"):
+        raise Unreachable(f"its encoding {code} cannot store every text: use UTF8")
+    _log.warning("the database's encoding cannot store every text: use UTF8", encoding=code)
 
 
 async def _check_not_moved(connection: asyncpg.Connection) -> None:

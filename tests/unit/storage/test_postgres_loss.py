@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from bridge.ids import SHARDS, RoomId
 from bridge.rooms.store import (
@@ -350,6 +351,24 @@ async def pooler(server: Path) -> AsyncIterator[Path]:
     with tempfile.TemporaryDirectory(prefix="p-") as folder:
         async with await asyncio.start_unix_server(carry, Path(folder) / SOCKET):
             yield Path(folder)
+
+
+@pytest.mark.asyncio
+async def test_a_new_database_without_all_letters_is_refused(server: PostgresServer) -> None:
+    """An agent with a Chinese name could not be stored there; one in use goes on with a warning."""
+    name, made = "narrow", "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    server.sql(f"CREATE DATABASE {name} ENCODING 'LATIN1' {made}")
+    why = "its encoding LATIN1 cannot store every text: use UTF8"
+    with pytest.raises(Unreachable, match=why):
+        async with open_store(server.url(name), FixedClock(), sole=True, shared=True):
+            pytest.fail("opened")
+    async with open_store(server.url(name), FixedClock(), sole=True):  # a command makes the tables
+        pass
+    with capture_logs() as logs:
+        async with open_store(server.url(name), FixedClock(), sole=True, shared=True):
+            pass
+    said = {(line["event"], line["encoding"]) for line in logs if "encoding" in line}
+    assert said == {("the database's encoding cannot store every text: use UTF8", "LATIN1")}
 
 
 @pytest.mark.asyncio
