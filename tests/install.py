@@ -147,8 +147,11 @@ def with_uv(folder: Path, arguments: Sequence[str], out: TextIO) -> int:
     """Install with uv; return its exit code."""
     pip = (UV.with_name("python"), "-m", "pip", "config", "list")
     listed = subprocess.run(pip, capture_output=True, text=True, check=False).stdout  # noqa: S603
+    settings = settings_for_uv(listed)
+    if "--require-hashes" in arguments:  # uv would want a hash of what a constraint names
+        settings.pop("UV_CONSTRAINT", None)
     uv = (str(UV), "pip", "install", "--compile-bytecode", "--python", str(folder / "bin/python"))
-    return run((*uv, *arguments), out, settings_for_uv(listed))
+    return run((*uv, *arguments), out, settings)
 
 
 def with_pip(folder: Path, arguments: Sequence[str], out: TextIO) -> int:

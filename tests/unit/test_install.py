@@ -157,3 +157,16 @@ def test_pip_follows_where_uv_fails(
         assert said[-1].endswith("install --progress-bar off a b")
         assert ("no such index" in out.getvalue()) == (uv is not None)
         assert out.getvalue().splitlines()[-1].startswith("   installed: 1 packages, ")
+
+
+def test_a_constraint_does_not_apply_to_pinned_versions(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    program(Path("venv/bin/python"), "exit 0")
+    program(install.UV.with_name("python"), "echo \"global.constraint='/etc/pip/caps.txt'\"")
+    program(install.UV, 'echo "uv: $UV_CONSTRAINT"; exit 2')
+    for arguments, said in ((["a"], "uv: /etc/pip/caps.txt"), (["--require-hashes"], "uv: ")):
+        out = io.StringIO()
+        main(Path("venv"), arguments, out)
+        assert said in out.getvalue().splitlines()
