@@ -177,11 +177,24 @@ def chat_started(turn: Turn, push: frames.ChatStarted) -> None:
     # 202 for a session that is known to have ended.
     over = isinstance(phase, model.NoChat) and state.last_closed
     if push.continued and isinstance(phase, model.Queued):
-        known = tuple(piece for piece in state.held if piece.order in phase.put_back)
-        turn.set(held=tuple(piece for piece in state.held if piece not in known))
-        turn.delivered(*known)
+        _own_earlier(turn, phase)
     if not (over and state.last_session == push.session_id):
         chat.start_chat(turn, push.session_id, push.agents, robot=push.robot)
+
+
+def _own_earlier(turn: Turn, phase: model.Queued) -> None:
+    """Count an earlier request's pre-messages as those of this one: its agent has them.
+
+    One may be under way again: then the outcome of that call says nothing new.
+    """
+    held, asked = turn.state.held, turn.state.outstanding
+    known = tuple(piece for piece in held if piece.order in phase.put_back)
+    turn.set(held=tuple(piece for piece in held if piece not in known))
+    going = asked.held if asked is not None and not asked.moot else None
+    if asked is not None and going is not None and going.order in phase.put_back:
+        turn.set(outstanding=replace(asked, held=replace(going, last=False), moot=True))
+        known = (going, *known)
+    turn.enter(phase, pre_sent=(*phase.pre_sent, *known))
 
 
 def _agents_updated(turn: Turn, push: frames.AgentsUpdated) -> None:

@@ -8,8 +8,9 @@ import pytest
 from bridge.conversation.machine import wants_link
 from bridge.conversation.model import CallWebChat, Card, Conversation, Queued, Reported
 from bridge.conversation.turn import Policy
-from bridge.ids import QueueId
+from bridge.ids import QueueId, RequestId
 from bridge.webchat.codes import FailureReason
+from bridge.webchat.frames import SendPreMessage
 from tests.support.scene import ASK, MEI, REQUEST, SESSION, Json, Scene, message
 
 
@@ -266,6 +267,26 @@ def test_a_continued_session_has_the_pre_messages(told: Json) -> None:
     assert scene.texts == ["one", "two"], "once, not twice"
     assert scene.delivered == [event, later]
     assert scene.cards[-1] == "queue.joined"
+
+
+@pytest.mark.parametrize("answered", [0, 1])
+def test_a_continued_session_has_the_pre_message_that_is_under_way_again(answered: int) -> None:
+    """A receipt for a later one would say that this has arrived, too; `answered`: how many are."""
+    scene = Scene()
+    events = [scene.queue_up("one"), scene.text("two"), scene.text("three")]
+    scene.reply()
+    scene.reply()
+    scene.restored()
+    scene.reply(requestId=9002)
+    for _ in range(answered):
+        scene.reply()
+    assert scene.outstanding.what == SendPreMessage(RequestId(9002), ["one", "two"][answered])
+    scene.push(202, **CONTINUED)
+    assert scene.delivered == events
+    scene.reply(-11)
+    assert (scene.delivered, scene.state.held) == (events, ())
+    assert not [one for one in scene.effects if isinstance(one, Reported)]
+    assert scene.texts.count("three") == 1
 
 
 def test_a_new_session_after_the_outage_gets_the_pre_messages() -> None:

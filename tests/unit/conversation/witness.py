@@ -209,11 +209,16 @@ class Witness:
     def _check_receipt(
         self, before: Conversation, effects: tuple[Effect, ...], after: Conversation
     ) -> None:
-        """A receipt says "up to here": nothing that was typed earlier may still wait."""
+        """A receipt says "up to here": nothing that was typed earlier may still wait.
+
+        The piece of a moot call does not wait: it was given up, or an agent has it.
+        """
         places = {piece.event_id: piece.order for piece in all_pieces(before)}
+        asked = after.outstanding
+        moot = asked.held if asked is not None and asked.moot else None
+        waiting = [piece.order for piece in all_pieces(after) if piece is not moot]
         for effect in effects:
             if isinstance(effect, Delivered):
-                waiting = [piece.order for piece in all_pieces(after)]
                 passed = min(waiting, default=places[effect.event_id])
                 assert passed >= places[effect.event_id], f"{effect.event_id} overtook {passed}"
 
