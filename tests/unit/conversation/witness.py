@@ -211,12 +211,14 @@ class Witness:
     ) -> None:
         """A receipt says "up to here": nothing that was typed earlier may still wait.
 
-        The piece of a moot call does not wait: it was given up, or an agent has it.
+        A piece that is under way again does not wait if an agent is known to have it.
         """
         places = {piece.event_id: piece.order for piece in all_pieces(before)}
         asked = after.outstanding
-        moot = asked.held if asked is not None and asked.moot else None
-        waiting = [piece.order for piece in all_pieces(after) if piece is not moot]
+        again = asked.held if asked is not None and asked.moot else None
+        if again is not None and again.event_id not in self._delivered:
+            again = None
+        waiting = [piece.order for piece in all_pieces(after) if piece is not again]
         for effect in effects:
             if isinstance(effect, Delivered):
                 passed = min(waiting, default=places[effect.event_id])
