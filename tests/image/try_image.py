@@ -91,9 +91,9 @@ class Engine:
         volumes = [f"-v={self.data}:/data", *(f"-v={mount}:{mount}" for mount in mounts)]
         return ["run", "--name", NAME, f"--user={user}", "--network=host", *volumes]
 
-    def once(self) -> tuple[int, str]:
+    def once(self, *arguments: str, mounts: tuple[Path, ...] = ()) -> tuple[int, str]:
         """Run the image to its end; returns exit code and output."""
-        done = self.call(*self.common(), "--rm", self.image, check=False)
+        done = self.call(*self.common(*mounts), "--rm", self.image, *arguments, check=False)
         return done.returncode, done.stdout + done.stderr
 
     def serve(self, *mounts: Path, **environment: str) -> None:
@@ -188,10 +188,17 @@ async def converse(simulator: Simulator, synapse: SynapseServer, who: str) -> No
 async def serving(
     engine: Engine, simulator: Simulator, synapse: SynapseServer, port: int, database: str = ""
 ) -> None:
-    """Start the bridge on one database, hold a chat, stop."""
+    """Start the bridge on one database, hold a chat, stop.
+
+    On PostgreSQL everything is moved there first: a new database would be refused (code 16).
+    """
     kind = "PostgreSQL" if database else "SQLite"
     environment = {"MATRIX_WEBCHAT_DATABASE__URL": database} if database else {}
-    mounts = [Path(database.partition("host=")[2])] if database else []
+    mounts = (Path(database.partition("host=")[2]),) if database else ()
+    if database:
+        with step("migrate-db in the image moves everything to PostgreSQL"):
+            code, output = engine.once("migrate-db", database, mounts=mounts)
+            expect(code, 0, output)
     with step(f"it serves on {kind} and is ready"):
         engine.serve(*mounts, **environment)
         await ready(port)
