@@ -26,6 +26,7 @@ def federating(folder: Path, port: int) -> dict[str, object]:
         "tls_certificate_path": str(certificate),
         "tls_private_key_path": str(certificate),
         "federation_verify_certificates": False,
+        "send_federation": True,
         "federation_domain_whitelist": None,
         "ip_range_blacklist": [],
     }
