@@ -251,7 +251,9 @@ def _typo(word: str) -> str | None:
     """Return the verb of which a word is a misspelling, but not of real words: another ending
     ("closed"), one wrong letter in a short verb ("chose"), close to a setting's verb ("form").
     """
-    verbs = [one for one in COMMANDS if one[:1] == word[:1] and min(len(one), len(word)) > 3]
+    if not 3 < len(word) <= LONGEST_WORD:
+        return None
+    verbs = [one for one in COMMANDS if one[:1] == word[:1] and len(one) > 3]
     verbs = [one for one in verbs if not COMMANDS[one].setting]
     near = [one for one in verbs if sorted(one) == sorted(word)]
     near += get_close_matches(word, [one for one in verbs if one[-1] == word[-1]], 1, 0.82)
