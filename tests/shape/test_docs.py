@@ -181,6 +181,17 @@ def test_documented_room_commands_exist() -> None:
         assert words - verbs - NOT_COMMANDS == set(), language
 
 
+def test_the_chinese_page_for_operators_quotes_what_troubleshooting_explains() -> None:
+    docs = ROOT / "docs"
+    rows = re.findall(
+        r"^\| (.+?) \|", (docs / "operators.zh.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    quoted = {code for row in rows for code in _CODE.findall(row)}
+    explained = (docs / "troubleshooting.md").read_text(encoding="utf-8")
+    assert quoted
+    assert {code for code in quoted if code not in explained} == set()
+
+
 def test_customer_guides_match_in_all_languages() -> None:
     """The guides have the same structure, the real queue card and commands in their language."""
     shapes = {
