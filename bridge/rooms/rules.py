@@ -421,11 +421,9 @@ def set_together(wished: Mapping[str, str], settings: RoomSettings, rules: Rules
     """
     for key in filter(text_named, wished):
         settings = unset(key, settings)
-    truths: Mapping[str, object] = {"true": True, "false": False}
     for key in sorted(wished, key=lambda one: one != ENTERPRISE):
         value = wished[key]
-        given = truths.get(value.strip().casefold(), value) if key == "paused" else value
-        settings = _changed(settings, key, given, rules) if value else unset(key, settings)
+        settings = _changed(settings, key, value, rules) if value else unset(key, settings)
     return settings
 
 
@@ -536,9 +534,7 @@ def readable_hours(hours: str) -> bool:
 
 
 def _truth(key: str, value: object, _: Rules) -> bool:
-    if not isinstance(value, bool):
-        raise _bad_value(key, value, ("true", "false"))
-    return value
+    return value if isinstance(value, bool) else _one_of(key, value, ("true", "false")) == "true"
 
 
 def _hours(value: object) -> str:
@@ -571,7 +567,7 @@ def _language(key: str, value: object) -> str:
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
     for choice in known:
-        if isinstance(value, str) and value.strip().casefold() == choice.casefold():
+        if isinstance(value, str) and folded(value.strip()) == choice.casefold():
             return choice
     raise _bad_value(key, value, known)
 

@@ -430,6 +430,8 @@ def test_settings_by_command(text: str, key: str, field: str, value: object) -> 
 @pytest.mark.parametrize(
     ("text", "key"),
     [
+        ("config set paused ＴＲＵＥ", "config.taken", "paused", True),
+        ("config set start ｏｎ＿ｃｏｍｍａｎｄ", "config.taken", "start", "on_command"),
         ("!wc queue set nowhere", "config.bad_queue"),
         ("!wc from TV", "config.bad_value"),
         ("!wc lang fr", "config.bad_value"),
