@@ -374,10 +374,7 @@ def _as_typed(visit: Visit, verb: str) -> str:
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
-    command, call = COMMANDS[verb], replace(call, place=len(visit.effects))
-    if command.off and not command.provided(visit.rules):
-        _answer(visit, call, command.off)
-        return
+    call = replace(call, place=len(visit.effects))
     try:
         _run(visit, verb, call)
     except BadOrder as bad:
@@ -385,9 +382,12 @@ def carry_out(visit: Visit, verb: str, call: Call) -> None:
 
 
 def _run(visit: Visit, verb: str, call: Call) -> None:
-    if COMMANDS[verb].asks and visit.record.settings.paused:
+    command = COMMANDS[verb]
+    if command.off and not command.provided(visit.rules):
+        raise BadOrder(command.off, {})
+    if command.asks and visit.record.settings.paused:
         raise BadOrder("config.paused", {})
-    COMMANDS[verb].run(visit, call)
+    command.run(visit, call)
 
 
 LONGEST_ORDER, LONGEST_ACTOR = 2_000, 255
@@ -398,7 +398,7 @@ def check_order(record: RoomRecord, rules: Rules, order: Order, now: int = 0) ->
     """Parse and dry-run an order from outside a room; raises BadOrder if it cannot be run now."""
     if len(order.words) > LONGEST_ORDER:
         raise BadOrder("order.too_long", {"limit": LONGEST_ORDER})
-    parsed = _parse_order(order)
+    parsed = _parse_order(order, rules.prefix)
     if parsed.fault:
         raise BadOrder(parsed.fault, {"prefix": rules.prefix, "command": parsed.verb})
     command = COMMANDS[parsed.verb]
@@ -413,13 +413,17 @@ def check_order(record: RoomRecord, rules: Rules, order: Order, now: int = 0) ->
     return parsed
 
 
-def _parse_order(order: Order) -> Reading:
-    return Reading("config") if order.settings else _parse_words(_split(order.words.split()))
+def _parse_order(order: Order, prefix: str) -> Reading:
+    """Parse an order; its words may begin with the prefix, as in the room."""
+    if order.settings:
+        return Reading("config")
+    marked = parse(order.words, prefix, prefix_needed=True)
+    return marked or _parse_words(_split(order.words.split()))
 
 
 def ordered(visit: Visit, order: Order) -> None:
     """Run an order from outside the room; it passed `check_order` when it was accepted."""
-    parsed, record = _parse_order(order), visit.record
+    parsed, record = _parse_order(order, visit.rules.prefix), visit.record
     there = record.membership is Membership.JOINED and record.gone_at is None
     if parsed.fault or not there:
         return
