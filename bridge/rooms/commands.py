@@ -691,7 +691,7 @@ COMMANDS: Mapping[str, Command] = {
         "settings configure", for_admins=_changes),
     "hours": _Setting(_hours, partial(_action, "reset", 0), "营业时间 營業時間 営業時間",
         "opening schedule", for_admins=_changes, setting=False, makes_sense=_tells_hours),
-    "undo": _ForAdmins(_undo, arguments.no_words, "撤销 復原 元に戻す", "revert",
+    "undo": _ForAdmins(_undo, arguments.no_words, "撤销 復原 元に戻す 撤消 撤銷", "revert",
         makes_sense=lambda visit, _: bool(visit.record.former)),
     "audit": _ForAdmins(partial(_list, effects.TellChanges), arguments.maybe_number,
         "变更记录 變更紀錄 変更履歴", "changes"),
