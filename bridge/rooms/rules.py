@@ -253,6 +253,7 @@ class Rules(msgspec.Struct, frozen=True):
             to_agent=queue.to_agent if queue is not None else "",
             start_on_message=start == "on_message",
             paused=record.settings.paused,
+            leaving=self.of_room(record.settings) is not self,
             hours=hours,
         )
 

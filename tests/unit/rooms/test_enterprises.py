@@ -259,6 +259,7 @@ async def test_an_admin_chooses_a_call_centre_that_shares_the_bot() -> None:
         assert engine._room(ROOM).around.rules.enterprise == "acme"
     assert world.best_link.texts(ROOM) == ["hello again", "still here"]
     assert world.link.calls == []
+    assert world.matrix.polls == [], "a rating would be too late"
 
 
 @pytest.mark.asyncio
