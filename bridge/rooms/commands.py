@@ -461,7 +461,8 @@ def _help(visit: Visit, call: Call) -> None:
         now, verbs[:3] = "encrypting.needed", ("status", "lang")
     elif isinstance(phase, model.Chatting):
         asks = "human" if phase.robot and not policy.paused else "status"
-        now, verbs[:3] = "help.chatting", (asks, "close", "transcript")
+        now = "start.ending" if phase.close else "help.chatting"
+        verbs[:3] = asks, "close", "transcript"
     elif waiting or unseen_callback(conversation) is not None:
         now, verbs[:2] = "help.waiting", ("cancel", "status")
         if not (policy.paused or callback_wanted(conversation)):
