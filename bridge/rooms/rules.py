@@ -328,7 +328,8 @@ def settled(conversation: model.Conversation, rules: Rules) -> bool:
 def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
     """Return the record moved to the enterprise of `rules`.
 
-    Drops everything of the former enterprise: session, account, login name, queue. Messages from
+    Drops everything of the former enterprise: session, account, login name, queue. A message that
+    did not reach it goes to the new one if its sender asks for that (`references`). Messages from
     before the end of the last chat (or from before now, during one) are not quoted to the new one.
     """
     if record.enterprise == rules.enterprise:
@@ -354,8 +355,7 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
         former=former,
         key="" if rules.login_key is None else rules.login_key(record.room_id),
         login=None,
-        cards=(),
-        undelivered=(),
+        cards=tuple(one for one in record.cards if one.dropped),
     )
 
 

@@ -27,11 +27,13 @@ from bridge.rooms.people import Standing
 from bridge.rooms.ports import CallFailure, Corrected, Others, Reacted, Recorded, RoomConfigured
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
+    CardKind,
     Chat,
     ChatAgent,
     Ending,
     Membership,
     Order,
+    OurCard,
     OwnLogin,
     RoomRecord,
     RoomSettings,
@@ -56,7 +58,7 @@ from bridge.rooms.surroundings import Waits
 from bridge.rooms.transcripts import Telling, Transcript, send_transcript
 from bridge.texts import Texts
 from bridge.webchat.codes import FailureReason
-from bridge.webchat.frames import ChatStarted, Received, SessionClosed
+from bridge.webchat.frames import ChatStarted, Received, SendPreMessage, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import LANES, MEI, ROOM, SESSION, World, said
@@ -260,6 +262,27 @@ async def test_an_admin_chooses_a_call_centre_that_shares_the_bot() -> None:
     assert world.best_link.texts(ROOM) == ["hello again", "still here"]
     assert world.link.calls == []
     assert world.matrix.polls == [], "a rating would be too late"
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_did_not_arrive_goes_to_the_chosen_call_centre_if_wished() -> None:
+    world = Two()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        await world.clock.turn(10)
+        await engine.order(ROOM, Order("operator", "cli", "pause"))
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+        assert "undelivered.paused\nagain.hint" in world.matrix.texts(ROOM)
+        for words in ("resume", "config set enterprise best"):
+            await engine.order(ROOM, Order("operator", "cli", words))
+            await quiet()
+        await engine.accept_events([world.event(text="retry")])
+        await quiet()
+    sent = [one.command for one in world.best_link.calls]
+    assert [one.text for one in sent if isinstance(one, SendPreMessage)] == ["hello"]
+    assert world.link.calls == []
 
 
 @pytest.mark.asyncio
@@ -591,8 +614,9 @@ def test_settings_are_judged_by_the_chosen_call_centre() -> None:
     assert bad.value.key == "config.bad_key"
 
 
-def test_a_move_takes_nothing_along_from_the_former_call_centre() -> None:
+def test_a_move_takes_only_unsent_messages_along_from_the_former_call_centre() -> None:
     rules = Two().best.rules
+    poll = OurCard(EventId("$p"), CardKind.RATING, SESSION)
     record = RoomRecord(
         ROOM,
         membership=Membership.LEFT,
@@ -601,8 +625,10 @@ def test_a_move_takes_nothing_along_from_the_former_call_centre() -> None:
         login=OwnLogin("ada", b"sealed"),
         settings=RoomSettings(queue=QueueId(2), source="PC", language="en"),
         former=((("queue", "1"),),),
+        cards=(kept := OurCard(EventId("$q"), CardKind.QUEUE, dropped=(EventId("$1"),)), poll),
     )
     after = moved(record, rules, 1)
+    assert after.cards == (kept,), "🔁 still sends what was dropped"
     assert after.former == (), "a number is another queue there"
     assert (after.enterprise, after.key, after.login) == ("best", f"best {ROOM}", None)
     assert after.settings == RoomSettings(language="en")
