@@ -105,7 +105,7 @@ def test_status_says_that_the_room_is_paused() -> None:
     wish = Callback(QueueId(1), wanted=5, next_at=house.now + 60_000)
     house.visit.set(conversation=Conversation(callback=wish))
     house.say("status")
-    assert str(answer(house)[1]["status"]).startswith("We keep asking Sales")
+    assert str(answer(house)[1]["status"]).startswith("You will be told here")
 
 
 @pytest.mark.parametrize(
