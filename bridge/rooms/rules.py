@@ -195,7 +195,7 @@ class Rules(msgspec.Struct, frozen=True):
     def sentence(self, record: RoomRecord, key: str, args: Args) -> str:
         """Render a sentence for the room: its own if it has one, else from the texts.
 
-        If the arguments say when the queue opens, the usual sentence is added to the room's own.
+        If the arguments say when the queue opens, the usual sentence follows in a line of its own.
         """
         own, said = None, ""
         if record.settings.texts and key in _OWN:
@@ -207,7 +207,7 @@ class Rules(msgspec.Struct, frozen=True):
             if "opens" not in args:
                 return said
         usual = self.texts.render(self.language_for(record), key, args)
-        return f"{said} {usual}" if said else usual
+        return f"{said}\n{usual}" if said else usual
 
     def way(self, record: RoomRecord, way: str) -> str:
         """Return the name of `visit.By.way` in the room's language; an unknown one unchanged."""
