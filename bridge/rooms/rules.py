@@ -124,13 +124,10 @@ class Rules(msgspec.Struct, frozen=True):
     """Whether WebChat may accept the URL of a voice that does not fit into a frame."""
 
     _policies: dict[tuple[RoomSettings, UserId, int], Policy] = {}
-    _prefix: str = ""
-    """The prefix, `folded`."""
 
     def __post_init__(self) -> None:
         """Create new caches, in a changed copy too, since they depend on the rules."""
         msgspec.structs.force_setattr(self, "permission", lru_cache(KNOWN)(self.permission))
-        msgspec.structs.force_setattr(self, "_prefix", folded(self.prefix))
         msgspec.structs.force_setattr(self, "_policies", {})
 
     def serves(self, who: str) -> bool:
@@ -141,10 +138,6 @@ class Rules(msgspec.Struct, frozen=True):
         """Return the rules of the enterprise chosen in a room's settings, else these."""
         chosen = settings.enterprise
         return (chosen in self.choices and self.rules_of(chosen)) or self
-
-    def begins_command(self, word: str) -> bool:
-        """True if a word begins with the prefix, in any letter case or width."""
-        return folded(word).startswith(self._prefix)
 
     def queue(self, queue_id: int) -> Queue | None:
         return next((queue for queue in self.queues if queue.id == queue_id), None)
