@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from bridge import __version__
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
-from bridge.conversation.queue import callback_wanted, hidden, unseen_callback
-from bridge.conversation.turn import all_pieces, inviting, unique_events
+from bridge.conversation.queue import callback_wanted, hidden, kept, unseen_callback
+from bridge.conversation.turn import inviting
 from bridge.ids import EventId, UserId
 from bridge.rooms import arguments, cards, effects, own_account, people
 from bridge.rooms.arguments import Words, parted, reads_as_words, unended
@@ -602,8 +602,7 @@ def _config(visit: Visit, call: Call) -> None:
 
 def _pause(visit: Visit, call: Call) -> None:
     phase = visit.record.conversation.phase
-    seen = isinstance(phase, model.Waiting) and not hidden(phase)
-    going_on = seen or isinstance(phase, model.Chatting)
+    going_on = not (isinstance(phase, model.NoChat) or hidden(phase))
     done = "config.paused_meanwhile" if going_on else "config.paused"
     _set("paused", done, visit, call, "true")
 
@@ -623,11 +622,9 @@ def _status(visit: Visit, call: Call) -> None:
     key, args = cards.status_sentence(visit)
     if key == "command.status_idle" and call.elsewhere:
         key, args = "room.elsewhere", {"link": call.elsewhere}
-    conversation = visit.record.conversation
-    count = len(unique_events(all_pieces(conversation)))
-    if count and not isinstance(conversation.phase, model.Queued):  # else pre-messages, sent
-        kept = visit.for_room("queue.kept", {"count": count})
-        key, args = "command.status_kept", {"status": visit.for_room(key, args), "kept": kept}
+    if count := kept(visit.record.conversation):
+        told = visit.for_room("queue.kept", {"count": count})
+        key, args = "command.status_kept", {"status": visit.for_room(key, args), "kept": told}
     if visit.record.settings.paused:
         key, args = "command.status_paused", {"status": visit.for_room(key, args)}
     _answer(visit, call, key, **args)

@@ -509,9 +509,7 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
 
 def queue_named(value: object, rules: Rules) -> QueueId:
     """Return the id of the queue that a setting or a command names; BadOrder lists them."""
-    queue = None
-    if isinstance(value, int | str) and not isinstance(value, bool):
-        queue = rules.find_queue(str(value))
+    queue = rules.find_queue(str(value))
     if queue is None:
         known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
         raise BadOrder("config.bad_queue", {"value": shown_value(value), "known": known})

@@ -43,8 +43,8 @@ def test_status_tells_the_phase_and_kept_messages() -> None:
     house.visit.step(Pushed(QueueStatus(RequestId(9001), 0, 3)))
     assert isinstance(house.record.conversation.phase, Queued)
     house.say("status")
-    expected = {"queue": "Returns", "position": 3}
-    assert answer(house) == ("command.status_queued", expected)
+    status = "Waiting for Returns, position 3."
+    assert answer(house) == ("command.status_kept", {"status": status, "kept": kept})
     mei = Agent(AgentId("K00017"), "Mei")
     house.visit.step(Pushed(ChatStarted(SessionId(5150), (mei,))))
     house.say("!wc status")
