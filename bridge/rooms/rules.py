@@ -301,11 +301,12 @@ def unconfigured_rules(every: Iterable[Rules]) -> Rules:
     """Return rules for an enterprise that is no longer configured: nobody has permission.
 
     Its queues have no names, as those of another one would mislead. Its rooms can choose among
-    those that share the bot, if any do.
+    those that share the bot, or the one that is left.
     """
     rules = max(every, key=lambda one: bool(one.choices))
-    nobody, policy = lambda _: Permission.NONE, replace(rules.policy, hours={})
-    return replace(rules, enterprise=GONE, permission=nobody, queues=(), policy=policy)
+    left = rules.choices or tuple(filter(None, [rules.enterprise]))
+    rules = replace(rules, choices=left, policy=replace(rules.policy, hours={}))
+    return replace(rules, enterprise=GONE, permission=lambda _: Permission.NONE, queues=())
 
 
 def settled(conversation: model.Conversation, rules: Rules) -> bool:

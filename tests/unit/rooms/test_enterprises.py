@@ -47,11 +47,13 @@ from bridge.rooms.rules import (
     BadOrder,
     Rules,
     bridge_state_of,
+    chosen,
     moved,
     set_together,
     settings_of_event,
     settled,
     state_of,
+    unconfigured_rules,
 )
 from bridge.rooms.store import ChatRow, StoredRoom
 from bridge.rooms.surroundings import Waits
@@ -482,6 +484,18 @@ def test_messages_kept_for_a_removed_call_centre_are_given_back_to_their_senders
     assert house.reported == {EventId("$kept"): "refused.gone"}
     assert house.record.conversation.held == ()
     assert settled(house.record.conversation, replace(RULES, enterprise=GONE))
+
+
+def test_the_only_call_centre_that_is_left_can_be_chosen() -> None:
+    house = of_removed_centre()
+    left = replace(Two().around.rules, choices=())
+    house.visit.rules = unconfigured_rules([left])
+    house.say("!wc config set enterprise acme", standing=Standing.ADMIN)
+    assert answer(house)[0] == "config.taken"
+    assert chosen(house.record, house.visit.rules, NOW)[0].enterprise == "acme"
+    house.visit.rules = unconfigured_rules([replace(left, enterprise="")])
+    house.say("!wc config set enterprise acme", standing=Standing.ADMIN)
+    assert answer(house)[0] == "config.bad_key", "the short form has no name"
 
 
 @pytest.mark.asyncio
