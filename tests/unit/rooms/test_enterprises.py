@@ -10,6 +10,7 @@ from bridge.config.model import Permission, Queue
 from bridge.conversation.model import (
     Callback,
     CallWebChat,
+    Card,
     Chatting,
     Conversation,
     CustomerText,
@@ -484,6 +485,17 @@ def test_messages_kept_for_a_removed_call_centre_are_given_back_to_their_senders
     assert house.reported == {EventId("$kept"): "refused.gone"}
     assert house.record.conversation.held == ()
     assert settled(house.record.conversation, replace(RULES, enterprise=GONE))
+
+
+def test_the_queue_of_a_removed_call_centre_ends_with_its_messages_given_back() -> None:
+    """No agent has read what was sent ahead of the chat, and nobody waits any more."""
+    house = of_removed_centre()
+    sent = Held(EventId("$sent"), CustomerText("I need help"), NOW)
+    waits = Queued(QueueId(1), NOW, pre_sent=(sent,))
+    house.visit.set(conversation=replace(house.record.conversation, number=3, phase=waits))
+    house.say("!wc config set enterprise best", standing=Standing.ADMIN)
+    assert house.reported == {EventId("$sent"): "refused.gone"}
+    assert [one for one in house.effects if isinstance(one, Card)] == [Card(3, "queue.over")]
 
 
 def test_the_only_call_centre_that_is_left_can_be_chosen() -> None:
