@@ -183,7 +183,7 @@ def ask_rating(turn: Turn, phase: model.Chatting | model.Ended) -> None:
     """Request a rating, once per session, unless it is rated already (rows 28 and 29)."""
     state = turn.state
     known = {state.poll, *(one.session_id for one in (state.rating, state.rated) if one)}
-    if phase.session_id not in known:
+    if phase.session_id not in known and not turn.policy.leaving:
         turn.set(poll=phase.session_id)
         turn.ask(model.AskRating(phase.session_id, state.ratings))
 
@@ -193,7 +193,8 @@ def rate(turn: Turn, wish: model.Rate) -> None:
     pending, session_id = turn.state.rating, turn.state.last_session
     rated = None if session_id is None else _rated(turn.state, session_id)
     if session_id is None:
-        turn.say("rating.nothing")
+        before = turn.state.last_ended_at is not None  # with another enterprise
+        turn.say("rating.too_late" if before else "rating.nothing")
     elif wish.session_id not in {None, session_id}:
         turn.say("rating.too_late")
     elif rated is not None and turn.now - rated.at > RATING_CHANGE:

@@ -329,9 +329,11 @@ def close(turn: Turn) -> None:
     phase = turn.state.phase
     if isinstance(phase, model.Chatting):
         turn.enter(phase, close=True, close_order=turn.state.typed)
-        if not phase.close and queue.away(turn.state):
+        if queue.away(turn.state):
             turn.set(told_trouble=True)
             turn.say("close.away")
+        elif phase.close:
+            turn.say("start.ending")
     elif isinstance(phase, model.Waiting):
         cancel(turn)
     else:

@@ -98,6 +98,8 @@ class Policy(msgspec.Struct, frozen=True):
     """Known opening hours, for callbacks and the card: they block no request of the customer."""
     paused: bool = False
     """True while the room is not served: the bridge requests no chat by itself."""
+    leaving: bool = False
+    """True if another enterprise takes the room over after the chat: a rating would be too late."""
     callback: bool = True
     callback_first: int = 5 * 60_000
     """First interval between callback attempts, after "closed" or "no agent"."""

@@ -703,6 +703,8 @@ def status_sentence(visit: Visit) -> tuple[str, model.Args]:
         key, queue = "command.status_callback", wished.queue_id
     elif isinstance(phase, model.Chatting):
         key = "robot.transferring" if phase.seeking else "command.status_chatting"
+        if phase.close:
+            key = "close.away" if conversation.trouble_since is not None else "start.ending"
         return key, {"names": names(phase.agents) or "?"}
     elif isinstance(phase, model.Waiting):
         key, queue = "command.status_requesting", phase.queue_id

@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from bridge import __version__
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
-from bridge.conversation.queue import callback_wanted, hidden, unseen_callback
-from bridge.conversation.turn import all_pieces, inviting, unique_events
+from bridge.conversation.queue import callback_wanted, hidden, kept, unseen_callback
+from bridge.conversation.turn import inviting
 from bridge.ids import EventId, UserId
 from bridge.rooms import arguments, cards, effects, own_account, people
 from bridge.rooms.arguments import Words, parted, reads_as_words, unended
@@ -376,10 +376,7 @@ def _as_typed(visit: Visit, verb: str) -> str:
 
 
 def carry_out(visit: Visit, verb: str, call: Call) -> None:
-    command, call = COMMANDS[verb], replace(call, place=len(visit.effects))
-    if command.off and not command.provided(visit.rules):
-        _answer(visit, call, command.off)
-        return
+    call = replace(call, place=len(visit.effects))
     try:
         _run(visit, verb, call)
     except BadOrder as bad:
@@ -387,9 +384,12 @@ def carry_out(visit: Visit, verb: str, call: Call) -> None:
 
 
 def _run(visit: Visit, verb: str, call: Call) -> None:
-    if COMMANDS[verb].asks and visit.record.settings.paused:
+    command = COMMANDS[verb]
+    if command.off and not command.provided(visit.rules):
+        raise BadOrder(command.off, {})
+    if command.asks and visit.record.settings.paused:
         raise BadOrder("config.paused", {})
-    COMMANDS[verb].run(visit, call)
+    command.run(visit, call)
 
 
 LONGEST_ORDER, LONGEST_ACTOR = 2_000, 255
@@ -400,7 +400,7 @@ def check_order(record: RoomRecord, rules: Rules, order: Order, now: int = 0) ->
     """Parse and dry-run an order from outside a room; raises BadOrder if it cannot be run now."""
     if len(order.words) > LONGEST_ORDER:
         raise BadOrder("order.too_long", {"limit": LONGEST_ORDER})
-    parsed = _parse_order(order)
+    parsed = _parse_order(order, rules.prefix)
     if parsed.fault:
         raise BadOrder(parsed.fault, {"prefix": rules.prefix, "command": parsed.verb})
     command = COMMANDS[parsed.verb]
@@ -415,13 +415,17 @@ def check_order(record: RoomRecord, rules: Rules, order: Order, now: int = 0) ->
     return parsed
 
 
-def _parse_order(order: Order) -> Reading:
-    return Reading("config") if order.settings else _parse_words(_split(order.words.split()))
+def _parse_order(order: Order, prefix: str) -> Reading:
+    """Parse an order; its words may begin with the prefix, as in the room."""
+    if order.settings:
+        return Reading("config")
+    marked = parse(order.words, prefix, prefix_needed=True)
+    return marked or _parse_words(_split(order.words.split()))
 
 
 def ordered(visit: Visit, order: Order) -> None:
     """Run an order from outside the room; it passed `check_order` when it was accepted."""
-    parsed, record = _parse_order(order), visit.record
+    parsed, record = _parse_order(order, visit.rules.prefix), visit.record
     there = record.membership is Membership.JOINED and record.gone_at is None
     if parsed.fault or not there:
         return
@@ -459,7 +463,8 @@ def _help(visit: Visit, call: Call) -> None:
         now, verbs[:3] = "encrypting.needed", ("status", "lang")
     elif isinstance(phase, model.Chatting):
         asks = "human" if phase.robot and not policy.paused else "status"
-        now, verbs[:3] = "help.chatting", (asks, "close", "transcript")
+        now = "start.ending" if phase.close else "help.chatting"
+        verbs[:3] = asks, "close", "transcript"
     elif waiting or unseen_callback(conversation) is not None:
         now, verbs[:2] = "help.waiting", ("cancel", "status")
         if not (policy.paused or callback_wanted(conversation)):
@@ -599,8 +604,7 @@ def _config(visit: Visit, call: Call) -> None:
 
 def _pause(visit: Visit, call: Call) -> None:
     phase = visit.record.conversation.phase
-    seen = isinstance(phase, model.Waiting) and not hidden(phase)
-    going_on = seen or isinstance(phase, model.Chatting)
+    going_on = not (isinstance(phase, model.NoChat) or hidden(phase))
     done = "config.paused_meanwhile" if going_on else "config.paused"
     _set("paused", done, visit, call, "true")
 
@@ -620,11 +624,9 @@ def _status(visit: Visit, call: Call) -> None:
     key, args = cards.status_sentence(visit)
     if key == "command.status_idle" and call.elsewhere:
         key, args = "room.elsewhere", {"link": call.elsewhere}
-    conversation = visit.record.conversation
-    count = len(unique_events(all_pieces(conversation)))
-    if count and not isinstance(conversation.phase, model.Queued):  # else pre-messages, sent
-        kept = visit.for_room("queue.kept", {"count": count})
-        key, args = "command.status_kept", {"status": visit.for_room(key, args), "kept": kept}
+    if count := kept(visit.record.conversation):
+        told = visit.for_room("queue.kept", {"count": count})
+        key, args = "command.status_kept", {"status": visit.for_room(key, args), "kept": told}
     if visit.record.settings.paused:
         key, args = "command.status_paused", {"status": visit.for_room(key, args)}
     _answer(visit, call, key, **args)
@@ -689,7 +691,7 @@ COMMANDS: Mapping[str, Command] = {
         "settings configure", for_admins=_changes),
     "hours": _Setting(_hours, partial(_action, "reset", 0), "营业时间 營業時間 営業時間",
         "opening schedule", for_admins=_changes, setting=False, makes_sense=_tells_hours),
-    "undo": _ForAdmins(_undo, arguments.no_words, "撤销 復原 元に戻す", "revert",
+    "undo": _ForAdmins(_undo, arguments.no_words, "撤销 復原 元に戻す 撤消 撤銷", "revert",
         makes_sense=lambda visit, _: bool(visit.record.former)),
     "audit": _ForAdmins(partial(_list, effects.TellChanges), arguments.maybe_number,
         "变更记录 變更紀錄 変更履歴", "changes"),

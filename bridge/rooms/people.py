@@ -170,10 +170,13 @@ def _serving(visit: Visit, enterprises: Iterable[str], who: UserId) -> Rules | N
 
 
 def give_back(visit: Visit) -> None:
-    """Report messages kept for an enterprise that is no longer configured: no other gets them."""
+    """Report messages that an enterprise which is gone has not read; its queue card ends."""
     state = visit.record.conversation
-    for event_id in unique_events(piece for piece in state.held if not piece.is_note):
+    held = unique_events(piece for piece in state.held if not piece.is_note)
+    for event_id in unsent_messages(visit.record) or held:
         visit.report(event_id, "refused.gone")
+    if isinstance(state.phase, model.Waiting) and not hidden(state.phase):
+        visit.ask(model.Card(state.number, "queue.over"))
     visit.set(conversation=replace(visit.record.conversation, held=()))
 
 

@@ -109,11 +109,11 @@ def read_command(visit: Visit, meaning: ports.Meaning) -> Reading | None:
 def _read_text(visit: Visit, text: str, sender: UserId) -> Reading | None:
     chatting = isinstance(visit.record.conversation.phase, model.Chatting)
     bare = not chatting and people.is_alone(visit, sender)
-    if not bare and not any(map(visit.rules.begins_command, text.split(None, 1)[:1])):
-        login = commands.like_login(visit, text) if chatting else None
-        return login if login is not None and people.is_alone(visit, sender) else None
     command = commands.read(visit, text, bare=bare)
-    return commands.slip(visit, text) if bare and command is None else command
+    if command is None and bare:
+        return commands.slip(visit, text)
+    login = commands.like_login(visit, text) if command is None and chatting else None
+    return login if login is not None and people.is_alone(visit, sender) else command
 
 
 def needs_standing(visit: Visit, meaning: ports.Meaning, command: Reading | None) -> UserId | None:

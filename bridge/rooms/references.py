@@ -609,7 +609,7 @@ def resend_by_reaction(visit: Visit, reaction: ports.Reacted, earlier: Earlier |
 
     On a queue card, all messages dropped with the request. On a customer's message it counts even
     with nothing to resend (tapped twice, or delivered meanwhile): agents never see this reaction.
-    Returns False for any other reaction.
+    On a report this is answered, as it asks for the tap. Returns False for any other reaction.
     """
     if bare_sign(reaction.key) not in _RESEND_SIGNS:
         return False
@@ -620,7 +620,9 @@ def resend_by_reaction(visit: Visit, reaction: ports.Reacted, earlier: Earlier |
     wanted = [one for one in meant if one is not None]
     for one in wanted:
         want_again(visit, one)
-    return bool(wanted) or (earlier is not None and earlier.content is not None)
+    if reports is not None and not wanted:
+        visit.say("again.nothing", reply_to=reaction.target)
+    return bool(wanted or reports) or (earlier is not None and earlier.content is not None)
 
 
 def reported_message(visit: Visit, target: EventId, reports: EventId | None) -> EventId | None:

@@ -124,13 +124,10 @@ class Rules(msgspec.Struct, frozen=True):
     """Whether WebChat may accept the URL of a voice that does not fit into a frame."""
 
     _policies: dict[tuple[RoomSettings, UserId, int], Policy] = {}
-    _prefix: str = ""
-    """The prefix, `folded`."""
 
     def __post_init__(self) -> None:
         """Create new caches, in a changed copy too, since they depend on the rules."""
         msgspec.structs.force_setattr(self, "permission", lru_cache(KNOWN)(self.permission))
-        msgspec.structs.force_setattr(self, "_prefix", folded(self.prefix))
         msgspec.structs.force_setattr(self, "_policies", {})
 
     def serves(self, who: str) -> bool:
@@ -141,10 +138,6 @@ class Rules(msgspec.Struct, frozen=True):
         """Return the rules of the enterprise chosen in a room's settings, else these."""
         chosen = settings.enterprise
         return (chosen in self.choices and self.rules_of(chosen)) or self
-
-    def begins_command(self, word: str) -> bool:
-        """True if a word begins with the prefix, in any letter case or width."""
-        return folded(word).startswith(self._prefix)
 
     def queue(self, queue_id: int) -> Queue | None:
         return next((queue for queue in self.queues if queue.id == queue_id), None)
@@ -195,7 +188,7 @@ class Rules(msgspec.Struct, frozen=True):
     def sentence(self, record: RoomRecord, key: str, args: Args) -> str:
         """Render a sentence for the room: its own if it has one, else from the texts.
 
-        If the arguments say when the queue opens, the usual sentence is added to the room's own.
+        If the arguments say when the queue opens, the usual sentence follows in a line of its own.
         """
         own, said = None, ""
         if record.settings.texts and key in _OWN:
@@ -207,7 +200,7 @@ class Rules(msgspec.Struct, frozen=True):
             if "opens" not in args:
                 return said
         usual = self.texts.render(self.language_for(record), key, args)
-        return f"{said} {usual}" if said else usual
+        return f"{said}\n{usual}" if said else usual
 
     def way(self, record: RoomRecord, way: str) -> str:
         """Return the name of `visit.By.way` in the room's language; an unknown one unchanged."""
@@ -253,6 +246,7 @@ class Rules(msgspec.Struct, frozen=True):
             to_agent=queue.to_agent if queue is not None else "",
             start_on_message=start == "on_message",
             paused=record.settings.paused,
+            leaving=self.of_room(record.settings) is not self,
             hours=hours,
         )
 
@@ -307,11 +301,12 @@ def unconfigured_rules(every: Iterable[Rules]) -> Rules:
     """Return rules for an enterprise that is no longer configured: nobody has permission.
 
     Its queues have no names, as those of another one would mislead. Its rooms can choose among
-    those that share the bot, if any do.
+    those that share the bot, or the one that is left.
     """
     rules = max(every, key=lambda one: bool(one.choices))
-    nobody, policy = lambda _: Permission.NONE, replace(rules.policy, hours={})
-    return replace(rules, enterprise=GONE, permission=nobody, queues=(), policy=policy)
+    left = rules.choices or tuple(filter(None, [rules.enterprise]))
+    rules = replace(rules, choices=left, policy=replace(rules.policy, hours={}))
+    return replace(rules, enterprise=GONE, permission=lambda _: Permission.NONE, queues=())
 
 
 def settled(conversation: model.Conversation, rules: Rules) -> bool:
@@ -327,7 +322,8 @@ def settled(conversation: model.Conversation, rules: Rules) -> bool:
 def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
     """Return the record moved to the enterprise of `rules`.
 
-    Drops everything of the former enterprise: session, account, login name, queue. Messages from
+    Drops everything of the former enterprise: session, account, login name, queue. A message that
+    did not reach it goes to the new one if its sender asks for that (`references`). Messages from
     before the end of the last chat (or from before now, during one) are not quoted to the new one.
     """
     if record.enterprise == rules.enterprise:
@@ -353,8 +349,7 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
         former=former,
         key="" if rules.login_key is None else rules.login_key(record.room_id),
         login=None,
-        cards=(),
-        undelivered=(),
+        cards=tuple(one for one in record.cards if one.dropped),
     )
 
 
@@ -421,11 +416,9 @@ def set_together(wished: Mapping[str, str], settings: RoomSettings, rules: Rules
     """
     for key in filter(text_named, wished):
         settings = unset(key, settings)
-    truths: Mapping[str, object] = {"true": True, "false": False}
     for key in sorted(wished, key=lambda one: one != ENTERPRISE):
         value = wished[key]
-        given = truths.get(value.strip().casefold(), value) if key == "paused" else value
-        settings = _changed(settings, key, given, rules) if value else unset(key, settings)
+        settings = _changed(settings, key, value, rules) if value else unset(key, settings)
     return settings
 
 
@@ -517,9 +510,7 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
 
 def queue_named(value: object, rules: Rules) -> QueueId:
     """Return the id of the queue that a setting or a command names; BadOrder lists them."""
-    queue = None
-    if isinstance(value, int | str) and not isinstance(value, bool):
-        queue = rules.find_queue(str(value))
+    queue = rules.find_queue(str(value))
     if queue is None:
         known = tuple(f"{queue.id} {queue.name}" for queue in rules.queues)
         raise BadOrder("config.bad_queue", {"value": shown_value(value), "known": known})
@@ -536,9 +527,7 @@ def readable_hours(hours: str) -> bool:
 
 
 def _truth(key: str, value: object, _: Rules) -> bool:
-    if not isinstance(value, bool):
-        raise _bad_value(key, value, ("true", "false"))
-    return value
+    return value if isinstance(value, bool) else _one_of(key, value, ("true", "false")) == "true"
 
 
 def _hours(value: object) -> str:
@@ -571,7 +560,7 @@ def _language(key: str, value: object) -> str:
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
     for choice in known:
-        if isinstance(value, str) and value.strip().casefold() == choice.casefold():
+        if isinstance(value, str) and folded(value.strip()) == choice.casefold():
             return choice
     raise _bad_value(key, value, known)
 

@@ -16,11 +16,11 @@ import base64
 import socket
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -52,7 +52,7 @@ class Simulator:
 
     def __init__(self, options: SimulatorOptions | None = None) -> None:
         options = options or SimulatorOptions()
-        self._centre = CallCentre(options, self._new_token, _wall_ms)
+        self._centre = CallCentre(options, self._new_token, lambda: time.time_ns() // 1_000_000)
         self._journal = Log(options.keep_frames, "number")
         self._pulse = Pulse()
         self._board = Switchboard(self._centre, self._journal, self._pulse)
@@ -253,10 +253,6 @@ async def _with_amr(op: Mapping[str, object]) -> Mapping[str, object]:
     except (ValueError, samples.SoundError) as error:
         raise BadOpError(f"data is no voice: {error}") from error
     return {"seconds": seconds, **op, "data": base64.b64encode(voice).decode()}
-
-
-def _wall_ms() -> int:
-    return round(datetime.now(tz=UTC).timestamp() * 1000)
 
 
 def _origin(host: str, port: int) -> str:

@@ -117,7 +117,7 @@ async def test_a_customer_is_called_back_when_an_agent_is_there(stage: Stage) ->
     assert len(ours) == 2, "the greeting and the card"
     await talk.say("!wc status")
     kept = "I have kept your 2 messages."
-    await talk.reads(f"We keep asking Sales for you and will tell you here. {kept}")
+    await talk.reads(f"You will be told here as soon as an agent of Sales is there. {kept}")
 
     await stage.bridge.stop()
     await stage.bridge.start()

@@ -292,12 +292,37 @@ def test_closing_during_a_known_outage_tells_when_the_chat_ends() -> None:
     scene.begin()
     scene.happen(LinkLost())
     scene.close()
-    scene.close()
+    scene.close()  # typed again: answered again
     scene.fail(FailureReason.UNREACHABLE)
-    assert scene.notices == ["chat.started", "trouble.unreachable", "close.away"]
+    told = ["chat.started", "trouble.unreachable", "close.away", "close.away"]
+    assert scene.notices == told
     scene.later(1)
     scene.reply()
-    assert scene.notices[3:] == ["trouble.over", "chat.ended_by_you"]
+    assert scene.notices[4:] == ["trouble.over", "chat.ended_by_you"]
+
+
+def test_closing_again_before_the_call_centre_has_answered_is_answered() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    scene.close()
+    assert scene.notices == ["chat.started", "start.ending"]
+    scene.reply()
+    assert scene.notices[2:] == ["chat.ended_by_you"]
+
+
+def test_no_rating_is_asked_for_if_another_enterprise_takes_the_room_over() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), ping_wait=0, leaving=True))
+    scene.begin()
+    scene.push(205, sessionId=SESSION)
+    assert (scene.phase, scene.asked) == ("Ended", [])
+
+
+def test_a_rating_with_a_former_enterprise_is_too_late() -> None:
+    scene = Scene()
+    scene.state = Conversation(last_ended_at=scene.now)
+    scene.rate(5)
+    assert scene.notices == ["rating.too_late"]
 
 
 def test_closing_as_the_link_breaks_tells_when_the_chat_ends() -> None:

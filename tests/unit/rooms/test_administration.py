@@ -401,7 +401,7 @@ def test_the_opening_time_follows_the_rooms_own_sentence() -> None:
     house.visit.set(settings=RoomSettings(language="en", texts=(("closed", "Shut, {queue}."),)))
     args: Args = {"queue": "Sales", "opens": "09:00", "prefix": "!wc"}
     said = RULES.sentence(house.record, "queue.closed", args)
-    assert said == "Shut, Sales. We are closed until 09:00."
+    assert said == "Shut, Sales.\nWe are closed until 09:00."
     assert RULES.sentence(house.record, "status.6", {}) == "Shut, Returns."
 
 

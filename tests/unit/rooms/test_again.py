@@ -87,6 +87,7 @@ async def test_a_second_reaction_does_not_send_a_message_twice() -> None:
         await happens(engine, react(world, answer, event_id="$r3"))
         await happens(engine, react(world, "$1", event_id="$r4"))
     assert world.link.texts(ROOM) == ["order 4711", "order 4711"]
+    assert told(world)[3:] == [("again.nothing", answer)], "the report asks for the tap"
 
 
 @contextlib.asynccontextmanager

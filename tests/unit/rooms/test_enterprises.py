@@ -10,6 +10,7 @@ from bridge.config.model import Permission, Queue
 from bridge.conversation.model import (
     Callback,
     CallWebChat,
+    Card,
     Chatting,
     Conversation,
     CustomerText,
@@ -27,11 +28,13 @@ from bridge.rooms.people import Standing
 from bridge.rooms.ports import CallFailure, Corrected, Others, Reacted, Recorded, RoomConfigured
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
+    CardKind,
     Chat,
     ChatAgent,
     Ending,
     Membership,
     Order,
+    OurCard,
     OwnLogin,
     RoomRecord,
     RoomSettings,
@@ -45,18 +48,20 @@ from bridge.rooms.rules import (
     BadOrder,
     Rules,
     bridge_state_of,
+    chosen,
     moved,
     set_together,
     settings_of_event,
     settled,
     state_of,
+    unconfigured_rules,
 )
 from bridge.rooms.store import ChatRow, StoredRoom
 from bridge.rooms.surroundings import Waits
 from bridge.rooms.transcripts import Telling, Transcript, send_transcript
 from bridge.texts import Texts
 from bridge.webchat.codes import FailureReason
-from bridge.webchat.frames import ChatStarted, Received, SessionClosed
+from bridge.webchat.frames import ChatStarted, Received, SendPreMessage, SessionClosed
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import LANES, MEI, ROOM, SESSION, World, said
@@ -259,6 +264,28 @@ async def test_an_admin_chooses_a_call_centre_that_shares_the_bot() -> None:
         assert engine._room(ROOM).around.rules.enterprise == "acme"
     assert world.best_link.texts(ROOM) == ["hello again", "still here"]
     assert world.link.calls == []
+    assert world.matrix.polls == [], "a rating would be too late"
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_did_not_arrive_goes_to_the_chosen_call_centre_if_wished() -> None:
+    world = Two()
+    async with world.running() as engine:
+        await engine.accept_events([world.invitation()])
+        await quiet()
+        await world.clock.turn(10)
+        await engine.order(ROOM, Order("operator", "cli", "pause"))
+        await engine.accept_events([world.event(text="hello")])
+        await quiet()
+        assert "undelivered.paused\nagain.hint" in world.matrix.texts(ROOM)
+        for words in ("resume", "config set enterprise best"):
+            await engine.order(ROOM, Order("operator", "cli", words))
+            await quiet()
+        await engine.accept_events([world.event(text="retry")])
+        await quiet()
+    sent = [one.command for one in world.best_link.calls]
+    assert [one.text for one in sent if isinstance(one, SendPreMessage)] == ["hello"]
+    assert world.link.calls == []
 
 
 @pytest.mark.asyncio
@@ -460,6 +487,29 @@ def test_messages_kept_for_a_removed_call_centre_are_given_back_to_their_senders
     assert settled(house.record.conversation, replace(RULES, enterprise=GONE))
 
 
+def test_the_queue_of_a_removed_call_centre_ends_with_its_messages_given_back() -> None:
+    """No agent has read what was sent ahead of the chat, and nobody waits any more."""
+    house = of_removed_centre()
+    sent = Held(EventId("$sent"), CustomerText("I need help"), NOW)
+    waits = Queued(QueueId(1), NOW, pre_sent=(sent,))
+    house.visit.set(conversation=replace(house.record.conversation, number=3, phase=waits))
+    house.say("!wc config set enterprise best", standing=Standing.ADMIN)
+    assert house.reported == {EventId("$sent"): "refused.gone"}
+    assert [one for one in house.effects if isinstance(one, Card)] == [Card(3, "queue.over")]
+
+
+def test_the_only_call_centre_that_is_left_can_be_chosen() -> None:
+    house = of_removed_centre()
+    left = replace(Two().around.rules, choices=())
+    house.visit.rules = unconfigured_rules([left])
+    house.say("!wc config set enterprise acme", standing=Standing.ADMIN)
+    assert answer(house)[0] == "config.taken"
+    assert chosen(house.record, house.visit.rules, NOW)[0].enterprise == "acme"
+    house.visit.rules = unconfigured_rules([replace(left, enterprise="")])
+    house.say("!wc config set enterprise acme", standing=Standing.ADMIN)
+    assert answer(house)[0] == "config.bad_key", "the short form has no name"
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("host", [BOT, BEST_USER])
 async def test_a_room_of_a_removed_call_centre_can_go_to_another(host: UserId) -> None:
@@ -590,8 +640,9 @@ def test_settings_are_judged_by_the_chosen_call_centre() -> None:
     assert bad.value.key == "config.bad_key"
 
 
-def test_a_move_takes_nothing_along_from_the_former_call_centre() -> None:
+def test_a_move_takes_only_unsent_messages_along_from_the_former_call_centre() -> None:
     rules = Two().best.rules
+    poll = OurCard(EventId("$p"), CardKind.RATING, SESSION)
     record = RoomRecord(
         ROOM,
         membership=Membership.LEFT,
@@ -600,8 +651,10 @@ def test_a_move_takes_nothing_along_from_the_former_call_centre() -> None:
         login=OwnLogin("ada", b"sealed"),
         settings=RoomSettings(queue=QueueId(2), source="PC", language="en"),
         former=((("queue", "1"),),),
+        cards=(kept := OurCard(EventId("$q"), CardKind.QUEUE, dropped=(EventId("$1"),)), poll),
     )
     after = moved(record, rules, 1)
+    assert after.cards == (kept,), "🔁 still sends what was dropped"
     assert after.former == (), "a number is another queue there"
     assert (after.enterprise, after.key, after.login) == ("best", f"best {ROOM}", None)
     assert after.settings == RoomSettings(language="en")

@@ -37,10 +37,19 @@ def by_operator(words: str) -> Order:
 # --- which orders are accepted --------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("words", ["!wc queue set 1", "！ｗｃ 队列 设为 1", "!wcqueue set 1"])
+def test_an_order_may_begin_with_the_prefix(words: str) -> None:
+    house = House().served()
+    assert check_order(house.record, RULES, by_operator(words)).verb == "queue"
+    ordered(house.visit, by_operator(words))
+    assert house.record.settings.queue == 1
+
+
 @pytest.mark.parametrize(
     ("words", "key"),
     [
         ("queue set nowhere", "config.bad_queue"),
+        ("!wc queue set nowhere", "config.bad_queue"),
         ("start nowhere", "config.bad_queue"),
         ("config set colour red", "config.bad_key"),
         ("from TV", "config.bad_value"),
@@ -49,6 +58,7 @@ def by_operator(words: str) -> Order:
         ("statos", "command.unknown_near"),
         ("login ada secret", "order.inside"),
         ("ask why", "order.inside"),
+        ("panel", "panel.off"),
         ("", "order.inside"),
         ("queue set " + "x" * LONGEST_ORDER, "order.too_long"),
     ],
@@ -91,7 +101,8 @@ def test_checking_an_order_changes_nothing(verb: str) -> None:
     house = House().served()
     before = house.record
     words = {"lang": "en", "from": "PC"}.get(verb, "")
-    check_order(before, RULES, by_operator(f"{verb} {words}"))
+    rules = replace(RULES, panel_url="https://example.org/room/")
+    check_order(before, rules, by_operator(f"{verb} {words}"))
     assert house.record == before
 
 

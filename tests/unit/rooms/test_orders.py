@@ -126,6 +126,18 @@ def test_help_names_the_languages_until_one_is_known(first: str, *, named: bool)
     assert "\nlang <zh-CN|" in helped(house)
 
 
+def test_help_and_status_while_the_chat_ends_say_so() -> None:
+    house = House().served()
+    closing = Chatting(SessionId(5), 1, QueueId(2), close=True)
+    house.visit.set(conversation=Conversation(phase=closing))
+    assert helped(house).startswith("本次对话正在结束。")
+    house.say("!wc status")
+    assert answer(house)[0] == "start.ending"
+    house.visit.set(conversation=Conversation(phase=closing, trouble_since=1))
+    house.say("!wc status")
+    assert answer(house)[0] == "close.away"
+
+
 def words_of(verb: str) -> list[str]:
     return [verb, *COMMANDS[verb].names.split()[:3]]
 
@@ -418,6 +430,8 @@ def test_cancel_and_close_reach_the_conversation() -> None:
         ("from wechat", "config.from_set", "source", "WECHAT"),
         ("pause", "config.paused", "paused", True),
         ("resume", "config.not_paused", "paused", False),
+        ("config set paused ＴＲＵＥ", "config.taken", "paused", True),
+        ("config set start ｏｎ＿ｃｏｍｍａｎｄ", "config.taken", "start", "on_command"),
     ],
 )
 def test_settings_by_command(text: str, key: str, field: str, value: object) -> None:

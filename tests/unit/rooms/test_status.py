@@ -43,8 +43,8 @@ def test_status_tells_the_phase_and_kept_messages() -> None:
     house.visit.step(Pushed(QueueStatus(RequestId(9001), 0, 3)))
     assert isinstance(house.record.conversation.phase, Queued)
     house.say("status")
-    expected = {"queue": "Returns", "position": 3}
-    assert answer(house) == ("command.status_queued", expected)
+    status = "Waiting for Returns, position 3."
+    assert answer(house) == ("command.status_kept", {"status": status, "kept": kept})
     mei = Agent(AgentId("K00017"), "Mei")
     house.visit.step(Pushed(ChatStarted(SessionId(5150), (mei,))))
     house.say("!wc status")
@@ -105,7 +105,7 @@ def test_status_says_that_the_room_is_paused() -> None:
     wish = Callback(QueueId(1), wanted=5, next_at=house.now + 60_000)
     house.visit.set(conversation=Conversation(callback=wish))
     house.say("status")
-    assert str(answer(house)[1]["status"]).startswith("We keep asking Sales")
+    assert str(answer(house)[1]["status"]).startswith("You will be told here")
 
 
 @pytest.mark.parametrize(
