@@ -26,7 +26,7 @@ async def test_video_is_probed_for_size_and_duration() -> None:
     async with spool(blob(b"no video", "video/mp4", "a.mp4"), "video") as original:
         file = await playable(original, "video", THREADS)
         assert (file.dimensions, file.seconds) == (None, None)
-    assert THREADS.asked[-2:] == ["look", "look"]
+    assert THREADS.asked[-2:] == ["apart", "apart"]
 
 
 async def test_voice_message_is_converted_to_opus() -> None:
@@ -38,7 +38,7 @@ async def test_voice_message_is_converted_to_opus() -> None:
         assert played.seconds == pytest.approx(3, rel=0.05)
         assert seconds_of(data) == pytest.approx(3, rel=0.05)
         assert played.waveform
-        assert THREADS.asked[-1] == "to_opus"
+        assert THREADS.asked[-1] == "apart"
         assert b"".join([chunk async for chunk in file.chunks()]) == tone(3, "amr")
 
 
