@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
 from itertools import pairwise
-from typing import IO, TYPE_CHECKING, TypeVar, get_type_hints
+from typing import IO, TYPE_CHECKING, TypeVar, cast, get_type_hints
 
 import msgspec
 import puremagic
@@ -144,6 +144,28 @@ MAX_PIXELS = 100_000_000
 """Maximum pixels of a picture; one that claims more counts as none (decompression bomb)."""
 
 
+LONGEST_EXIF = 65_535
+"""Maximum bytes of EXIF that are read: a segment of a JPEG."""
+MOST_READS = 2_000
+"""Maximum times that Pillow reads from a picture: two or three for each part of the header."""
+_PICTURES = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP")
+"""Formats that clients show; the header of a TIFF may hold tens of millions of numbers."""
+
+
+class _Header:
+    """A file that can be read `MOST_READS` times: a header of millions of parts takes gigabytes."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._read, self._left = stream.read, MOST_READS
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("too many parts")
+        return self._read(size)
+
+
 def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
     """Return width and height in pixels from a picture's header; None if it is no picture.
 
@@ -154,10 +176,12 @@ def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
             # Odd EXIF data warns, and so do large pictures, of which Pillow refuses only those of
             # 179 million pixels. Limited to PIL, as threads share the filters and may leave them.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            with Image.open(stream) as image:
+            with Image.open(cast(IO[bytes], _Header(stream)), formats=_PICTURES) as image:
                 width, height = image.size
                 # If a PNG has no EXIF before its pixels, Pillow would decode them to look behind.
+                # Pillow joins the parts of a long one, and reads a tag of millions of values.
                 known = image.format != "PNG" or "exif" in image.info
+                known = known and len(image.info.get("exif", b"")) <= LONGEST_EXIF
                 turned = known and image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
     except Exception:  # noqa: BLE001 - Pillow's readers of rare formats raise anything
         return None

@@ -101,19 +101,26 @@ def _crc(data: bytes, bits: int, polynomial: int) -> bytes:
     return found.to_bytes(bits // 8, "big")
 
 
-def png(side: int) -> bytes:
-    """Return a black square PNG: a few bytes of file for each thousand pixels."""
+def png(side: int, before: bytes = b"") -> bytes:
+    """Return a black square PNG: a few bytes of file for each thousand pixels.
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    Args:
+        before: chunks before the pixels.
+    """
     pixels = zlib.compressobj(1)
     rows = [pixels.compress(bytes(1 + 3 * side)) for _ in range(side)] + [pixels.flush()]
-    start, end = chunk(b"IHDR", header), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", b"".join(rows)) + end
+    start = _chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    shown = _chunk(b"IDAT", b"".join(rows)) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + start + before + shown
+
+
+def many_chunks(count: int) -> bytes:
+    """Return a small PNG with this many empty chunks of a private kind."""
+    return png(10, _chunk(b"teXx", b"") * count)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def film_of(picture: bytes, side: int) -> bytes:
