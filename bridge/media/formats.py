@@ -34,8 +34,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
-from itertools import pairwise
-from typing import IO, TYPE_CHECKING, TypeVar, cast, get_type_hints
+from itertools import pairwise, repeat
+from types import SimpleNamespace
+from typing import IO, TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import msgspec
 import puremagic
@@ -147,23 +148,10 @@ MAX_PIXELS = 100_000_000
 LONGEST_EXIF = 65_535
 """Maximum bytes of EXIF that are read: a segment of a JPEG."""
 MOST_READS = 2_000
-"""Maximum times that Pillow reads from a picture: two or three for each part of the header."""
+"""Maximum times that Pillow reads from a picture: two or three for each part of the header, and
+millions of parts take gigabytes."""
 _PICTURES = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP")
 """Formats that clients show; the header of a TIFF may hold tens of millions of numbers."""
-
-
-class _Header:
-    """A file that can be read `MOST_READS` times: a header of millions of parts takes gigabytes."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._read, self._left = stream.read, MOST_READS
-        self.seek, self.tell = stream.seek, stream.tell
-
-    def read(self, size: int = -1) -> bytes:
-        self._left -= 1
-        if self._left < 0:
-            raise ValueError("too many parts")
-        return self._read(size)
 
 
 def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
@@ -171,12 +159,16 @@ def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
 
     They are swapped for rotated pictures (EXIF orientation 5 to 8), as in display.
     """
+    reads = repeat(stream.read, MOST_READS)
+    limited: Any = SimpleNamespace(
+        seek=stream.seek, tell=stream.tell, read=lambda size=-1: next(reads)(size)
+    )
     try:
         with warnings.catch_warnings():
             # Odd EXIF data warns, and so do large pictures, of which Pillow refuses only those of
             # 179 million pixels. Limited to PIL, as threads share the filters and may leave them.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            with Image.open(cast(IO[bytes], _Header(stream)), formats=_PICTURES) as image:
+            with Image.open(limited, formats=_PICTURES) as image:
                 width, height = image.size
                 # If a PNG has no EXIF before its pixels, Pillow would decode them to look behind.
                 # Pillow joins the parts of a long one, and reads a tag of millions of values.
