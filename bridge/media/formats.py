@@ -40,6 +40,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import msgspec
 import puremagic
+import structlog
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 if TYPE_CHECKING:
@@ -222,6 +223,7 @@ _SIGNATURES = {
 
 
 T = TypeVar("T")
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.media")
 
 
 class NoSound(Exception):
@@ -282,7 +284,10 @@ def apart(convert: Callable[..., T], stream: IO[bytes], *args: int) -> T:
     except OSError as error:
         raise NoSound(str(error)) from error
     if done.returncode:
-        raise NoSound(done.stderr.decode(errors="replace").strip() or "too much time or memory")
+        why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        _LOG.warning("sound or video not converted", status=done.returncode, why=why or "a limit")
+    if not done.stdout:
+        raise NoSound("no sound, or too much of it")
     found: T = msgspec.msgpack.decode(done.stdout, type=get_type_hints(convert)["return"])
     return found
 
@@ -292,11 +297,8 @@ def serve(convert: Callable[..., object], seconds: int, memory: int, *args: int)
     os.nice(10)
     for what, most in (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_DATA, memory):
         resource.setrlimit(what, (most, most))
-    try:
-        found = convert(sys.stdin.buffer, *args)
-    except (NoSound, MemoryError) as error:
-        sys.exit(str(error) or "too much memory")
-    sys.stdout.buffer.write(msgspec.msgpack.encode(found))
+    with suppress(NoSound):
+        sys.stdout.buffer.write(msgspec.msgpack.encode(convert(sys.stdin.buffer, *args)))
 
 
 def to_opus(stream: IO[bytes]) -> Sound:

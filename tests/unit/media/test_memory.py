@@ -55,5 +55,5 @@ def test_an_index_of_gigabytes_in_400_bytes() -> None:
     data = vast_index(60_000_000)
     assert len(data) < 400
     told, grown = reads("apart", data)
-    assert told == "no audio in the file"
+    assert "no sound" in told
     assert grown < formats.MEMORY >> 20
