@@ -73,7 +73,7 @@ PATIENCE = 5.0
 and the links' closing handshakes after it, a stop takes at most ten."""
 CONVERSIONS = 2
 """Maximum concurrent sound and video conversions (at least one per call centre); further ones wait,
-and so do their rooms. Each takes some seconds at most, and up to 50 MB."""
+and so do their rooms. For the limits of each see `formats.apart`."""
 AT_ONCE = 8
 """With several call centres, each one's maximum of pushes being stored and of requests to the
 homeserver, so that no other waits behind more. Bursts cost more, as fewer share a commit."""

@@ -556,7 +556,7 @@ async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
     run = asyncio.get_running_loop().run_in_executor
     if kind == "voice":
         with suppress(formats.NoSound):
-            sound = await run(conversions, formats.to_opus, file.stream)
+            sound = await run(conversions, formats.apart, formats.to_opus, file.stream)
             return Spooled(
                 io.BytesIO(sound.data),
                 len(sound.data),
@@ -566,7 +566,9 @@ async def playable(file: Spooled, kind: str, conversions: Executor) -> Spooled:
                 waveform=sound.waveform,
             )
     if file.mime.startswith("video/"):
-        seen = await run(conversions, formats.look, file.stream)
+        seen = None
+        with suppress(formats.NoSound):
+            seen = await run(conversions, formats.apart, formats.look, file.stream)
         if seen is not None:
             size = (seen.width, seen.height) if seen.width and seen.height else None
             return msgspec.structs.replace(file, dimensions=size, seconds=seen.seconds or None)

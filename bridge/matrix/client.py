@@ -641,6 +641,10 @@ class Spooled(Kept, frozen=True):
     """None unless it is a playable voice message."""
 
 
+_THUMBNAILED = frozenset({"image/gif", "image/jpeg", "image/jpg", "image/png", "image/webp"})
+"""Media types of uploads that Synapse reads at once, to make thumbnails."""
+
+
 @asynccontextmanager
 async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
     """Read a blob completely, passing on its errors. `fallback_name` has no extension."""
@@ -652,4 +656,6 @@ async def spool(blob: Blob, fallback_name: str) -> AsyncIterator[Spooled]:
             kept.stream.seek(0)
             dimensions = await asyncio.to_thread(formats.dimensions, kept.stream)
         name = formats.safe_name(blob.name, mime, fallback=fallback_name)
+        if dimensions is None and mime in _THUMBNAILED:
+            mime = formats.OCTETS  # the homeserver might read for minutes what is no picture here
         yield Spooled(kept.stream, kept.size, name, mime, dimensions)

@@ -4,13 +4,12 @@ Names and types are untrusted. The type is detected from magic numbers where pos
 stripped of anything harmful in a path or terminal. Only a picture's header is read; its pixels are
 never decoded.
 
-Voice messages are converted between AMR (call centres) and Ogg/Opus (Matrix, MSC3245). Their
-functions take a seekable file and block, so call them in a thread: a minute of speech takes some
-tens of milliseconds. The container is detected from its first bytes and passed to the library
-(PyAV), which would otherwise try formats that open further files. Of pictures, only small ones are
-decoded, if nothing else tells a video's size (`_OPENING`); of sound, at most `MAX_SECONDS`, counted
-while decoding, since 55 bytes can hold hours of silence. PyAV is imported inside the functions: it
-takes 15 MB and a tenth of a second.
+Voice messages are converted between AMR (call centres) and Ogg/Opus (Matrix, MSC3245), and videos
+measured, by PyAV (FFmpeg). Its parsers limit neither time nor memory: 400 bytes can describe an
+index of gigabytes, and 7 MB hold a million frames. So `apart` calls the functions for it in another
+process. The container is detected from its first bytes and passed to the library, which would try
+formats that open further files. Of pictures, only three codecs are decoded, if nothing else tells a
+video's size (`_OPENING`); of sound, at most `MAX_SECONDS`, as 55 bytes can hold hours of silence.
 
 The bridge draws default avatars and bar charts, as PNG files. The bot's avatar `bot.png` is the
 agent desk's icon with square corners. Queue users get `queue.png` (`queue.svg` in black and white),
@@ -23,17 +22,25 @@ import array
 import colorsys
 import io
 import mimetypes
+import os
 import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
 import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import resources
-from itertools import pairwise
-from typing import IO, TYPE_CHECKING
+from itertools import pairwise, repeat
+from types import SimpleNamespace
+from typing import IO, TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import msgspec
 import puremagic
+import structlog
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 if TYPE_CHECKING:
@@ -139,20 +146,35 @@ MAX_PIXELS = 100_000_000
 """Maximum pixels of a picture; one that claims more counts as none (decompression bomb)."""
 
 
+LONGEST_EXIF = 65_535
+"""Maximum bytes of EXIF that are read: a segment of a JPEG."""
+MOST_READS = 2_000
+"""Maximum times that Pillow reads from a picture: two or three for each part of the header, and
+millions of parts take gigabytes."""
+_PICTURES = ("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP")
+"""Formats that clients show; the header of a TIFF may hold tens of millions of numbers."""
+
+
 def dimensions(stream: IO[bytes]) -> tuple[int, int] | None:
     """Return width and height in pixels from a picture's header; None if it is no picture.
 
     They are swapped for rotated pictures (EXIF orientation 5 to 8), as in display.
     """
+    reads = repeat(stream.read, MOST_READS)
+    limited: Any = SimpleNamespace(
+        seek=stream.seek, tell=stream.tell, read=lambda size=-1: next(reads)(size)
+    )
     try:
         with warnings.catch_warnings():
             # Odd EXIF data warns, and so do large pictures, of which Pillow refuses only those of
             # 179 million pixels. Limited to PIL, as threads share the filters and may leave them.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            with Image.open(stream) as image:
+            with Image.open(limited, formats=_PICTURES) as image:
                 width, height = image.size
                 # If a PNG has no EXIF before its pixels, Pillow would decode them to look behind.
+                # Pillow joins the parts of a long one, and reads a tag of millions of values.
                 known = image.format != "PNG" or "exif" in image.info
+                known = known and len(image.info.get("exif", b"")) <= LONGEST_EXIF
                 turned = known and image.getexif().get(0x0112, 1) in {5, 6, 7, 8}
     except Exception:  # noqa: BLE001 - Pillow's readers of rare formats raise anything
         return None
@@ -171,11 +193,8 @@ LOUDEST = 1024
 """Height of a point at full volume (MSC1767, `waveform`)."""
 LOWEST_RATE = 4_000
 """Minimum sample rate in Hz, below which sound is rejected as not speech. Telephones use 8,000."""
-MAX_SAMPLES = 2_000_000
-"""Maximum samples per frame over all channels (FFmpeg `max_samples`). FLAC allows 8 × 65,535."""
-MAX_FRAME = 65_535
-"""Maximum samples per frame and channel: a frame is resampled as a whole, for tens of MB if it has
-more. FLAC's frames are the largest."""
+CPU_SECONDS, MEMORY = 10, 256 << 20
+"""Maximum CPU time and bytes of memory of `apart`. `MAX_SECONDS` of speech take 6 s and 90 MiB."""
 
 _OPUS_RATE = 48_000
 _OPUS_BITS = 32_000
@@ -192,7 +211,6 @@ _OPENING = {
     # FFmpeg decodes pictures to find what a header omits, and some codecs allow any picture size.
     # Only for these three does it not trust the container's width and height.
     "codec_whitelist": "mpeg4,h263,h261",
-    "max_pixels": str(4096 * 2304),
 }
 _SIGNATURES = {
     b"#!AMR": "amr",
@@ -202,6 +220,10 @@ _SIGNATURES = {
     **dict.fromkeys((b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xfa"), "mp3"),
     **dict.fromkeys((b"\xff\xf1", b"\xff\xf9"), "aac"),
 }
+
+
+T = TypeVar("T")
+_LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.media")
 
 
 class NoSound(Exception):
@@ -241,6 +263,42 @@ def _unplayable() -> Iterator[None]:
         yield
     except (av.FFmpegError, ValueError, OverflowError, OSError) as error:
         raise NoSound(str(error)) from error
+
+
+def apart(convert: Callable[..., T], stream: IO[bytes], *args: int) -> T:
+    """Call `to_opus`, `to_amr` or `look` in a process of low priority, limited time and memory.
+
+    It blocks, so call it in a thread. Raises NoSound at a limit too.
+    """
+    given = f"formats.{convert.__name__}, {CPU_SECONDS}, {MEMORY}, *{args}"
+    code = f"from bridge.media import formats; formats.serve({given})"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        with tempfile.TemporaryFile() as copy:
+            stream.seek(0)
+            shutil.copyfileobj(stream, copy)
+            copy.seek(0)
+            done = subprocess.run(  # noqa: PLW1510, S603
+                (sys.executable, "-c", code), stdin=copy, capture_output=True, env=environment
+            )
+    except OSError as error:
+        raise NoSound(str(error)) from error
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        _LOG.warning("sound or video not converted", status=done.returncode, why=why or "a limit")
+    if not done.stdout:
+        raise NoSound("no sound, or too much of it")
+    found: T = msgspec.msgpack.decode(done.stdout, type=get_type_hints(convert)["return"])
+    return found
+
+
+def serve(convert: Callable[..., object], seconds: int, memory: int, *args: int) -> None:
+    """Convert standard input, in the process that `apart` starts."""
+    os.nice(10)
+    for what, most in (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_DATA, memory):
+        resource.setrlimit(what, (most, most))
+    with suppress(NoSound):
+        sys.stdout.buffer.write(msgspec.msgpack.encode(convert(sys.stdin.buffer, *args)))
 
 
 def to_opus(stream: IO[bytes]) -> Sound:
@@ -328,7 +386,6 @@ def _frames(stream: IO[bytes], rate: int) -> Iterator[av.AudioFrame]:
             raise NoSound("no audio in the file")
         if _codec_of(source.streams.audio[0]) is None:
             raise NoSound("unknown codec")
-        source.streams.audio[0].codec_context.options = {"max_samples": str(MAX_SAMPLES)}
         for part in _decoded(source):
             for frame in resampler.resample(part):
                 yield frame
@@ -346,8 +403,6 @@ def _decoded(source: av.container.InputContainer) -> Iterator[av.AudioFrame | No
         for frame in source.decode(audio=0):
             if frame.sample_rate < LOWEST_RATE:
                 raise NoSound("the sample rate is too low")
-            if frame.samples > MAX_FRAME:
-                raise NoSound("a frame is too long")
             heard += frame.samples
             if heard > MAX_SECONDS * frame.sample_rate:
                 raise NoSound("too long")

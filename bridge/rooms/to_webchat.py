@@ -202,8 +202,8 @@ class WebChatLane:
     async def _amr(self, around: Surroundings, kept: Kept, most: int) -> formats.Sound | None:
         """Convert to AMR of at most `most` bytes; None if it does not fit, or is not audio."""
         try:
-            loop, threads = asyncio.get_running_loop(), around.conversions
-            return await loop.run_in_executor(threads, formats.to_amr, kept.stream, most)
+            run, convert = asyncio.get_running_loop().run_in_executor, formats.to_amr
+            return await run(around.conversions, formats.apart, convert, kept.stream, most)
         except formats.NoSound:
             return None
 

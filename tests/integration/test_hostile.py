@@ -32,7 +32,7 @@ from tests.support.ledger import database_of, everything_settled
 from tests.support.matrix_user import Json
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
-from tests.support.sounds import film_of, png, silence
+from tests.support.sounds import film_of, many_packets, png, silence, vast_index
 from tests.support.stage import Stage, StageOptions, pid_of
 from tests.support.staging import PATIENT_LIMITS, UNLIMITED, bridge_section, staged
 from tests.support.talk import DeskPerson, Talk, chatting
@@ -309,6 +309,8 @@ async def media_bombs(scene: Scene) -> None:
         (bomb, "a.png", "image/png", {}),
         (silence(10), "a.flac", "audio/flac", voice),
         (silence(1), "b.flac", "audio/ogg", voice),
+        (vast_index(60_000_000), "c.m4a", "audio/mp4", voice),
+        (many_packets(1_000_000), "d.mka", "audio/x-matroska", voice),
         (film, "a.avi", "video/mp4", {"msgtype": "m.video"}),
     ):
         found = await mallory.customer.upload(data, name, mime)

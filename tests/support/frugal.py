@@ -1,4 +1,4 @@
-"""Measure the memory that a media reader needs for a file, in a separate process.
+"""Measure the memory that a media reader, or its child, needs for a file, in a separate process.
 
 `python -m tests.support.frugal READER < FILE` prints the result and the growth of the process's
 peak memory in MiB. Memory is limited (`ALLOWANCE`), so that an unbounded reader fails its test
@@ -31,6 +31,10 @@ READERS: dict[str, tuple[Callable[[bytes], object], Callable[[], bytes]]] = {
     "amr": (_amr, lambda: tone(1)),
     "opus": (lambda data: round(formats.to_opus(io.BytesIO(data)).seconds, 1), lambda: tone(1)),
     "look": (lambda data: formats.look(io.BytesIO(data)), film),
+    "apart": (
+        lambda data: formats.apart(formats.to_amr, io.BytesIO(data), 1_000_000),
+        lambda: tone(1),
+    ),
     "dimensions": (lambda data: formats.dimensions(io.BytesIO(data)), lambda: png(10)),
 }
 """Readers by name, each with a harmless file to read first: library start-up is not counted."""
@@ -51,7 +55,8 @@ def reads(reader: str, data: bytes) -> tuple[str, int]:
 
 
 def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    both = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+    return max(resource.getrusage(which).ru_maxrss for which in both) // 1024
 
 
 def main() -> None:

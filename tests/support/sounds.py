@@ -101,19 +101,26 @@ def _crc(data: bytes, bits: int, polynomial: int) -> bytes:
     return found.to_bytes(bits // 8, "big")
 
 
-def png(side: int) -> bytes:
-    """Return a black square PNG: a few bytes of file for each thousand pixels."""
+def png(side: int, before: bytes = b"") -> bytes:
+    """Return a black square PNG: a few bytes of file for each thousand pixels.
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    Args:
+        before: chunks before the pixels.
+    """
     pixels = zlib.compressobj(1)
     rows = [pixels.compress(bytes(1 + 3 * side)) for _ in range(side)] + [pixels.flush()]
-    start, end = chunk(b"IHDR", header), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", b"".join(rows)) + end
+    start = _chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    shown = _chunk(b"IDAT", b"".join(rows)) + _chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + start + before + shown
+
+
+def many_chunks(count: int) -> bytes:
+    """Return a small PNG with this many empty chunks of a private kind."""
+    return png(10, _chunk(b"teXx", b"") * count)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def film_of(picture: bytes, side: int) -> bytes:
@@ -143,3 +150,44 @@ def codec_of(data: bytes) -> str:
     """Return the name of the audio codec."""
     with av.open(io.BytesIO(data), "r") as source:
         return source.streams.audio[0].codec_context.name
+
+
+def many_packets(count: int) -> bytes:
+    """Return a Matroska of 8-bit samples, each in a block of its own: seven bytes a packet."""
+
+    def element(name: str, *inside: bytes) -> bytes:
+        data = b"".join(inside)
+        return bytes.fromhex(name) + (len(data) | 1 << 56).to_bytes(8, "big") + data
+
+    head = element("1a45dfa3", element("4282", b"matroska"))
+    sound = element("e1", element("b5", struct.pack(">d", 48_000)), element("6264", b"\x08"))
+    track = (element("d7", b"\x01"), element("83", b"\x02"), element("86", b"A_PCM/INT/LIT"), sound)
+    cluster = element("1f43b675", element("e7", b"\x00"), b"\xa3\x85\x81\x00\x00\x80\x80" * count)
+    return head + element("18538067", element("1654ae6b", element("ae", *track)), cluster)
+
+
+def vast_index(samples: int) -> bytes:
+    """Return an MP4 of a few hundred bytes, of whose samples FFmpeg makes an index entry each."""
+
+    def box(kind: bytes, *inside: bytes) -> bytes:
+        data = b"".join(inside)
+        return struct.pack(">I", 8 + len(data)) + kind + data
+
+    def numbers(*values: int) -> bytes:
+        return struct.pack(f">{len(values)}I", *values)
+
+    codec = box(
+        b"samr", bytes(7), b"\x01", bytes(8), struct.pack(">HHHHI", 1, 16, 0, 0, 8_000 << 16)
+    )
+    table = box(
+        b"stbl",
+        box(b"stsd", numbers(0, 1), codec),
+        box(b"stts", numbers(0, 1, samples, 160)),
+        box(b"stsc", numbers(0, 1, 1, samples, 1)),
+        box(b"stsz", numbers(0, 1, samples)),
+        box(b"stco", numbers(0, 1, 48)),
+    )
+    kind = box(b"hdlr", numbers(0, 0), b"soun", bytes(13))
+    length = box(b"mdhd", numbers(0, 0, 0, 8_000, samples, 0))
+    track = box(b"trak", box(b"mdia", length, kind, box(b"minf", table)))
+    return box(b"ftyp", b"isom", numbers(512)) + box(b"moov", track) + box(b"mdat", bytes(99))

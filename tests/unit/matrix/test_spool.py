@@ -4,9 +4,10 @@ import pytest
 
 from bridge.matrix.adapter import playable
 from bridge.matrix.client import spool
+from bridge.media import formats
 from tests.fakes.threads import NotedThreads
 from tests.support.matrix_rig import blob, picture
-from tests.support.sounds import film, seconds_of, tone
+from tests.support.sounds import film, many_chunks, seconds_of, tone
 
 THREADS = NotedThreads()
 pytestmark = pytest.mark.asyncio
@@ -26,7 +27,13 @@ async def test_video_is_probed_for_size_and_duration() -> None:
     async with spool(blob(b"no video", "video/mp4", "a.mp4"), "video") as original:
         file = await playable(original, "video", THREADS)
         assert (file.dimensions, file.seconds) == (None, None)
-    assert THREADS.asked[-2:] == ["look", "look"]
+    assert THREADS.asked[-2:] == ["apart", "apart"]
+
+
+async def test_what_is_no_picture_is_not_uploaded_as_one() -> None:
+    """Synapse makes thumbnails at once, and six PNGs of a million parts stopped it for minutes."""
+    async with spool(blob(many_chunks(3_000), "image/png", "a.png"), "image") as file:
+        assert (file.mime, file.dimensions, file.name) == (formats.OCTETS, None, "a.png")
 
 
 async def test_voice_message_is_converted_to_opus() -> None:
@@ -38,7 +45,7 @@ async def test_voice_message_is_converted_to_opus() -> None:
         assert played.seconds == pytest.approx(3, rel=0.05)
         assert seconds_of(data) == pytest.approx(3, rel=0.05)
         assert played.waveform
-        assert THREADS.asked[-1] == "to_opus"
+        assert THREADS.asked[-1] == "apart"
         assert b"".join([chunk async for chunk in file.chunks()]) == tone(3, "amr")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.media import formats
 from tests.support.frugal import reads
-from tests.support.sounds import film_of, png, silence
+from tests.support.sounds import film_of, many_chunks, png, silence, vast_index
 
 MOST = 32
 """MiB that a file of a few bytes may take. Each of these took hundreds, the worst one gigabytes."""
@@ -40,3 +41,19 @@ def test_a_vast_picture() -> None:
     told, grown = reads("dimensions", png(SIDE))
     assert told == str((SIDE, SIDE))
     assert grown < MOST
+
+
+def test_a_picture_of_a_million_parts() -> None:
+    """Six of 30 MB took 1.6 GiB, and for minutes no room's files were sent."""
+    told, grown = reads("dimensions", many_chunks(1_000_000))
+    assert told == "None"
+    assert grown < MOST
+
+
+def test_an_index_of_gigabytes_in_400_bytes() -> None:
+    """In the bridge's own process FFmpeg allocated 2.1 GiB for it."""
+    data = vast_index(60_000_000)
+    assert len(data) < 400
+    told, grown = reads("apart", data)
+    assert "no sound" in told
+    assert grown < formats.MEMORY >> 20

@@ -127,6 +127,16 @@ def test_dimensions() -> None:
     assert media.dimensions(io.BytesIO(picture("PNG")[:20])) is None
 
 
+def test_exif_of_many_segments_and_rare_formats_are_not_read() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    data = picture("JPEG", exif=turned.tobytes())
+    part = b"\xff\xe1\xff\xffExif\0\0" + bytes(65_527)
+    longer = data[:2] + data[2:].replace(b"\xff\xdb", part + b"\xff\xdb", 1)
+    assert media.dimensions(io.BytesIO(longer)) == (30, 20)
+    assert media.dimensions(io.BytesIO(picture("TIFF"))) is None
+
+
 def test_odd_exif_data_causes_no_warning() -> None:
     """A warning would be an error here; in service it would go to standard error."""
     whole = Image.Exif()

@@ -6,10 +6,11 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from bridge.media import formats
-from bridge.media.formats import NoSound, container_of, look, to_amr, to_opus
-from tests.support.sounds import codec_of, film, seconds_of, tone
+from bridge.media.formats import NoSound, apart, container_of, look, to_amr, to_opus
+from tests.support.sounds import codec_of, film, many_packets, seconds_of, tone
 
 EVERYTHING = 1_000_000
 SPOKEN = [tone(2.5, "ogg"), tone(2.5, "amr")]
@@ -91,18 +92,29 @@ def test_too_long_is_no_voice_message(monkeypatch: pytest.MonkeyPatch) -> None:
     assert to_opus(io.BytesIO(tone(1.5))).seconds == pytest.approx(1.5, rel=0.05)
 
 
-def test_a_frame_of_too_many_samples_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "MAX_SAMPLES", 1_000)
-    for container in ("flac", "wav", "mp3"):
-        with pytest.raises(NoSound):
-            to_opus(io.BytesIO(tone(1, container)))
+def test_another_process_converts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoken = tone(1)
+    assert apart(to_opus, io.BytesIO(spoken)).seconds == pytest.approx(1, rel=0.05)
+    assert apart(to_amr, io.BytesIO(spoken), EVERYTHING) == to_amr(io.BytesIO(spoken), EVERYTHING)
+    assert apart(to_amr, io.BytesIO(spoken), 10) is None
+    assert apart(look, io.BytesIO(film())) == look(io.BytesIO(film()))
+    with capture_logs() as logs, pytest.raises(NoSound):
+        apart(to_opus, io.BytesIO(b"no sound"))
+    assert logs == []
+    monkeypatch.setattr(formats, "MEMORY", 16 << 20)
+    with capture_logs() as logs, pytest.raises(NoSound):
+        apart(to_opus, io.BytesIO(spoken))
+    assert [one["event"] for one in logs] == ["sound or video not converted"]
 
 
-def test_a_frame_of_minutes_is_not_resampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "MAX_FRAME", 1_000)
-    assert to_opus(io.BytesIO(tone(1, "amr"))).seconds == pytest.approx(1, rel=0.05)
-    with pytest.raises(NoSound):
-        to_opus(io.BytesIO(tone(1, "flac")))
+def test_a_million_frames_in_a_small_file_take_limited_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a thread, they took 20 s for 7 MB, and everybody's voice messages waited."""
+    monkeypatch.setattr(formats, "CPU_SECONDS", 1)
+    with capture_logs() as logs, pytest.raises(NoSound):
+        apart(to_amr, io.BytesIO(many_packets(1_000_000)), EVERYTHING)
+    assert [one["why"] for one in logs] == ["a limit"]
 
 
 def test_cut_off_recording_is_played_as_far_as_it_goes() -> None:

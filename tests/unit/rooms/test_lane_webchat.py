@@ -211,7 +211,7 @@ async def test_a_voice_message_is_converted_in_the_conversion_threads() -> None:
             while not world.link.calls:
                 world.counts.news.clear()
                 await world.counts.news.wait()
-    assert threads.asked == ["to_amr"]
+    assert threads.asked == ["apart"]
     (call,) = world.link.calls
     assert isinstance(call.command, SendMessage)
     assert isinstance(call.command.content, Voice)

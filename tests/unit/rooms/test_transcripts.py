@@ -416,9 +416,11 @@ async def test_the_queue_card_replaces_a_missing_first_event() -> None:
     assert people(whole) == [("Mei", "hello")]
 
 
-@pytest.mark.parametrize("limit", ["MOST_EVENTS", "MOST_WORDS"])
-async def test_an_endless_chat_is_cut(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transcripts, limit, 3)
+@pytest.mark.parametrize(("limit", "most"), [("MOST_EVENTS", 3), ("MOST_SIZE", 800)])
+async def test_an_endless_chat_is_cut(
+    limit: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcripts, limit, most)
     scene = Scene(FIRST)
     for name in "abcdef":
         scene.stands(name, ADA, "xx")
@@ -426,6 +428,16 @@ async def test_an_endless_chat_is_cut(limit: str, monkeypatch: pytest.MonkeyPatc
     assert found.cut
     assert not found.complete
     assert 2 <= len(found.messages) <= 3
+
+
+async def test_a_chat_of_much_html_without_words_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit counted the words alone: 5,000 such events kept the bridge busy for two minutes."""
+    monkeypatch.setattr(transcripts, "MOST_SIZE", 20_000)
+    scene = Scene(FIRST)
+    for name in "abcdef":
+        scene.stands(name, ADA, "")
+        scene.world.matrix.room[-1]["content"] = {"formatted_body": "<b><p>" * 1_000}
+    assert len((await scene.written()).messages) == 3
 
 
 async def test_the_transcript_of_a_running_chat() -> None:
