@@ -20,8 +20,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -146,13 +147,18 @@ class Done:
         return int(found[1]) if found and "pytest" in self.stage.arguments else 0
 
 
-def temporary() -> TemporaryDirectory[str]:
+@contextmanager
+def temporary() -> Iterator[Path]:
     """Make a folder for the tests' files: in memory if there is room, unless TMPDIR names one.
 
     Writing a file to disk for sure takes a tenth of the CPU time of a test with real servers.
     """
     roomy = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM
-    return TemporaryDirectory(dir=_MEMORY if roomy and "TMPDIR" not in os.environ else None)
+    place = _MEMORY if roomy and "TMPDIR" not in os.environ else None
+    with TemporaryDirectory(dir=place) as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # as /tmp: root's tests run PostgreSQL as another user
+        yield folder
 
 
 def carried_out(stage: Stage, folder: Path, progress: dict[Stage, str]) -> Done:
@@ -193,7 +199,7 @@ def run(stages: Round) -> int:
     say(f"== {', '.join(stage.name for stage in stages)} ({JOBS} at a time)")
     progress: dict[Stage, str] = {}
     with temporary() as folder, ThreadPoolExecutor(JOBS) as pool:
-        pending = {pool.submit(carried_out, stage, Path(folder), progress) for stage in stages}
+        pending = {pool.submit(carried_out, stage, folder, progress) for stage in stages}
         while pending:
             ended, pending = wait(pending, PROGRESS_EVERY, FIRST_COMPLETED)
             for one in (future.result() for future in ended):
