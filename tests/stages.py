@@ -112,7 +112,10 @@ _SLOW = (
     "app/test_replica.py",
     "admin/test_document.py",
     "cli/test_file_faults.py",
+    "link/test_hostile_server.py",
+    "matrix/test_hostile_homeserver.py",
     "media/test_memory.py",
+    "media/test_voice.py",
 )
 _FAST = workers(
     *("tests/shape", "tests/unit", *(f"--ignore=tests/unit/{name}" for name in _SLOW)),
