@@ -138,7 +138,9 @@ class Command(msgspec.Struct, frozen=True):
 def read(visit: Visit, text: str, *, bare: bool) -> Reading | None:
     """Parse a command; without the prefix (allowed if `bare`) it must also make sense now."""
     parsed = parse(text, visit.rules.prefix, prefix_needed=not bare)
-    newest = visit.record.cards[-1:] if bare and parsed is None else ()
+    if not bare:
+        return parsed
+    newest = visit.record.cards[-1:] if parsed is None else ()
     if any(one.kind is CardKind.QUEUES for one in newest) and visit.rules.find_queue(text):
         return Reading("queue", ("set", text), bare=True)  # what the poll of queues asked for
     if parsed is None or parsed.fault or not parsed.bare:
@@ -155,10 +157,11 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
     The prefix may be in full-width letters of an input method ("！wc"). A message that begins with
     a prefix like `!wc` never goes to an agent: it may be a misspelt login.
     """
-    words, wanted = text.split(), folded(prefix)
-    if not words:
+    first, wanted = text.split(None, 1)[:1], _wanted(prefix)
+    if not first:
         return None
-    if folded(words[0]).startswith(wanted):
+    if folded(first[0]).startswith(wanted):
+        words = text.split()
         glued = _behind(words[0], wanted)
         if glued is not None:
             return _parse_words(_split(parted([glued, *words[1:]])), marked=True)
@@ -171,11 +174,17 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
     return None if parsed.fault else replace(parsed, bare=True)
 
 
+_wanted = cache(folded)
+"""The prefix as `folded`: each message is compared with it."""
+
+
 def foreign_login(rules: Rules, text: str) -> Reading | None:
     """Recognise a login with the prefix of another call centre, whose agents it is not meant for.
 
     It is deleted, but not tried here: the password is probably one of the other call centre.
     """
+    if not rules.other_prefixes:
+        return None
     found = (parse(text, prefix, prefix_needed=True) for prefix in rules.other_prefixes)
     secret = any(one is not None and one.secret for one in found)
     return Reading("login", fault="usage.login", secret=True) if secret else None

@@ -124,7 +124,7 @@ def needs_standing(visit: Visit, meaning: ports.Meaning, command: Reading | None
         stranger = visit.rules.permission(meaning.sender) is Permission.NONE
         asks = command.for_admins or command.verb == "help" or (stranger and command.configures)
         return meaning.sender if asks else None
-    if not isinstance(meaning, ports.PollAnswered | ports.Reacted):
+    if not isinstance(meaning, (ports.PollAnswered, ports.Reacted)):
         return None
     return None if cards.chosen_queue(visit, meaning) is None else meaning.sender
 
