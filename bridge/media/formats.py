@@ -286,7 +286,7 @@ def apart(convert: Callable[..., T], stream: IO[bytes], *args: int) -> T:
     if done.returncode:
         why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         _LOG.warning("sound or video not converted", status=done.returncode, why=why or "a limit")
-    if not done.stdout:
+    if done.returncode or not done.stdout:
         raise NoSound("no sound, or too much of it")
     found: T = msgspec.msgpack.decode(done.stdout, type=get_type_hints(convert)["return"])
     return found

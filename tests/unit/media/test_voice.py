@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import random
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -105,6 +107,18 @@ def test_another_process_converts_the_same(monkeypatch: pytest.MonkeyPatch) -> N
     with capture_logs() as logs, pytest.raises(NoSound):
         apart(to_opus, io.BytesIO(spoken))
     assert [one["event"] for one in logs] == ["sound or video not converted"]
+
+
+def test_what_a_failed_process_wrote_is_not_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ended = tmp_path / "python"
+    ended.write_text("#!/bin/sh\nprintf half; exit 3\n", encoding="utf-8")
+    ended.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(ended))
+    with capture_logs() as logs, pytest.raises(NoSound):
+        apart(to_opus, io.BytesIO(tone(1)))
+    assert [one["status"] for one in logs] == [3]
 
 
 def test_a_million_frames_in_a_small_file_take_limited_time(
