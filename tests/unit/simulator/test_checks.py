@@ -6,6 +6,7 @@ Also what a server that is not strict still reads, as real servers do.
 from __future__ import annotations
 
 import json
+import sys
 
 import msgspec
 import pytest
@@ -120,7 +121,7 @@ def deep(depth: int) -> str:
     return f'{{"type":2,"x":{"[" * depth}{"]" * depth}}}'
 
 
-INVALID = ("", "{", "[]", "1", '"x"', "{'type':1}", '{"type":2,}', deep(100_000))
+INVALID = ("", "{", "[]", "1", '"x"', "{'type':1}", '{"type":2,}', deep(4_000), deep(100_000))
 
 
 @pytest.mark.parametrize("text", INVALID)
@@ -128,10 +129,11 @@ def test_invalid_json_is_a_request_error(text: str) -> None:
     assert code_of(text) == ResultCode.REQUEST_ERROR
 
 
-@pytest.mark.parametrize("depth", [700, 4_000])
-def test_how_deep_json_may_be_depends_on_python(depth: int) -> None:
+def test_json_of_700_levels_is_read_by_later_pythons() -> None:
+    """Before 3.12, Python's own calls counted towards the limit of the parser's."""
+    unread = sys.version_info < (3, 12)
     readable = ResultCode.INVALID_PARAMETER  # its keys are wrong
-    assert code_of(deep(depth)) in {readable, ResultCode.REQUEST_ERROR}
+    assert code_of(deep(700)) == (ResultCode.REQUEST_ERROR if unread else readable)
 
 
 @pytest.mark.parametrize("kind", [0, 1, 3, 10, 112, 113, 120, 199, 201, 302, 1000])
