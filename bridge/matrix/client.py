@@ -135,17 +135,21 @@ class _Answer(aiohttp.ClientResponse):
     """Response with a size limit, also when decompressed; files bypass it by reading `content`."""
 
     async def read(self) -> bytes:
-        """Read the whole body. Raises Unavailable if it is longer than `LONGEST_ANSWER`."""
+        """Read the whole body, which releases the connection; if that fails, it is closed.
+
+        Raises Unavailable if the body is longer than `LONGEST_ANSWER`.
+        """
         told = None if "Content-Encoding" in self.headers else self.content_length
         if self._body is None and (told is None or told > LONGEST_ANSWER):
             body = bytearray()
-            async for chunk in self.content.iter_any():
-                body += chunk
-                if len(body) > LONGEST_ANSWER:
-                    self.close()
-                    why = f"{self.method} answered more than {LONGEST_ANSWER} bytes"
-                    raise Unavailable(why, REQUEST_TIMEOUT)
+            async with self:
+                async for chunk in self.content.iter_any():
+                    body += chunk
+                    if len(body) > LONGEST_ANSWER:
+                        why = f"{self.method} answered more than {LONGEST_ANSWER} bytes"
+                        raise Unavailable(why, REQUEST_TIMEOUT)
             self._body = bytes(body)
+            return self._body
         return await super().read()
 
 
@@ -280,7 +284,8 @@ class Homeserver:
             url = acting.with_path(f"{acting.raw_path}{path}", encoded=True, keep_query=True)
             if query:
                 url = URL(f"{url}&{urlencode(query)}", encoded=True)
-            async with session.request(
+            # Without `async with`, which would release again what `read` and `_failure` release.
+            response = await session.request(
                 method,
                 url,
                 data=None if method == "GET" else _dump(content or {}),
@@ -288,10 +293,10 @@ class Homeserver:
                 middlewares=(),
                 allow_redirects=False,
                 timeout=timeout,
-            ) as response:
-                if response.status >= 300:
-                    raise await _failure(response)
-                reply = _load(await response.read(), storable=storable)
+            )
+            if response.status >= 300:
+                raise await _failure(response)
+            reply = _load(await response.read(), storable=storable)
         if not isinstance(reply, dict):
             raise Unavailable(f"{method} answered with no JSON object")
         return reply

@@ -68,13 +68,13 @@ class Receipts(msgspec.Struct, eq=False):
 
     async def once(self) -> bool:
         """Send a receipt, after a pause if necessary; return whether another is due."""
-        wait, pause = self._not_before - self._room.around.clock.now(), PAUSE
+        wait, pause, due = self._not_before - self._room.around.clock.now(), PAUSE, self.due
         wait = min(wait, self._pause)
-        if self.due and wait > 0:
+        if due and wait > 0:
             await self._room.pause(wait / 1000)
-            pause = 2 * PAUSE
+            pause, due = 2 * PAUSE, self.due
         newest = self._newest()
-        if newest is None or not self.due:
+        if newest is None or not due:
             return False
         done, agent, room_id = True, self._agent(), self._room.room_id
         try:
@@ -96,7 +96,7 @@ class Receipts(msgspec.Struct, eq=False):
         """Event id of the newest message that the call centre has, queue request included."""
         record = self._room.durable
         phase = record.conversation.phase
-        if not isinstance(phase, Queued):
+        if isinstance(phase, Chatting) or not isinstance(phase, Queued):  # the usual case first
             return record.read_up_to
         sent = (one.event_id for one in reversed(phase.pre_sent) if one.last)
         return next(sent, record.read_up_to)

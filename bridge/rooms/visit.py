@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -64,6 +64,9 @@ from bridge.webchat.words import name_line
 _WEBCHAT = store.Lane.WEBCHAT
 _CARD = b'{"is":"CardPosted"'
 """Prefix of a stored `CardPosted`."""
+_FACTS, _ASIDE = frozenset(get_args(model.Fact)), frozenset(get_args(Aside))
+_CAUSES = dict.fromkeys(get_args(Answering), "event_id") | {model.Say: "reply_to"}
+"""Field with an effect's cause, by type; `isinstance` of a union asks each member's metaclass."""
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 load_effect: Callable[[bytes], StoredEffect] = _effect.decode
@@ -88,16 +91,11 @@ def new_effect(effect: Effect) -> store.NewEffect | None:
         )
     if isinstance(effect, model.UploadMedia):
         return store.NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
-    if isinstance(effect, model.Fact):
+    kind = type(effect)
+    if kind in _FACTS:
         return None
-    about: EventId | None = None
-    if isinstance(effect, model.Say):
-        about = effect.reply_to
-    elif isinstance(effect, Answering):
-        about = effect.event_id or None
-    return store.NewEffect(
-        store.Lane.ASIDE if isinstance(effect, Aside) else store.Lane.MATRIX, body, about
-    )
+    about = getattr(effect, _CAUSES[kind]) or None if kind in _CAUSES else None
+    return store.NewEffect(store.Lane.ASIDE if kind in _ASIDE else store.Lane.MATRIX, body, about)
 
 
 def log_fields(
