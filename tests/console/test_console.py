@@ -14,6 +14,7 @@ import pytest
 from playwright.async_api import Route, expect
 
 from bridge.rooms.record import Order, dump_input
+from bridge.rooms.store import Lane, Outcome
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage import sqlstore
 from tests.console.conftest import IMAGES, Console, faults
@@ -163,6 +164,21 @@ async def test_deliveries_are_looked_up_by_event(console: Console) -> None:
     await page.get_by_label("Event or room").fill("$nothing")
     await page.keyboard.press("Enter")
     await expect(page.locator("main")).to_contain_text("Nothing found")
+
+
+async def test_the_ledger_is_read_in_chinese(console: Console) -> None:
+    page = await console.signed_in(language="zh-CN")
+    talk = await chatting(console.stage, "traced-in-chinese")
+    event = await talk.say("哪里？")
+    await talk.heard("哪里？")
+    await page.goto(f"{console.url}/admin/#/deliveries/{event}")
+    for what in ("收到", "开始投递", "已投递", "往呼叫中心"):
+        await expect(page.locator("tbody")).to_contain_text(what)
+    words = "import('./words.js').then(({ said }) => told.map(said))"
+    told = [*Outcome, *Lane, "received", "handled", "stored", "revived", "webchat, 2x"]
+    answers = await page.evaluate(f"(told) => {words}", [str(one) for one in told])
+    assert [one for one in answers if one.isascii()] == []
+    assert answers[-1] == "往呼叫中心，2 次"
 
 
 async def test_deliveries_of_a_room_are_found_however_old(console: Console) -> None:

@@ -7,7 +7,7 @@ import { make, replace, tell } from "./dom.js";
 import { erase } from "./erase.js";
 import { box, button, dialog, facts, field, muted, optionsOf, table, tried } from "./parts.js";
 import { bars, scatter } from "./plot.js";
-import { clock, duration, moment, word } from "./words.js";
+import { clock, duration, moment, said, word } from "./words.js";
 
 const roomLink = (id, name = "") =>
   make("a", { href: `#/room/${encodeURIComponent(id)}`, textContent: name || id, className: name ? "" : "mono" });
@@ -34,9 +34,9 @@ const centres = (rows, first = (one) => one) =>
 
 export function openness(queue) {
   if (queue.open === null) return make("span", { className: "muted", textContent: word("noHours") });
-  const said = queue.open ? word("open")
+  const textContent = queue.open ? word("open")
     : queue.opens ? `${word("closed")} · ${word("opensAt", { time: moment(queue.opens, { seconds: false }) })}` : word("closed");
-  return make("span", { className: "mark", "data-up": queue.open, textContent: said });
+  return make("span", { className: "mark", "data-up": queue.open, textContent });
 }
 
 export const usualWait = ({ wait }) =>
@@ -178,9 +178,9 @@ function links() {
 // --- deliveries ------------------------------------------------------------------------------------
 
 function outcome(one) {
-  const said = one.outcome ?? (one.attempted ? word("under") : "");
+  const textContent = said(one.outcome ?? "") || (one.attempted ? word("under") : "");
   const bad = ["refused", "failed", "dead", "uncertain"].includes(one.outcome);
-  return make("span", { className: bad ? "bad" : one.outcome === "delivered" ? "good" : "", textContent: said });
+  return make("span", { className: bad ? "bad" : one.outcome === "delivered" ? "good" : "", textContent });
 }
 
 function ledger(rows) {
@@ -190,7 +190,7 @@ function ledger(rows) {
       const event = [one.key, one.event_id, one.cause].find((id) => id?.startsWith("$"));
       return event ? eventLink(event) : one.key && mono(one.key);
     }],
-    [word("lane"), (one) => one.lane, "whole"],
+    [word("lane"), (one) => said(one.lane ?? ""), "whole"],
     [word("attempts"), (one) => String(one.attempts || ""), "number"],
     [word("outcome"), outcome, "whole"],
     [word("detail"), (one) => [one.detail, one.possible_double && word("doubled")].filter(Boolean).join(" ")],
@@ -216,9 +216,9 @@ function deliveries(about) {
     });
     replace(found, lines.length ? table(word("deliveries"), [
       [word("time"), (one) => moment(one.at), "whole"],
-      [word("what"), (one) => (one.possible_double ? `${one.what} ${word("doubled")}` : one.what)],
+      [word("what"), (one) => said(one.what) + (one.possible_double ? ` ${word("doubled")}` : "")],
       [word("room"), (one) => roomLink(one.room_id)],
-      [word("detail"), (one) => one.detail],
+      [word("detail"), (one) => said(one.detail)],
     ], lines) : muted(word("nothingKnown")));
     return parts;
   };
@@ -227,9 +227,9 @@ function deliveries(about) {
 // --- dead letters ----------------------------------------------------------------------------------
 
 function dead(_, again) {
-  const done = async (letter, method, path, said) => {
+  const done = async (letter, method, path, told) => {
     const result = await tried(() => call(path, { method, body: method === "POST" ? {} : undefined }));
-    if (result) tell(word(said, { id: letter.id }), true);
+    if (result) tell(word(told, { id: letter.id }), true);
     again();
   };
   const discard = (letter) => {

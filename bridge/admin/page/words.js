@@ -113,8 +113,11 @@ const WORDS = {
   },
 };
 
-/** What an erasure tells of in English. */
+/** What the bridge tells in English: the ledger's words, an erasure's, and refusals. */
 const IN_CHINESE = {
+  received: "收到", handled: "处理完毕", stored: "存入", attempted: "开始投递", revived: "重新排入处理",
+  delivered: "已投递", refused: "被拒绝", failed: "未能投递", uncertain: "不确定是否送达", dead: "已成死信", discarded: "已丢弃",
+  webchat: "往呼叫中心", matrix: "往房间", aside: "另行查询",
   "ledger lines": "投递记录", "of them with content": "其中含有内容的", "dead letters": "死信", chats: "对话", "ids of the bridge's own messages": "桥接服务所发消息的编号", accounts: "账号", rooms: "房间记录",
   "encryption keys": "加密密钥", "changes in the audit trail (only names are erased)": "变更记录（只抹去姓名）", "other notes": "其他记录",
   "lines in rooms of several people": "多人房间中的投递记录", "rooms of several people whose records name them": "房间记录中提及此人的多人房间",
@@ -142,6 +145,7 @@ const IN_CHINESE = {
 };
 /** The same of sentences that name something. */
 const PATTERNS_IN_CHINESE = [
+  [/^(webchat|matrix|aside), (\d+)x$/, (_, lane, times) => `${IN_CHINESE[lane]}，${times} 次`],
   [/^room (?=!)/, "房间 "],
   [/^(.*) is one of the bridge's own users, not a person$/, "$1 是桥接服务自己的用户，不代表任何人的数据。"],
   [/^a chat or a request goes on in (.*): set `force` to end it first\.$/, "$1 中仍有对话或请求：请勾选“结束正在进行的对话”。"],
