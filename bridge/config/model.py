@@ -558,13 +558,9 @@ class Config(Section):
         own = {name: getattr(one.bridge, name) for name in Served.model_fields}
         return self.model_copy(
             update={
+                **{name: getattr(one, name) for name in (*SHORT_FORM, "rating", "texts")},
                 "appservice": self.appservice.model_copy(update={"bot": one.bridge.bot}),
-                "webchat": one.webchat,
-                "queues": one.queues,
-                "default_queue": one.default_queue,
                 "bridge": self.bridge.model_copy(update=own),
-                "rating": one.rating,
-                "texts": one.texts,
                 "enterprises": (),
             }
         )
