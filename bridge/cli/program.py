@@ -46,12 +46,7 @@ from bridge.config.document import (
 from bridge.config.known_keys import example_config, json_schema
 from bridge.config.loading import API_SECRET, PICKLE_KEY, set_by
 from bridge.config.model import Config
-from bridge.matrix.users import (
-    RegistrationError,
-    RegistrationMissing,
-    load_registration,
-    save_registration,
-)
+from bridge.matrix import users
 from bridge.ops.logging import configure_logging
 from bridge.simulator.options import SimulatorOptions
 from bridge.texts import CATALOGUE
@@ -172,14 +167,14 @@ def register(files: Files, *, rotate: bool) -> None:
     if rotate and not files.update:
         raise click.UsageError("--rotate changes the configuration: it cannot be combined with -n")
     try:
-        earlier = load_registration(files.registration)
-    except RegistrationMissing:
+        earlier = users.load_registration(files.registration)
+    except users.RegistrationMissing:
         earlier = None
-    except RegistrationError as error:
+    except users.RegistrationError as error:
         if isinstance(error.__cause__, OSError):
             raise
         kept = "rename it, and run `register` again; tokens in the configuration are kept"
-        raise RegistrationError(f"{error}: {kept}") from error
+        raise users.RegistrationError(f"{error}: {kept}") from error
     # registration_of generates the empty ones.
     tokens = {name: "" if rotate else known[name] or getattr(earlier, name, "") for name in known}
     registration = registration_of(config, tokens)
@@ -187,7 +182,7 @@ def register(files: Files, *, rotate: bool) -> None:
         # The homeserver has created this user; a new name would orphan it.
         sender = earlier.sender_localpart
         registration = msgspec.structs.replace(registration, sender_localpart=sender)
-    save_registration(registration, files.registration)
+    users.save_registration(registration, files.registration)
     values: dict[KeyPath, str] = {
         ("appservice", name): token
         for name in known

@@ -28,7 +28,6 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
 
 from bridge.config.hours import read_zone
@@ -144,10 +143,6 @@ class Context:
     """True to replace every invalid value by `FAULTY`."""
 
 
-def _is_faulty(info: ValidationInfo) -> bool:
-    return info.context is not None and info.context.faulty
-
-
 T = TypeVar("T")
 Reload = Enum("Reload", "LIVE ALWAYS")
 Live = Annotated[T, Reload.LIVE]
@@ -163,16 +158,6 @@ class Section(BaseModel):
         frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, data: object, info: ValidationInfo) -> object:
-        """Fill missing keys, in a validation that replaces invalid values."""
-        if not _is_faulty(info) or not isinstance(data, dict):
-            return data
-        fields = cls.model_fields.items()
-        needed = (one.alias or name for name, one in fields if one.is_required())
-        return dict.fromkeys(needed, FAULTY) | data
-
     @field_validator("*", mode="wrap")
     @classmethod
     def _or_faulty(
@@ -181,7 +166,7 @@ class Section(BaseModel):
         try:
             return handler(value)
         except ValidationError:
-            if not _is_faulty(info):
+            if info.context is None or not info.context.faulty:
                 raise
             return FAULTY
 

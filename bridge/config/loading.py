@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from copy import deepcopy
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -88,7 +89,9 @@ def _validated(data: dict[str, object], folder: Path) -> tuple[Config, list[Prob
             return config, problems
     except ValidationError as error:
         problems = [*_problems(error.errors(include_url=False)), *problems]
-    data = dict.fromkeys(str(fault.path[0]) for fault in problems) | data
+    data = deepcopy(data)
+    for fault in problems:
+        insert(data, fault.path, None)  # so that a missing key is `FAULTY` too
     faulty = Context(folder, faulty=True)
     return Config.model_validate(data, context=faulty, extra="ignore"), problems
 

@@ -20,33 +20,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, SecretStr
 
-from bridge.config.fields import (
-    EVER,
-    LISTED,
-    Age,
-    AlwaysLive,
-    Bytes,
-    CommandPrefix,
-    DatabaseUrl,
-    Domain,
-    File,
-    GhostTemplate,
-    HttpUrl,
-    Live,
-    Localpart,
-    Milliseconds,
-    MxcUri,
-    OptionalUrl,
-    Port,
-    QueueTemplate,
-    Section,
-    TimeZone,
-    Token,
-    matching,
-    parse_rate,
-    parsed_by,
-    template,
-)
+from bridge.config import fields
+from bridge.config.fields import AlwaysLive, Live, Section
 from bridge.config.hours import OpeningHours
 from bridge.ids import localpart_of, server_of
 from bridge.webchat.codes import LoginType, RobotUse, Source, UploadMode
@@ -115,7 +90,7 @@ def serves_somebody_of(rules: Mapping[str, Permission], domain: str) -> bool:
 _KNOWN = frozenset({"room_key", "room_id", "displayname"})
 
 
-_host = matching(
+_host = fields.matching(
     r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?",
     "must be host, host:port or a network such as 10.0.0.0/8",
 )
@@ -135,11 +110,13 @@ class Login(Section):
 
     type: LoginType = LoginType.REGISTER
     """password (wire type 1) | register (3) | visitor (4)."""
-    name: Annotated[str, template(known=_KNOWN, needed={"room_key", "room_id"})] = "mx-{room_key}"
+    name: Annotated[str, fields.template(known=_KNOWN, needed={"room_key", "room_id"})] = (
+        "mx-{room_key}"
+    )
     """Login name; with `register` it is also the password. {room_key}: a secret id of the room."""
-    display_name: Annotated[str, template(known=_KNOWN)] = "{displayname}"
+    display_name: Annotated[str, fields.template(known=_KNOWN)] = "{displayname}"
     """Customer's name as agents see it; {displayname} is the display name in Matrix."""
-    portrait: Annotated[str, template(known=_KNOWN - {"displayname"})] = ""
+    portrait: Annotated[str, fields.template(known=_KNOWN - {"displayname"})] = ""
     """For type register: URL of the customer's picture; may use {room_key} and {room_id}."""
     ip: str = ""
     """IP address (wire `ip`) by which the server counts logins; Matrix does not tell customers'."""
@@ -152,7 +129,7 @@ class Login(Section):
 class AccountEntry(Section):
     """An existing account on the server."""
 
-    name: Annotated[str, Field(min_length=1), template(known=_KNOWN)]
+    name: Annotated[str, Field(min_length=1), fields.template(known=_KNOWN)]
     """Login name; may use the placeholders of login.name."""
     password: SecretStr = SecretStr("")
     """Password."""
@@ -190,16 +167,16 @@ _Dialect = Literal["auto", "2016-11", "2016", "2019", "dual"]
 class WebChat(Section):
     """The call centre's server."""
 
-    base_url: Annotated[HttpUrl, Field(examples=["https://crm.example.org/webchat"])]
+    base_url: Annotated[fields.HttpUrl, Field(examples=["https://crm.example.org/webchat"])]
     """URL of the WebChat application, without /tpi, /tpiu, /robotSearch or /cws."""
-    ca_file: File = ""
+    ca_file: fields.File = ""
     """PEM file of certificates to trust besides the system's, for a private authority."""
     verify_ssl: bool = True
     """false: do not check its certificate; attackers on the network can read and change all."""
     enterprise_id: str = ""
     """Id of the enterprise on the server (wire `epid`); empty if there is only one."""
     # YAML reads an unquoted 2016 as a number.
-    dialect: Annotated[_Dialect, parsed_by(str, int)] = "auto"
+    dialect: Annotated[_Dialect, fields.parsed_by(str, int)] = "auto"
     """auto (detect) | 2016-11 (if desks show braces) | 2016 | 2019 | dual (the keys of both)."""
     source: Live[Annotated[Source, Field(alias="from")]] = Source.APP
     """PC | MOBILE | WECHAT | APP: decides the customer's icon at the agent's desk."""
@@ -229,7 +206,7 @@ class WebChat(Section):
     """Upload long voice messages as AMR and send their URL to servers of 2019; false: as files."""
     videos: Live[bool] = False
     """Send videos as content type 6, which no guide promises to show; false: as files."""
-    login_rate: Annotated[Rate, parsed_by(parse_rate)] = Rate()
+    login_rate: Annotated[Rate, fields.parsed_by(fields.parse_rate)] = Rate()
     """Limit of logins of all rooms; the server blacklists an address above 10 in 60 s."""
     show_comments: Live[bool] = False
     """Show customers the call centre's notes on an agent (wire `comments`) who joins."""
@@ -245,44 +222,44 @@ Language = Literal["zh-CN", "zh-TW", "en", "ja"]
 class Homeserver(Section):
     """The Matrix homeserver."""
 
-    address: Annotated[HttpUrl, Field(examples=["http://localhost:8008"])]
+    address: Annotated[fields.HttpUrl, Field(examples=["http://localhost:8008"])]
     """URL at which the bridge reaches the homeserver."""
-    domain: Annotated[Domain, Field(examples=["example.org"])]
+    domain: Annotated[fields.Domain, Field(examples=["example.org"])]
     """Server name: the part of user ids after the colon."""
     verify_ssl: bool = True
     """Check the certificate of an https address."""
-    status_endpoint: OptionalUrl = ""
+    status_endpoint: fields.OptionalUrl = ""
     """URL to report the bridge's state to, as mautrix bridges do, with the as_token; or empty."""
 
 
 class Bot(Section):
     """The bot's Matrix user, which customers invite."""
 
-    username: Localpart = "webchatbot"
+    username: fields.Localpart = "webchatbot"
     """Localpart of its user id, @<username>:<domain>."""
     displayname: str = "WebChat"
     """Display name."""
-    avatar: MxcUri = ""
+    avatar: fields.MxcUri = ""
     """Avatar, an mxc:// URI; empty: the built-in picture."""
 
 
 class AppService(Section):
     """The application service: how the homeserver reaches and knows the bridge."""
 
-    address: HttpUrl = "http://localhost:29340"
+    address: fields.HttpUrl = "http://localhost:29340"
     """URL at which the homeserver reaches the bridge."""
     hostname: str = "127.0.0.1"
     """Address to listen on."""
-    port: Port = 29340
+    port: fields.Port = 29340
     """Port to listen on."""
     id: Annotated[str, Field(min_length=1)] = "webchat"
     """Id of the application service on the homeserver."""
     bot: Bot = Bot()
-    as_token: Token = SecretStr("")
+    as_token: fields.Token = SecretStr("")
     """Filled by `matrix-webchat register`. Token of requests to the homeserver."""
-    hs_token: Token = SecretStr("")
+    hs_token: fields.Token = SecretStr("")
     """Filled by `matrix-webchat register`. Token of requests from the homeserver."""
-    max_body_size: Annotated[Bytes, Field(ge=65_536)] = 64 * 1024 * 1024
+    max_body_size: Annotated[fields.Bytes, Field(ge=65_536)] = 64 * 1024 * 1024
     """Maximum size of a transaction from the homeserver."""
 
 
@@ -291,7 +268,7 @@ class Database(Section):
 
     model_config = ConfigDict(revalidate_instances="always")  # to resolve the default's file name
 
-    url: DatabaseUrl = SecretStr("sqlite:///bridge.db")
+    url: fields.DatabaseUrl = SecretStr("sqlite:///bridge.db")
     """sqlite:///beside-this-file.db | sqlite:////absolute.db | postgres://user:pass@host/name."""
 
 
@@ -302,7 +279,7 @@ class Queue(Section):
     """Number of the queue in the call centre (wire `queueId`)."""
     name: Annotated[str, Field(min_length=1, examples=["Sales"])]
     """Name shown to customers, also of its Matrix user @webchat_queue_<id>."""
-    avatar: MxcUri = ""
+    avatar: fields.MxcUri = ""
     """Avatar, an mxc:// URI; empty: the built-in picture in a colour of the queue."""
     aliases: Annotated[tuple[str, ...], Field(examples=[["sales"]])] = ()
     """Other names for it in the commands `start <queue>` and `queue set <queue>`."""
@@ -330,7 +307,7 @@ class Encryption(Section):
 class Limits(Section):
     """Limits per customer and room."""
 
-    file: Annotated[Bytes, Field(ge=1024)] = 50 * 1024 * 1024
+    file: Annotated[fields.Bytes, Field(ge=1024)] = 50 * 1024 * 1024
     """Maximum size of a file, in both directions."""
     messages_per_minute: Annotated[int, Field(ge=1)] = 60
     """Maximum messages, commands and reactions per room and minute."""
@@ -345,11 +322,11 @@ class Callback(Section):
 
     enabled: bool = True
     """Offer callbacks, and accept the command `callback`."""
-    retry_first: Annotated[Milliseconds, Field(ge=1000)] = 300_000
+    retry_first: Annotated[fields.Milliseconds, Field(ge=1000)] = 300_000
     """First delay before asking again, if a queue has no hours or is closed within them."""
-    retry_last: Annotated[Milliseconds, Field(ge=1000)] = 3_600_000
+    retry_last: Annotated[fields.Milliseconds, Field(ge=1000)] = 3_600_000
     """Maximum delay; each delay is twice the one before."""
-    give_up: Annotated[Milliseconds, Field(ge=3_600_000)] = 259_200_000
+    give_up: Annotated[fields.Milliseconds, Field(ge=3_600_000)] = 259_200_000
     """Time after which to stop asking; at least 14d for a queue with hours."""
 
 
@@ -375,19 +352,21 @@ Permissions = Annotated[
 class Served(Section):
     """Settings that each call centre may set for its own rooms."""
 
-    username_template: GhostTemplate = "webchat_{agent}"
+    username_template: fields.GhostTemplate = "webchat_{agent}"
     """Localpart of the Matrix user of each agent."""
-    queue_username_template: QueueTemplate = "webchat_queue_{queue}"
+    queue_username_template: fields.QueueTemplate = "webchat_queue_{queue}"
     """Localpart of the Matrix user of each queue; must differ between bridges on a homeserver."""
-    displayname_template: Annotated[str, template(known={"name", "id"}, needed={"name"})] = "{name}"
+    displayname_template: Annotated[str, fields.template(known={"name", "id"}, needed={"name"})] = (
+        "{name}"
+    )
     """Display names of agents; {name} and {id} are the agent's."""
-    command_prefix: Live[CommandPrefix] = "!wc"
+    command_prefix: Live[fields.CommandPrefix] = "!wc"
     """Prefix of commands in rooms."""
     permissions: Live[Permissions] = {}
     """User id, server, pattern or "*" -> none | customer | admin | ignore; most specific wins."""
     language: Live[Language] = "zh-CN"
     """zh-CN | zh-TW | en | ja: first language of rooms; a customer's words may change it."""
-    timezone: Live[TimeZone] = ""
+    timezone: Live[fields.TimeZone] = ""
     """Customers' zone for times in rooms, such as Asia/Shanghai; empty: UTC."""
     start: Live[Literal["on_message", "on_command"]] = "on_message"
     """Ask for an agent at the first message, or only at the command `start`."""
@@ -425,17 +404,17 @@ class RatingSection(Section):
 class Retention(Section):
     """How long data is kept (docs/privacy.md). Dead letters stay until retried or discarded."""
 
-    bodies: Annotated[Milliseconds, Field(ge=0)] = 86_400_000
+    bodies: Annotated[fields.Milliseconds, Field(ge=0)] = 86_400_000
     """Contents of messages, after they were delivered or have failed."""
-    rows: Annotated[Milliseconds, Field(ge=0)] = 604_800_000
+    rows: Annotated[fields.Milliseconds, Field(ge=0)] = 604_800_000
     """Rows of the ledger, without contents; `trace` reads them."""
-    chats: Age = EVER
+    chats: fields.Age = fields.EVER
     """Chats that have ended, as listed by `history`; ever | 365d."""
-    accounts: Age = EVER
+    accounts: fields.Age = fields.EVER
     """WebChat accounts and tokens of rooms without a chat, since their login; ever | 365d."""
-    ghosts: Age = EVER
+    ghosts: fields.Age = fields.EVER
     """Names and pictures of agents, since their last use; ever | 365d."""
-    audit: Age = EVER
+    audit: fields.Age = fields.EVER
     """Audit trail: who changed what, and when; ever | 365d."""
 
 
@@ -446,7 +425,7 @@ class Metrics(Section):
     """Serve /metrics."""
     hostname: str = "127.0.0.1"
     """Address to listen on."""
-    port: Port = 8000
+    port: fields.Port = 8000
     """Port to listen on."""
 
 
@@ -464,7 +443,7 @@ class Provisioning(Section):
     """Serve /_matrix/provision/v1 on the port of section appservice."""
     secret: SecretStr = SecretStr("")
     """Token for full access, 32 characters or more; filled by `matrix-webchat register`."""
-    rate: Annotated[RequestRate, parsed_by(parse_rate)] = RequestRate()
+    rate: Annotated[RequestRate, fields.parsed_by(fields.parse_rate)] = RequestRate()
 
 
 class Tracing(Section):
@@ -472,7 +451,7 @@ class Tracing(Section):
 
     enabled: bool = False
     """Send a trace of every message, once it was delivered or has failed."""
-    endpoint: OptionalUrl = ""
+    endpoint: fields.OptionalUrl = ""
     """The collector's OTLP/HTTP URL; empty: OTEL_EXPORTER_OTLP_ENDPOINT, or localhost:4318."""
 
 
@@ -483,9 +462,9 @@ class Console(Section):
     """Serve both; `matrix-webchat console-link` prints a link to sign in."""
     hostname: str = "127.0.0.1"
     """Address to listen on."""
-    port: Port = 29341
+    port: fields.Port = 29341
     """Port to listen on."""
-    public_url: OptionalUrl = ""
+    public_url: fields.OptionalUrl = ""
     """URL at which browsers reach it (a TLS proxy); empty: only locally, and no room page."""
 
 
@@ -505,13 +484,13 @@ Overrides = dict[str, dict[str, str]]
 class EnterpriseBridge(Served):
     """How its rooms are served; keys that are not given here are taken from `bridge` above."""
 
-    username_template: Annotated[GhostTemplate, Field(examples=["acme_{agent}"])] = (
+    username_template: Annotated[fields.GhostTemplate, Field(examples=["acme_{agent}"])] = (
         "webchat_{agent}"
     )
     """Localpart of its agents' users; prefix or suffix must differ from other enterprises'."""
-    queue_username_template: Annotated[QueueTemplate, Field(examples=["acme_queue_{queue}"])] = (
-        "webchat_queue_{queue}"
-    )
+    queue_username_template: Annotated[
+        fields.QueueTemplate, Field(examples=["acme_queue_{queue}"])
+    ] = "webchat_queue_{queue}"
     """Localpart of its queues' users."""
     bot: Annotated[Bot, Field(examples=[{"username": "acmebot", "displayname": "Acme"}])] = Bot()
     """Its own bot; default: the bot of `appservice`, which several can share."""
@@ -523,7 +502,7 @@ class Enterprise(Section):
     id: Annotated[
         str,
         AfterValidator(
-            matching(r"[a-z0-9][a-z0-9._-]{0,31}", "must be a short word of a-z 0-9 . _ -")
+            fields.matching(r"[a-z0-9][a-z0-9._-]{0,31}", "must be a short word of a-z 0-9 . _ -")
         ),
         Field(examples=["acme"]),
     ]
@@ -552,7 +531,7 @@ class Config(Section):
     homeserver: Homeserver
     appservice: AppService = AppService()
     database: Annotated[Database, Field(validate_default=True)] = Database()
-    webchat: Annotated[WebChat, LISTED] = WebChat.model_construct(base_url="")
+    webchat: Annotated[WebChat, fields.LISTED] = WebChat.model_construct(base_url="")
     """The call centre's server."""
     queues: Live[Queues] = ()
     """The queues that customers can be sent to."""
@@ -579,13 +558,9 @@ class Config(Section):
         own = {name: getattr(one.bridge, name) for name in Served.model_fields}
         return self.model_copy(
             update={
+                **{name: getattr(one, name) for name in (*SHORT_FORM, "rating", "texts")},
                 "appservice": self.appservice.model_copy(update={"bot": one.bridge.bot}),
-                "webchat": one.webchat,
-                "queues": one.queues,
-                "default_queue": one.default_queue,
                 "bridge": self.bridge.model_copy(update=own),
-                "rating": one.rating,
-                "texts": one.texts,
                 "enterprises": (),
             }
         )

@@ -31,17 +31,8 @@ from bridge.config.model import WebChat
 from bridge.ids import RoomId
 from bridge.rooms.ports import Clock, tls_context
 from bridge.rooms.store import Facts, StoreError, Token
+from bridge.webchat import frames
 from bridge.webchat.codes import Dialect, ResultCode, UploadMode, meaning
-from bridge.webchat.frames import (
-    Command,
-    Ignored,
-    RateSession,
-    Received,
-    Reply,
-    SendMessage,
-    Text,
-    Voice,
-)
 from bridge.webchat.http import Endpoints
 from bridge.webchat.words import is_unseen
 
@@ -183,7 +174,7 @@ class TokenStore(Protocol):
 class PushReader(Protocol):
     """Takes what a socket reads; neither method blocks or raises."""
 
-    def push(self, received: Received | Ignored, size: int) -> None:
+    def push(self, received: frames.Received | frames.Ignored, size: int) -> None:
         """Take a push, or an ignored frame that needs a receipt, of `size` bytes in memory."""
 
     def unreadable(self) -> None:
@@ -301,12 +292,12 @@ class Learnt:
         self._unsaved[self._fact(what)] = value
         self._changed.set()
 
-    def refuses(self, keys: Dialect, command: Command, reply: Reply) -> bool:
+    def refuses(self, keys: Dialect, command: frames.Command, reply: frames.Reply) -> bool:
         """Return True if the server may accept this command with other keys."""
         match reply.result, command:
             case ResultCode.INVALID_PARAMETER, _:
                 return has_keys(command)
-            case ResultCode.EMPTY_MESSAGE, SendMessage(content=Text(text=text)):
+            case ResultCode.EMPTY_MESSAGE, frames.SendMessage(content=frames.Text(text=text)):
                 return not is_unseen(text)  # a server that read a blank text may call it empty
             case ResultCode.EMPTY_MESSAGE, _:
                 return tells_keys_apart(command)
@@ -315,10 +306,10 @@ class Learnt:
             case _:
                 return False
 
-    def refuses_voice(self, command: Command, reply: Reply) -> bool:
+    def refuses_voice(self, command: frames.Command, reply: frames.Reply) -> bool:
         """Return True if a voice message with a URL was refused; the next one is sent as a file."""
-        voice = command.content if isinstance(command, SendMessage) else None
-        if not (isinstance(voice, Voice) and voice.uri) or meaning(reply.result).passing:
+        voice = command.content if isinstance(command, frames.SendMessage) else None
+        if not (isinstance(voice, frames.Voice) and voice.uri) or meaning(reply.result).passing:
             return False
         if reply.result != ResultCode.INVALID_CHAT_SESSION_ID:
             self.has_not(Feature.LONG_VOICE)
@@ -398,21 +389,21 @@ class Learnt:
         self._remember("longest_frame", f"{longest}/{self._most}")
 
 
-def has_keys(command: Command) -> bool:
+def has_keys(command: frames.Command) -> bool:
     """Return True for the commands whose keys depend on the dialect: 110 and 104."""
-    return isinstance(command, SendMessage | RateSession)
+    return isinstance(command, frames.SendMessage | frames.RateSession)
 
 
-def tells_keys_apart(command: Command) -> bool:
+def tells_keys_apart(command: frames.Command) -> bool:
     """Return True for texts and ratings, whose keys differ in each dialect (reference 5). Others
     differ only in empty keys that are left out, which proves nothing about texts.
     """
-    if isinstance(command, SendMessage):
-        return isinstance(command.content, Text)
-    return isinstance(command, RateSession)
+    if isinstance(command, frames.SendMessage):
+        return isinstance(command.content, frames.Text)
+    return isinstance(command, frames.RateSession)
 
 
-def other_keys(command: Command, keys: Dialect) -> tuple[Dialect, ...]:
+def other_keys(command: frames.Command, keys: Dialect) -> tuple[Dialect, ...]:
     """Return the key sets to try for a command that was refused with `keys`, best first."""
     if keys is Dialect.DUAL and not tells_keys_apart(command):
         return (Dialect.Y2019,)  # DUAL and Y2016 are the same for it

@@ -169,9 +169,7 @@ class Ghosts:
         icon = None
         if not mxc and not await self.has_icon(user, _DRAWN):
             icon = Blob.of(await asyncio.to_thread(draw), "image/png", "avatar.png")
-        await self.ensure(user, name, icon, _DRAWN)
-        if mxc:
-            await self.set_known_icon(user, mxc)
+        await self.ensure(user, name, icon, _DRAWN, mxc=mxc)
 
     async def exists(self, user: UserId) -> bool:
         """Whether the database records that the user was registered."""
@@ -193,10 +191,12 @@ class Ghosts:
         icon_source: str = "",
         *,
         otherwise: str = "",
+        mxc: str = "",
     ) -> None:
         """Register the user if needed, and set its name and picture (`icon` None: unchanged).
 
-        An empty `displayname` keeps the name; `otherwise` is for a user without a name.
+        An empty `displayname` keeps the name; `otherwise` is for a user without a name. `mxc`: a
+        picture that the homeserver already has, in place of an `icon`.
         """
         async with self._locks.setdefault(user, asyncio.Lock()):
             row = await self._exist(user)
@@ -208,16 +208,11 @@ class Ghosts:
                 row = await self._set(row, "displayname", name, displayname=name)
             if icon is not None:
                 row = await self._set_icon(row, icon, icon_source)
+            elif mxc and row.avatar_mxc != mxc:
+                row = msgspec.structs.replace(row, avatar_source="", avatar_hash="")
+                row = await self._set(row, "avatar_url", mxc, avatar_mxc=mxc)
             if self.now() - row.seen >= _SEEN_EVERY:
                 await self._save(row)
-
-    async def set_known_icon(self, user: UserId, mxc: str) -> None:
-        """Set a picture that the homeserver already has."""
-        async with self._locks.setdefault(user, asyncio.Lock()):
-            row = await self._exist(user)
-            if row.avatar_mxc != mxc:
-                row = msgspec.structs.replace(row, avatar_source="", avatar_hash="")
-                await self._set(row, "avatar_url", mxc, avatar_mxc=mxc)
 
     async def has_icon(self, user: UserId, icon_source: str) -> bool:
         """True if the picture is from that source and was checked within `_LOOK_AGAIN`."""

@@ -22,25 +22,7 @@ import structlog
 from msgspec.structs import astuple
 
 from bridge.ids import EffectSeq, InputSeq, RoomId
-from bridge.rooms.store import (
-    PASSED,
-    Change,
-    Commit,
-    Committed,
-    DeadLetter,
-    EffectRow,
-    Entry,
-    InputRow,
-    Lane,
-    LedgerRow,
-    Loaded,
-    NewEffect,
-    Outcome,
-    Seal,
-    StoredRoom,
-    StoreError,
-    TraceRow,
-)
+from bridge.rooms import store
 from bridge.storage.query import (
     Engine,
     Part,
@@ -57,7 +39,7 @@ from bridge.storage.query import (
 
 HANDLED = "handled"
 """Outcome of an input whose step was committed."""
-DEAD = Outcome.DEAD.value
+DEAD = store.Outcome.DEAD.value
 HIGHEST = 2**63 - 1
 """Largest integer of both databases."""
 UNWRITTEN = b"{}"
@@ -82,7 +64,7 @@ class Cover(msgspec.Struct, frozen=True):
     nothing is sealed, and sealed data cannot be read.
     """
 
-    _seal: Seal | None = None
+    _seal: store.Seal | None = None
 
     def close(self, room_id: RoomId, said: bytes) -> bytes:
         """Seal an input, an effect or a record for storage."""
@@ -98,7 +80,7 @@ class Cover(msgspec.Struct, frozen=True):
             return LOST
         try:
             return self._seal.open(room_id, bytes(stored))
-        except StoreError as error:
+        except store.StoreError as error:
             _log.error("stored messages can no longer be decrypted", room=room_id, why=str(error))
             return LOST
 
@@ -109,13 +91,13 @@ NO_COVER = Cover()
 class Attempt(NamedTuple):
     """Request to mark an effect as attempted."""
 
-    row: EffectRow
+    row: store.EffectRow
     now: int
 
 
 _Row = tuple[object, ...]
 """Parameters of a statement for one row."""
-Write = Commit | Attempt | Query | Together
+Write = store.Commit | Attempt | Query | Together
 """A request to the writer. The answer to a Query or Together is the number of rows it returns."""
 
 
@@ -123,11 +105,11 @@ async def carry_out(
     writes: Sequence[Write], engine: Engine, cover: Cover = NO_COVER
 ) -> list[object]:
     """Write a group of requests in one transaction; return their answers in order."""
-    commits: list[Commit] = []
+    commits: list[store.Commit] = []
     attempts: list[Attempt] = []
     others: list[Query | Together] = []
     for write in writes:
-        if isinstance(write, Commit):
+        if isinstance(write, store.Commit):
             commits.append(write)
         elif isinstance(write, Attempt):
             attempts.append(write)
@@ -151,7 +133,7 @@ async def carry_out(
         return answers
     in_turn, counted = iter(committed), iter(rows[len(queries) :])
     for write in writes:
-        if isinstance(write, Commit):
+        if isinstance(write, store.Commit):
             answers.append(next(in_turn))
         elif isinstance(write, Attempt):
             answers.append(None)
@@ -214,7 +196,7 @@ SETTLE_EFFECTS = updating(
 SAVE_ANCHORS = for_rows(upsert("anchors", "room_id, name", "event_id"), "text, text, text")
 
 
-def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
+def _parts(commits: Sequence[store.Commit], cover: Cover) -> list[Part]:
     """Return the statements of a group of commits, which take effect together."""
     new_rooms: list[_Row] = []
     rooms: list[_Row] = []
@@ -233,7 +215,7 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
                 bare, words = room.bare, cover.close(room_id, room.record)
             row = room_id, bare, words, room.live, room.phase, room.deadline, room.customer
             if room.revision:
-                rooms.append((*row, room.revision, -1 if one.direct else PASSED - 1))
+                rooms.append((*row, room.revision, -1 if one.direct else store.PASSED - 1))
             else:
                 new_rooms.append((*row, 1))
         for end in one.settled:
@@ -270,13 +252,13 @@ def _parts(commits: Sequence[Commit], cover: Cover) -> list[Part]:
     return [Part(*part) for part in parts if part[1]]
 
 
-def change_row(change: Change) -> tuple[object, ...]:
+def change_row(change: store.Change) -> tuple[object, ...]:
     """Return the parameters of `INSERT_CHANGES`."""
     words = change.actor, change.way, change.key, change.before, change.after
     return change.at, *map(printable, words), change.room_id, change.enterprise
 
 
-def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:
+def _entry(commit: store.Commit, entry: store.Entry, cover: Cover) -> tuple[object, ...]:
     """Return the parameters of `INSERT_ENTRIES`. A cause that equals the row's key is left out."""
     came, effect, now = entry.came, entry.effect, commit.now
     key = None if came is None else came.key
@@ -298,11 +280,11 @@ def _entry(commit: Commit, entry: Entry, cover: Cover) -> tuple[object, ...]:
     )
 
 
-def _closed(commit: Commit, said: bytes, cover: Cover) -> bytes:
+def _closed(commit: store.Commit, said: bytes, cover: Cover) -> bytes:
     return said if commit.clear else cover.close(commit.room_id, said)
 
 
-def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
+def _committed(commits: Sequence[store.Commit], rows: Rows) -> list[store.Committed]:
     """Assign returned rows to their commits; rows are numbered in the order they were passed.
 
     Unreachable: rows are missing, as the answer was lost, and another process has since taken over
@@ -336,15 +318,17 @@ def _committed(commits: Sequence[Commit], rows: Rows) -> list[Committed]:
                     continue
                 new_keys.remove(waiting.key)
             seq = next(input_numbers)
-            came.append(InputRow(seq, one.room_id, waiting.body, one.now, waiting.key))
-        answers.append(Committed(effects, came))
+            came.append(store.InputRow(seq, one.room_id, waiting.body, one.now, waiting.key))
+        answers.append(store.Committed(effects, came))
     return answers
 
 
-def _effect_row(commit: Commit, entry: Entry, effect: NewEffect, seq: EffectSeq) -> EffectRow:
+def _effect_row(
+    commit: store.Commit, entry: store.Entry, effect: store.NewEffect, seq: EffectSeq
+) -> store.EffectRow:
     """Return the row as `load` reads it, except that the attempt is known not to be made yet."""
     key = None if entry.came is None else entry.came.key
-    return EffectRow(
+    return store.EffectRow(
         seq,
         commit.room_id,
         effect.lane,
@@ -399,7 +383,7 @@ LOAD = same(
 )
 
 
-def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> Loaded:
+def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> store.Loaded:
     room = None if rows[0][0] is None else stored_room(rows[0][:8], cover)
     inputs, effects = [], []
     for row in rows:
@@ -408,11 +392,13 @@ def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> Loaded:
             continue
         said = cover.open(room_id, body if handled is None else effect)
         if handled is None:
-            inputs.append(InputRow(InputSeq(seq), room_id, said, received, key))
+            inputs.append(store.InputRow(InputSeq(seq), room_id, said, received, key))
         else:
             called[4] = bool(called[4])  # `repeat`: SQLite has no booleans
-            effects.append(EffectRow(EffectSeq(seq), room_id, Lane(lane), said, handled, *called))
-    return Loaded(room, inputs, effects)
+            effects.append(
+                store.EffectRow(EffectSeq(seq), room_id, store.Lane(lane), said, handled, *called)
+            )
+    return store.Loaded(room, inputs, effects)
 
 
 BUSY_ROOMS = same(
@@ -533,29 +519,29 @@ LETTERS = same(f"{_LETTER} {_DEAD} (settled, seq) > ($1, $2) ORDER BY settled, s
 LETTER = same(f"{_LETTER}, body, effect {_DEAD} seq = $1 AND (handled IS NULL) = $2")
 
 
-def stored_room(row: Sequence[Any], cover: Cover) -> StoredRoom:
+def stored_room(row: Sequence[Any], cover: Cover) -> store.StoredRoom:
     """Decode a row of ROOMS, with its bare record if the sealed one cannot be opened."""
     room_id, record, words, live, phase, deadline, customer, revision = row
     if words is not None and (whole := cover.open(room_id, words)) != LOST:
         record = whole
     known = b"" if record == UNWRITTEN else bytes(record)
-    return StoredRoom(room_id, known, bool(live), phase, deadline, customer, revision)
+    return store.StoredRoom(room_id, known, bool(live), phase, deadline, customer, revision)
 
 
-def ledger_row(row: Sequence[Any]) -> tuple[RoomId, LedgerRow]:
+def ledger_row(row: Sequence[Any]) -> tuple[RoomId, store.LedgerRow]:
     room_id, seq, key, cause, received, handled, lane, attempted, attempts, repeat, *rest = row
-    came = seq, key, cause, received, handled, None if lane is None else Lane(lane)
-    return room_id, LedgerRow(*came, attempted, attempts, bool(repeat), *rest)
+    came = seq, key, cause, received, handled, None if lane is None else store.Lane(lane)
+    return room_id, store.LedgerRow(*came, attempted, attempts, bool(repeat), *rest)
 
 
-def dead_letter(row: Sequence[Any], cover: Cover) -> DeadLetter:
+def dead_letter(row: Sequence[Any], cover: Cover) -> store.DeadLetter:
     seq, room_id, at, why, handled, record, *contents = row
     box, content = ("i", contents[:1]) if handled is None else ("o", contents[1:])
     shown = cover.open(room_id, (content[0] or b"") if content else b"")  # empty once erased
     body, about = bytes(shown).decode("utf-8", "replace"), dict[str, object]()
     with suppress(ValueError):  # of a damaged record
         about = msgspec.json.decode(record or b"{}", type=dict[str, object])
-    return DeadLetter(f"{box}{seq}", room_id, at, why, body, str(about.get("enterprise", "")))
+    return store.DeadLetter(f"{box}{seq}", room_id, at, why, body, str(about.get("enterprise", "")))
 
 
 # --- the ledger -----------------------------------------------------------------------------------
@@ -566,10 +552,10 @@ TRACE = same(
 )
 
 
-def lines(event_id: str, rows: Rows) -> list[TraceRow]:
+def lines(event_id: str, rows: Rows) -> list[store.TraceRow]:
     """Return all ledger lines of an event by time; at equal times the inputs before the effects."""
-    inputs: list[TraceRow] = []
-    effects: list[TraceRow] = []
+    inputs: list[store.TraceRow] = []
+    effects: list[store.TraceRow] = []
     for row in rows:
         room_id, key, received, handled, lane, attempted, attempts, repeat = row[:8]
         revived, outcome, settled, detail = row[8:]
@@ -578,13 +564,13 @@ def lines(event_id: str, rows: Rows) -> list[TraceRow]:
         came = ("received", received, ""), *(ended if lane is None else [("handled", handled, "")])
         if key == event_id:
             inputs += [
-                TraceRow(what, at, room_id, told) for what, at, told in came if at is not None
+                store.TraceRow(what, at, room_id, told) for what, at, told in came if at is not None
             ]
         if lane is not None:
             again = "" if attempts < 2 else f", {attempts}x"
             sent = ("stored", handled, lane), ("attempted", attempted, f"{lane}{again}"), *ended
             effects += [
-                TraceRow(what, at, room_id, told, bool(repeat))
+                store.TraceRow(what, at, room_id, told, bool(repeat))
                 for what, at, told in sent
                 if at is not None
             ]

@@ -31,30 +31,8 @@ from msgspec.structs import asdict, astuple
 
 from bridge.config.fields import SQLITE, check_database_url
 from bridge.ids import EffectSeq, EventId, QueueId, RoomId
+from bridge.rooms import store
 from bridge.rooms.ports import Clock
-from bridge.rooms.store import (
-    AccountRow,
-    Answer,
-    Backlog,
-    Change,
-    ChatRow,
-    Commit,
-    Committed,
-    Cutoffs,
-    DeadLetter,
-    Depth,
-    EffectRow,
-    GhostRow,
-    LedgerRow,
-    Loaded,
-    Member,
-    Seal,
-    SecretRow,
-    StoredRoom,
-    StoreError,
-    Token,
-    TraceRow,
-)
 from bridge.storage import sql
 from bridge.storage.erasing import Eraser
 from bridge.storage.migrate import Migration, known, migrate, pending
@@ -88,7 +66,12 @@ STRETCH, STRETCHES = 10_000, 10
 
 @asynccontextmanager
 async def open_store(
-    url: str, clock: Clock, *, sole: bool = False, shared: bool = False, seal: Seal | None = None
+    url: str,
+    clock: Clock,
+    *,
+    sole: bool = False,
+    shared: bool = False,
+    seal: store.Seal | None = None,
 ) -> AsyncIterator[SqlStore]:
     """Open the database of a URL (see `engine_for`), migrate its schema and run its writer.
 
@@ -113,16 +96,16 @@ async def open_store(
         await engine.close()
         raise
     writer = GroupWriter[Write](lambda group: carry_out(group, engine, cover))
-    store = SqlStore(engine, writer, cover)
-    store.shards = shards
+    opened = SqlStore(engine, writer, cover)
+    opened.shards = shards
     tasks = asyncio.TaskGroup()  # entered by hand, so that the body's exceptions are not wrapped
     await tasks.__aenter__()
     writing = tasks.create_task(writer.run(), name="store writer")
     try:
-        yield store
+        yield opened
     finally:
         try:
-            await store.close()
+            await opened.close()
         except asyncio.CancelledError as cancelled:
             # Cancelled from outside, or by the group because the writer failed: the group knows.
             await tasks.__aexit__(type(cancelled), cancelled, cancelled.__traceback__)
@@ -147,17 +130,19 @@ class SqlStore:
 
     # --- rooms and their journal ------------------------------------------------------------
 
-    def submit(self, commits: Sequence[Commit], done: Callable[[list[Answer]], None]) -> None:
+    def submit(
+        self, commits: Sequence[store.Commit], done: Callable[[list[store.Answer]], None]
+    ) -> None:
         # Each answer is a Committed, or the error in its place (`carry_out`).
         self.writer.submit(commits, cast("Callable[[list[object]], None]", done))
 
-    async def commit(self, commit: Commit) -> Committed:
-        return cast(Committed, await self._write(commit))
+    async def commit(self, commit: store.Commit) -> store.Committed:
+        return cast(store.Committed, await self._write(commit))
 
-    async def mark_attempted(self, row: EffectRow, now: int) -> None:
+    async def mark_attempted(self, row: store.EffectRow, now: int) -> None:
         await self._write(Attempt(row, now))
 
-    async def load(self, room_id: RoomId) -> Loaded:
+    async def load(self, room_id: RoomId) -> store.Loaded:
         return sql.loaded(room_id, await self._read(sql.LOAD, room_id), self._cover)
 
     async def busy_rooms(self) -> list[RoomId]:
@@ -176,30 +161,32 @@ class SqlStore:
     async def deadlines(self) -> list[tuple[RoomId, int]]:
         return [(room_id, moment) for room_id, moment in await self._read(sql.DEADLINES)]
 
-    async def backlog(self) -> Backlog:
+    async def backlog(self) -> store.Backlog:
         rows = await self._read(sql.BACKLOG)
-        return {(name, what): Depth(count, oldest) for name, what, count, oldest in rows}
+        return {(name, what): store.Depth(count, oldest) for name, what, count, oldest in rows}
 
     async def rooms_of(self, customer: str) -> list[RoomId]:
         return [room_id for (room_id,) in await self._read(sql.ROOMS_OF, customer)]
 
-    async def chats(self, room_id: RoomId, limit: int, upto: int | None = None) -> list[ChatRow]:
+    async def chats(
+        self, room_id: RoomId, limit: int, upto: int | None = None
+    ) -> list[store.ChatRow]:
         highest = sql.HIGHEST if upto is None else upto
         rows = await self._read(sql.CHATS, room_id, highest, limit)
-        return [ChatRow(number, bytes(chat)) for number, chat in rows]
+        return [store.ChatRow(number, bytes(chat)) for number, chat in rows]
 
-    async def record_change(self, change: Change) -> None:
+    async def record_change(self, change: store.Change) -> None:
         await self._save(sql.INSERT_CHANGES, *sql.change_row(change))
 
     async def changes(
         self, room_id: RoomId | None = None, before: int | None = None, limit: int = 100
-    ) -> list[Change]:
+    ) -> list[store.Change]:
         below = sql.HIGHEST if before is None else before
         if room_id is None:
             rows = await self._read(sql.CHANGES, below, limit)
         else:
             rows = await self._read(sql.CHANGES_OF, below, limit, room_id)
-        return [Change(*row) for row in rows]
+        return [store.Change(*row) for row in rows]
 
     async def anchor(self, room_id: RoomId, name: str) -> EventId | None:
         found: EventId | None = await self._value(sql.ANCHOR, room_id, name)
@@ -207,20 +194,22 @@ class SqlStore:
 
     # --- ghosts, accounts, facts and secrets ------------------------------------------------
 
-    async def ghost(self, user_id: str) -> GhostRow | None:
+    async def ghost(self, user_id: str) -> store.GhostRow | None:
         rows = await self._read(sql.GHOST, user_id)
         for found, displayname, source, mxc, device, digest, looked, seen in rows:
-            return GhostRow(found, displayname, source, mxc, bool(device), digest, looked, seen)
+            return store.GhostRow(
+                found, displayname, source, mxc, bool(device), digest, looked, seen
+            )
         return None
 
-    async def save_ghost(self, ghost: GhostRow) -> None:
+    async def save_ghost(self, ghost: store.GhostRow) -> None:
         await self._save(sql.SAVE_GHOST, *astuple(ghost))
 
-    async def token(self, room_id: RoomId) -> Token | None:
+    async def token(self, room_id: RoomId) -> store.Token | None:
         rows = await self._read(sql.TOKEN, room_id)
-        return Token(*rows[0]) if rows else None
+        return store.Token(*rows[0]) if rows else None
 
-    async def save_token(self, token: Token) -> None:
+    async def save_token(self, token: store.Token) -> None:
         """Save a token; NotOwned if another process owns the room, which has a newer one."""
         await self._write(Together([Part(sql.SAVE_TOKEN, [astuple(token)])], rooms=[token.room_id]))
 
@@ -250,7 +239,7 @@ class SqlStore:
     async def secret_names(self, prefix: str) -> list[str]:
         return sorted(name for (name,) in await self._read(sql.SECRET_NAMES, prefix))
 
-    async def save_secrets(self, rows: Sequence[SecretRow]) -> None:
+    async def save_secrets(self, rows: Sequence[store.SecretRow]) -> None:
         # A statement must not get a name twice; the later of two values counts.
         newest = {row.name: row for row in rows}
         kept, new, changed, gone = [], [], [], []
@@ -279,7 +268,7 @@ class SqlStore:
 
     # --- tracing, dead letters, pruning -----------------------------------------------------
 
-    async def trace(self, event_id: EventId) -> list[TraceRow]:
+    async def trace(self, event_id: EventId) -> list[store.TraceRow]:
         return sql.lines(event_id, await self._read(sql.TRACE, event_id))
 
     async def known(self, events: Collection[EventId]) -> set[EventId]:
@@ -311,7 +300,7 @@ class SqlStore:
     async def discard(self, letter_id: str, now: int) -> bool:
         return await self._update(sql.DISCARD, *_row_of(letter_id), now) == 1
 
-    async def prune(self, bodies_before: int, rows_before: int, others: Cutoffs) -> int:
+    async def prune(self, bodies_before: int, rows_before: int, others: store.Cutoffs) -> int:
         """Erase contents of rows settled before `bodies_before`, delete rows settled before
         `rows_before` and secrets that expired before it, and apply `others`. Dead letters stay.
         Return the number of rows touched.
@@ -332,27 +321,27 @@ class SqlStore:
                 touched += await self._update(sql.ERASE_BODIES, first, last, bodies_before)
             first = last + 1
 
-    async def members(self) -> list[Member]:
+    async def members(self) -> list[store.Member]:
         """Return the replicas that share the database; empty for SQLite."""
-        return [Member(*row) for row in await self._read(MEMBERS)]
+        return [store.Member(*row) for row in await self._read(MEMBERS)]
 
     async def reports(self) -> list[tuple[float, str]]:
         """Return the other replicas' reports, each with its age in seconds."""
         own = "" if self.shards is None else self.shards.id
         return [(age, report) for age, report in await self._read(REPORTS, own)]
 
-    async def sessions(self, members: Sequence[Member]) -> tuple[list[str], bool]:
+    async def sessions(self, members: Sequence[store.Member]) -> tuple[list[str], bool]:
         """Return the roles of the members' sessions, and whether the server detects dead peers."""
         ((roles, notices),) = await self._read(SESSIONS, [one.pid for one in members])
         return sorted(roles), notices
 
     # --- queries over all rooms -------------------------------------------------------------
 
-    async def room(self, room_id: RoomId) -> StoredRoom | None:
+    async def room(self, room_id: RoomId) -> store.StoredRoom | None:
         rows = await self._read(sql.ROOM, room_id)
         return sql.stored_room(rows[0], self._cover) if rows else None
 
-    async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
+    async def rooms(self, after: str, limit: int, *, live: bool) -> list[store.StoredRoom]:
         rows = await self._read(sql.LIVE if live else sql.ROOMS, after, limit)
         return [sql.stored_room(row, self._cover) for row in rows]
 
@@ -362,11 +351,11 @@ class SqlStore:
             (name, phase, queue): count for name, phase, queue, count in rows if queue is not None
         }
 
-    async def accounts(self, after: str, limit: int) -> list[AccountRow]:
+    async def accounts(self, after: str, limit: int) -> list[store.AccountRow]:
         accounts = []
         for room_id, name, has_token, issued, *room in await self._read(sql.ACCOUNTS, after, limit):
             known = None if room[0] is None else sql.stored_room(room, self._cover)
-            accounts.append(AccountRow(room_id, name, bool(has_token), issued, known))
+            accounts.append(store.AccountRow(room_id, name, bool(has_token), issued, known))
         return accounts
 
     async def forget_account(self, room_id: RoomId) -> bool:
@@ -374,12 +363,12 @@ class SqlStore:
 
     async def deliveries(
         self, room_id: RoomId, before: int | None, limit: int
-    ) -> tuple[list[LedgerRow], int | None]:
+    ) -> tuple[list[store.LedgerRow], int | None]:
         ((first, last),) = await self._read(sql.ENDS)
         if last is None:
             return [], None
         end = last + 1 if before is None else min(before, last + 1)
-        found: list[LedgerRow] = []
+        found: list[store.LedgerRow] = []
         for _ in range(STRETCHES):
             begin = max(first, end - STRETCH)
             rows = await self._read(sql.DELIVERIES, room_id, begin, end, limit - len(found))
@@ -394,24 +383,24 @@ class SqlStore:
         ((_, last),) = await self._read(sql.ENDS)
         return last or 0
 
-    async def rows_after(self, seq: int, limit: int) -> list[tuple[RoomId, LedgerRow]]:
+    async def rows_after(self, seq: int, limit: int) -> list[tuple[RoomId, store.LedgerRow]]:
         return [sql.ledger_row(row) for row in await self._read(sql.ROWS_AFTER, seq, limit)]
 
-    async def rows_at(self, seqs: Sequence[int]) -> list[tuple[RoomId, LedgerRow]]:
+    async def rows_at(self, seqs: Sequence[int]) -> list[tuple[RoomId, store.LedgerRow]]:
         rows = await self._read(sql.ROWS_AT, json.dumps([*seqs]))
         return [sql.ledger_row(row) for row in rows]
 
-    async def input(self, room_id: RoomId, key: str) -> LedgerRow | None:
+    async def input(self, room_id: RoomId, key: str) -> store.LedgerRow | None:
         rows = await self._read(sql.INPUT, key, room_id)
         return sql.ledger_row(rows[0])[1] if rows else None
 
-    async def letters(self, after: tuple[int, int], limit: int) -> list[DeadLetter]:
+    async def letters(self, after: tuple[int, int], limit: int) -> list[store.DeadLetter]:
         return [
             sql.dead_letter(row, self._cover)
             for row in await self._read(sql.LETTERS, *after, limit)
         ]
 
-    async def letter(self, letter_id: str) -> DeadLetter | None:
+    async def letter(self, letter_id: str) -> store.DeadLetter | None:
         rows = await self._read(sql.LETTER, *_row_of(letter_id))
         return sql.dead_letter(rows[0], self._cover) if rows else None
 
@@ -438,7 +427,7 @@ class SqlStore:
                 answered.set_result(answers[0])
 
         self.writer.submit([request], done)
-        if isinstance(answer := await answered, StoreError):
+        if isinstance(answer := await answered, store.StoreError):
             raise answer
         return answer
 
@@ -593,7 +582,7 @@ class GroupWriter(Generic[W]):
         """Write requests together or, if one of them is refused, in halves; return the answers."""
         try:
             return await self._commit(requests)
-        except StoreError as error:
+        except store.StoreError as error:
             half = len(requests) // 2
             if not half or isinstance(error, Unreachable | CorruptDatabaseError):
                 return _failed(requests, error)
@@ -604,7 +593,7 @@ _Group = list[tuple[Ticket[W], Sequence[W]]]
 """Tickets, each with those of its requests that are written together."""
 
 
-def _failed(requests: Sequence[object], error: StoreError) -> Sequence[object]:
+def _failed(requests: Sequence[object], error: store.StoreError) -> Sequence[object]:
     """Return copies of an error: one shared by all would accumulate their callers' tracebacks."""
     copies = [type(error)(*error.args) for _ in requests]
     for own in copies:

@@ -323,7 +323,7 @@ async def test_unusable_picture_is_not_fatal(icon: Blob, known: bool) -> None:
 async def test_given_picture_is_set_on_change() -> None:
     async with running() as rig:
         for mxc in ("mxc://a/1", "mxc://a/1", "mxc://a/2"):
-            await rig.ghosts.set_known_icon(GHOST, mxc)
+            await rig.ghosts.ensure(GHOST, mxc=mxc)
         assert rig.count("avatar_url") == 2
 
 
