@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from bridge.config.model import RatingOption
 from bridge.conversation import model
 from bridge.conversation.chat import RATING_CHANGE, ended_at, names, unhappy
-from bridge.conversation.queue import awaited, callback_wanted, hidden, unseen_callback
+from bridge.conversation.queue import awaited, callback_wanted, unseen_callback, visible
 from bridge.conversation.turn import cut, plain_text
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import ports
@@ -664,9 +664,8 @@ def _offering(visit: Visit, key: str) -> str:
 
     That is so if there is none yet, and the room is not paused.
     """
-    phase = visit.record.conversation.phase
-    alone = isinstance(phase, model.NoChat) or hidden(phase)
-    alone = alone or (isinstance(phase, model.Chatting) and phase.robot)
+    phase = visible(visit.record.conversation.phase)
+    alone = phase is None or (isinstance(phase, model.Chatting) and phase.robot)
     if alone and not visit.record.settings.paused:
         return key
     return f"robot.no_person.{key.removeprefix('robot.')}"
