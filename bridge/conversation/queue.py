@@ -575,8 +575,7 @@ def end_questions(turn: Turn) -> None:
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
         if question.note is None:
-            silence = Silence.UNREACHABLE
-            consulted(turn, model.Consulted(question.event_id, silence=silence))
+            consulted(turn, model.Consulted(question.event_id, silence=Silence.UNREACHABLE))
         else:
             settle(turn, question.event_id)
 
