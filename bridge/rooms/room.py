@@ -627,9 +627,16 @@ class Room:
         for was, chat in draft.chats:
             self.around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
-            self.around.note_phase(self._reader.log, before.conversation, after.conversation, now)
+            self._note_phase(before, after, now)
         if draft.record is not None and not draft.implied:  # else as before: deadline and link
             self._announce(self._deadline)
+
+    def _note_phase(self, before: RoomRecord, after: RoomRecord, now: int) -> None:
+        """Log a conversation's new phase, count it and update the waiting times."""
+        old, new = (type(one.conversation.phase).__name__ for one in (before, after))
+        self.around.waits.note(before.conversation, after.conversation, now)
+        self._reader.log.info("phase", before=old, after=new, **log_fields(after))
+        self.around.measures.phase_entered(new)
 
     def failed(self, error: store.StoreError) -> None:
         """Callback of a failed commit: discard it, and everything made on top of it."""
