@@ -30,7 +30,6 @@ from bridge.conversation.turn import cut, plain_text
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import ports
 from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RobotAnswered, RoomRecord
 from bridge.rooms.rules import NUMERALS, Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
@@ -614,7 +613,7 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
     answered = RobotAnswered(ask.event_id, question, "robot.nothing", first=ask.first)
     try:
         found = (await around.link.ask_robot(ask.question))[:MOST_FOUND]
-    except CallFailure as failure:
+    except ports.CallFailure as failure:
         if failure.reason is FailureReason.TOO_BIG:
             return replace(answered, key="robot.too_long")
         log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.robot")
