@@ -162,10 +162,10 @@ class Room:
         """When the call centre last accepted a call, ms since the epoch."""
         self._shut: RoomId | None = None
         """Matrix room that refuses the bridge's events while it is being replaced."""
-        spawn = partial(engine.spawn, room=self)
-        self._loops = Loops(spawn, self.around.clock.sleep, self.go_on, self._reader.log)
+        spawn, sleep = partial(engine.spawn, room=self), self.around.clock.sleep
+        self._loops = Loops(spawn, sleep, self.go_on, self._reader.log)
         self._receipts = Receipts(self)
-        self.typist = Typist(self, spawn)
+        self.typist = Typist(self, self._loops.start)
 
     # --- what happens to it -------------------------------------------------------------------
 
