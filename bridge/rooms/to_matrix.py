@@ -264,16 +264,14 @@ class Delivery:
         # Element hides call events, and replies to them.
         about = None if told.key == "unreadable.call" else told.event_id
         event_id = await self._say(model.Say(told.key, told.args, about, told.ping, also=also))
-        if told.key == "unreadable.verification":
-            asked = UserId(str(told.args.get("user", self.record.host)))
-            cancel = self._matrix.cancel_verification
-            txn_id = self.txn_id(asked, ".cancel")
-            with suppress(ports.Refused):
-                await cancel(self.record.matrix_id, asked, told.event_id, txn_id)
-        if again and told.key != "undelivered.too_fast":
-            host, where = self.record.host, self.record.matrix_id
-            txn_id = self.txn_id(host, ".again")
-            with suppress(ports.Refused):
+        where, host = self.record.matrix_id, self.record.host
+        with suppress(ports.Refused):
+            if told.key == "unreadable.verification":
+                asked = UserId(str(told.args.get("user", host)))
+                txn_id = self.txn_id(asked, ".cancel")
+                await self._matrix.cancel_verification(where, asked, told.event_id, txn_id)
+            elif again and told.key != "undelivered.too_fast":
+                txn_id = self.txn_id(host, ".again")
                 await self._matrix.react(where, host, event_id, cards.AGAIN, txn_id)
         return Done(event_id)
 
