@@ -111,10 +111,9 @@ def invited(visit: Visit, invitation: ports.Invited, rooms: int, begun: tuple[in
     other = rules is not visit.rules
     if other and passes_on:
         give_back(visit)
-        record = visit.record
-    if other and settled(record.conversation, visit.rules) and not visit.under_way:
-        visit.record, visit.rules, other = moved(record, rules, visit.now), rules, False
-        record = visit.record
+    if other and settled(visit.record.conversation, visit.rules) and not visit.under_way:
+        visit.record, visit.rules, other = moved(visit.record, rules, visit.now), rules, False
+    record = visit.record
     # A joined user cannot be invited: the homeserver lost our removal from the room in a crash.
     served, permission = record.served, rules.permission(invitation.by)
     away = permission is Permission.NONE and server_of(invitation.by) != server_of(invitation.whom)
