@@ -413,20 +413,17 @@ class Delivery:
         If the host may not, the room is told so once: by the change that made it differ.
         """
         record, matrix, told = self.record, self._matrix, None
+        differs: tuple[Came, ...] = ()
         try:
             shown = await matrix.configuration(record.matrix_id, record.host)
+            with suppress(BadOrder):
+                told = settings_of_event(shown or {}, self._around.rules)
+            if told != record.settings:
+                if shown is not None and told == effect.former:
+                    differs = (Came(LookedUp(EventId(""), "config.state_differs")),)
+                await matrix.configure(record.matrix_id, record.host, state_of(record.settings))
         except ports.Refused as error:
-            return Done(outcome=Outcome.REFUSED, detail=error.code)
-        with suppress(BadOrder):
-            told = settings_of_event(shown or {}, self._around.rules)
-        if told == record.settings:
-            return Done()
-        try:
-            await matrix.configure(record.matrix_id, record.host, state_of(record.settings))
-        except ports.Refused as error:
-            differs = LookedUp(EventId(""), "config.state_differs")
-            came = (Came(differs),) if shown is not None and told == effect.former else ()
-            return Done(came=came, outcome=Outcome.REFUSED, detail=error.code)
+            return Done(came=differs, outcome=Outcome.REFUSED, detail=error.code)
         return Done()
 
     # --- coming and going ---------------------------------------------------------------------
@@ -578,14 +575,13 @@ class Delivery:
         try:
             for place, event_id in enumerate(said):
                 await self._redact(self._matrix.ghost_of(taken.agent), event_id, place)
+            if said:
+                return Done(said[0], anchor)
         except ports.Refused as error:
             why = error.code
             _log.info("a recalled message could not be redacted", **self._about(), why=why)
             if known is not None:
                 return Done(outcome=Outcome.DISCARDED, detail="already reported")
-        else:
-            if said:
-                return Done(said[0], anchor)
         return Done(await self._say(model.Say("chat.recalled")), anchor)
 
     async def _redact(self, ghost: UserId, event_id: EventId, place: int) -> None:
