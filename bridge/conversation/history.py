@@ -35,7 +35,7 @@ import msgspec
 from msgspec.structs import astuple, replace
 
 from bridge.conversation import model
-from bridge.conversation.queue import hidden
+from bridge.conversation.queue import visible
 from bridge.conversation.turn import Turn
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.media.plaintext import html_to_text
@@ -128,8 +128,7 @@ def link_lost(turn: Turn) -> None:
     """Tell a customer in a queue or chat of a long outage (row 34), unless told already."""
     state = turn.state
     told = state.told_trouble or state.told_away
-    waits = isinstance(state.phase, model.Waiting | model.Chatting) and not hidden(state.phase)
-    if waits and not told:
+    if visible(state.phase) is not None and not told:
         turn.set(told_away=True)
         turn.say("trouble.unreachable")
 

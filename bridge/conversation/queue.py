@@ -394,6 +394,11 @@ def hidden(phase: model.Phase) -> bool:
     return isinstance(phase, model.Requesting) and phase.quiet
 
 
+def visible(phase: model.Phase) -> model.Waiting | model.Chatting | None:
+    """Return the phase if it is a request or a chat, and the customer knows of it; else None."""
+    return None if isinstance(phase, model.NoChat) or hidden(phase) else phase
+
+
 def unhide(turn: Turn) -> bool:
     """Reveal a hidden request, with a new card; return whether it was hidden."""
     phase = turn.state.phase
@@ -419,8 +424,7 @@ def callback_wanted(state: model.Conversation) -> bool:
 
 def unseen_callback(state: model.Conversation) -> model.Callback | None:
     """Return the wanted callback if the customer sees no request or chat going on."""
-    idle = isinstance(state.phase, model.NoChat) or hidden(state.phase)
-    return state.callback if idle and callback_wanted(state) else None
+    return state.callback if visible(state.phase) is None and callback_wanted(state) else None
 
 
 def wish_callback(turn: Turn, queue_id: QueueId) -> None:
@@ -571,8 +575,7 @@ def end_questions(turn: Turn) -> None:
         if question not in turn.state.questions or moment is None or moment > turn.now:
             continue
         if question.note is None:
-            silence = Silence.UNREACHABLE
-            consulted(turn, model.Consulted(question.event_id, silence=silence))
+            consulted(turn, model.Consulted(question.event_id, silence=Silence.UNREACHABLE))
         else:
             settle(turn, question.event_id)
 

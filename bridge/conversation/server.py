@@ -319,15 +319,14 @@ def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:
 
 
 def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.AgentNotice) -> None:
+    agent = history.speaker(turn, push.agent_id)
     if notice.notice_type == NoticeType.PUSH_RATING:
         _rating_pushed(turn, push.session_id)
     elif notice.notice_type in _SILENT_NOTICES:
         return
     elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
-        agent = history.speaker(turn, push.agent_id)
         turn.ask(model.TakeBack(agent, push.message_id))
     elif _PICTURE.search(notice.text):  # notices cannot hold images: send it as the agent's ghost
-        agent = history.speaker(turn, push.agent_id)
         _show(turn, agent, frames.AgentText(notice.text), push)
     elif text := plain_text(notice.text):
         turn.say("chat.notice", {"text": text})

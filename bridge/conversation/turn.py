@@ -214,11 +214,8 @@ class Turn(msgspec.Struct):
         given_up = key in (model.COUNTED, "undelivered.cancelled")
         doubtful = {one.event_id for one in pieces if one.asked is not None and not given_up}
         for event_id in told:
-            ping = event_id in late
-            if event_id in doubtful:
-                self.ask(model.Reported(event_id, "undelivered.uncertain", ping=ping))
-            else:
-                self.ask(model.Reported(event_id, key, args or {}, ping=ping))
+            why = ("undelivered.uncertain", {}) if event_id in doubtful else (key, args or {})
+            self.ask(model.Reported(event_id, *why, ping=event_id in late))
         if key == model.COUNTED:
             known = {*told, *self.state.dropped}
             amending = {one.event_id for one in pieces if one.amends in known}  # no message more

@@ -66,11 +66,9 @@ class AsideLane:
             case FetchHistory():
                 return await self._fetch_history(room, effect)
             case effects.TellHistory():
-                listed = await transcripts.list_chats(around, room.record, effect)
-                return Done(came=(Came(listed),))
+                return await self._patiently(room, transcripts.list_chats, effect, SOON)
             case effects.TellChanges():
-                told = await list_changes(around, room.record, effect)
-                return Done(came=(Came(told),))
+                return await self._patiently(room, list_changes, effect, SOON)
             case effects.TellFigures():
                 return await self._tell_figures(room, row, effect)
             case effects.TryLogin():

@@ -25,12 +25,11 @@ from msgspec.structs import replace
 from bridge.config.model import RatingOption
 from bridge.conversation import model
 from bridge.conversation.chat import RATING_CHANGE, ended_at, names, unhappy
-from bridge.conversation.queue import awaited, callback_wanted, hidden, unseen_callback
+from bridge.conversation.queue import awaited, callback_wanted, unseen_callback, visible
 from bridge.conversation.turn import cut, plain_text
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import ports
 from bridge.rooms.effects import PutSigns, ShowAnswer
-from bridge.rooms.ports import CallFailure
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RobotAnswered, RoomRecord
 from bridge.rooms.rules import NUMERALS, Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
@@ -614,7 +613,7 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
     answered = RobotAnswered(ask.event_id, question, "robot.nothing", first=ask.first)
     try:
         found = (await around.link.ask_robot(ask.question))[:MOST_FOUND]
-    except CallFailure as failure:
+    except ports.CallFailure as failure:
         if failure.reason is FailureReason.TOO_BIG:
             return replace(answered, key="robot.too_long")
         log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.robot")
@@ -664,9 +663,8 @@ def _offering(visit: Visit, key: str) -> str:
 
     That is so if there is none yet, and the room is not paused.
     """
-    phase = visit.record.conversation.phase
-    alone = isinstance(phase, model.NoChat) or hidden(phase)
-    alone = alone or (isinstance(phase, model.Chatting) and phase.robot)
+    phase = visible(visit.record.conversation.phase)
+    alone = phase is None or (isinstance(phase, model.Chatting) and phase.robot)
     if alone and not visit.record.settings.paused:
         return key
     return f"robot.no_person.{key.removeprefix('robot.')}"

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from bridge import __version__
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
-from bridge.conversation.queue import callback_wanted, hidden, kept, unseen_callback
+from bridge.conversation.queue import callback_wanted, kept, unseen_callback, visible
 from bridge.conversation.turn import inviting
 from bridge.ids import EventId, UserId
 from bridge.rooms import arguments, cards, effects, own_account, people
@@ -461,7 +461,7 @@ def _help(visit: Visit, call: Call) -> None:
     """Answer in five lines with what makes sense now, or with `all` list every command."""
     conversation, rules = visit.record.conversation, visit.rules
     phase, ended = conversation.phase, ended_at(conversation)
-    waiting = isinstance(phase, model.Waiting) and not hidden(phase)
+    waiting = isinstance(visible(phase), model.Waiting)
     policy = rules.policy_for(visit.record)
     idle = inviting("robot.welcome" if policy.robot is RobotUse.FIRST else "help.idle", policy)
     now, verbs = idle, ["start", "lang", "history", "help"]
@@ -505,9 +505,8 @@ def _help(visit: Visit, call: Call) -> None:
 def _start(visit: Visit, call: Call) -> None:
     """Ask for an agent; a customer waiting in another queue is told so and keeps the position."""
     queue = queue_named(call.words[0], visit.rules) if call.words else None
-    phase = visit.record.conversation.phase
-    place = phase if isinstance(phase, model.Waiting) and not hidden(phase) else None
-    if queue is None or place is None or place.queue_id == queue:
+    place = visible(visit.record.conversation.phase)
+    if queue is None or not isinstance(place, model.Waiting) or place.queue_id == queue:
         visit.step(model.Start(queue), call.event_id or None)
     elif place.cancel:
         _answer(visit, call, "start.leaving")
@@ -612,8 +611,7 @@ def _config(visit: Visit, call: Call) -> None:
 
 
 def _pause(visit: Visit, call: Call) -> None:
-    phase = visit.record.conversation.phase
-    going_on = not (isinstance(phase, model.NoChat) or hidden(phase))
+    going_on = visible(visit.record.conversation.phase) is not None
     done = "config.paused_meanwhile" if going_on else "config.paused"
     _set("paused", done, visit, call, "true")
 

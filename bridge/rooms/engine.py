@@ -26,7 +26,6 @@ from bridge.ids import SHARDS, EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people, ports
 from bridge.rooms.commands import check_order
 from bridge.rooms.erasure import erase_room, has_ended, places_of
-from bridge.rooms.ports import Others
 from bridge.rooms.record import MatrixEvent, Membership, Order, Raw, Stored, dump_input, load_input
 from bridge.rooms.room import LaneRunner, Room
 from bridge.rooms.rules import GONE, Rules
@@ -108,7 +107,7 @@ class Engine:
         enterprises: Mapping[str, Surroundings],
         lanes: Mapping[Lane, LaneRunner],
         linger: float = LINGER,
-        others: Others | None = None,
+        others: ports.Others | None = None,
     ) -> None:
         self._enterprises = enterprises
         self.lanes = lanes

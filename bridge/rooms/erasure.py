@@ -236,20 +236,20 @@ async def _is_pending(store: StorePort, room_id: RoomId, key: str) -> bool:
 async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -> None:
     """Erase a person's settled rows at once, and open ones by repeated attempts (`erase_at`)."""
     store, room_id = around.store, visit.record.room_id
-    person = await store.fact(order.fact)
-    if person is None:
+    known_as = await store.fact(order.fact)
+    if known_as is None:
         return  # the erasure was completed without this order
-    lines, known = await store.eraser.lines_of(room_id, UserId(person))
-    events = _with_waiting(known, visit.record, UserId(person))
-    visit.record = cards.unasked(without_person(visit.record, UserId(person)), events)
+    person = UserId(known_as)
+    lines, known = await store.eraser.lines_of(room_id, person)
+    events = _with_waiting(known, visit.record, person)
+    visit.record = cards.unasked(without_person(visit.record, person), events)
     if events:  # quotations of them are dropped, too
-        visit.step(model.Withdrawn(events[0], tuple(events[1:])))
-    if order.redact and events:
-        visit.ask(RedactAll(tuple(events)))
-    around.matrix.forget((), UserId(person))
-    await store.eraser.empty_lines(lines)
-    if events:
+        visit.step(model.Withdrawn(events[0], events[1:]))
         note_erasing(visit, events)
+        if order.redact:
+            visit.ask(RedactAll(events))
+    around.matrix.forget((), person)
+    await store.eraser.empty_lines(lines)
 
 
 def has_ended(record: RoomRecord, now: int, *, idle: bool) -> bool:
@@ -286,10 +286,8 @@ async def _is_new(store: StorePort, room_id: RoomId) -> bool:
     """True if a room holds no more data than one that was erased and stays in service."""
     record = await record_of(store, room_id)
     found = await store.eraser.count_room(room_id, [room_id])
-    return record == emptied_record(replace(record, stays=True)) and not {*found} - {
-        "rooms",
-        "other notes",
-    }
+    empty = found.keys() <= {"rooms", "other notes"}
+    return empty and record == emptied_record(replace(record, stays=True))
 
 
 async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, now: int) -> None:
@@ -359,13 +357,13 @@ async def _add_room(
     Returns the number of items to erase, for a shared room.
     """
     row = (await store.load(room_id)).room
-    record = readable_record(row, room_id)
+    record, where = readable_record(row, room_id), f"room {room_id}"
     if record.customer == person and all(one.user == person for one in record.people):
         report.rooms.append(room_id)
         return {}
     if _is_unreadable(row):
         why = "it cannot be read: stop the bridge, then erase the whole room"
-        report.kept.append(Kept("record of the room", f"room {room_id}", why))
+        report.kept.append(Kept("record of the room", where, why))
     lines, known = await store.eraser.lines_of(room_id, person)
     noted = without_person(record, person) != record or bool(_with_waiting((), record, person))
     if lines or noted:
@@ -374,12 +372,10 @@ async def _add_room(
         why = (
             "the ledger no longer has their sender; they go to the agent unless you erase the room"
         )
-        report.kept.append(Kept("waiting messages that may be theirs", f"room {room_id}", why))
+        report.kept.append(Kept("waiting messages that may be theirs", where, why))
     if people.was_member(record, person):
         what = "user id and name, as a member of the room or as the bridge's inviter"
-        report.kept.append(
-            Kept(what, f"room {room_id}", "erased once the bridge has left the room")
-        )
+        report.kept.append(Kept(what, where, "erased once the bridge has left the room"))
     return {_IN_COMPANY: len(lines), _NOTED: int(noted)}
 
 

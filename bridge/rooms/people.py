@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from bridge.config.model import Permission
 from bridge.conversation import model
-from bridge.conversation.queue import callback_wanted, hidden
+from bridge.conversation.queue import callback_wanted, visible
 from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId, server_of
 from bridge.rooms import effects, ports
@@ -111,10 +111,9 @@ def invited(visit: Visit, invitation: ports.Invited, rooms: int, begun: tuple[in
     other = rules is not visit.rules
     if other and passes_on:
         give_back(visit)
-        record = visit.record
-    if other and settled(record.conversation, visit.rules) and not visit.under_way:
-        visit.record, visit.rules, other = moved(record, rules, visit.now), rules, False
-        record = visit.record
+    if other and settled(visit.record.conversation, visit.rules) and not visit.under_way:
+        visit.record, visit.rules, other = moved(visit.record, rules, visit.now), rules, False
+    record = visit.record
     # A joined user cannot be invited: the homeserver lost our removal from the room in a crash.
     served, permission = record.served, rules.permission(invitation.by)
     away = permission is Permission.NONE and server_of(invitation.by) != server_of(invitation.whom)
@@ -175,7 +174,7 @@ def give_back(visit: Visit) -> None:
     held = unique_events(piece for piece in state.held if not piece.is_note)
     for event_id in unsent_messages(visit.record) or held:
         visit.report(event_id, "refused.gone")
-    if isinstance(state.phase, model.Waiting) and not hidden(state.phase):
+    if isinstance(visible(state.phase), model.Waiting):
         visit.ask(model.Card(state.number, "queue.over"))
     visit.set(conversation=replace(visit.record.conversation, held=()))
 
@@ -383,8 +382,7 @@ def address(other: RoomRecord | None) -> str:
     """Return the permalink of a direct room with a chat or visible queue request; else ""."""
     if other is None or not other.direct or other.membership is not Membership.JOINED:
         return ""
-    phase = other.conversation.phase
-    idle = isinstance(phase, model.NoChat) or hidden(phase)
+    idle = visible(other.conversation.phase) is None
     return "" if idle else permalink(other.matrix_id, None, via(other))
 
 

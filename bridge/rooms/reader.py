@@ -34,7 +34,6 @@ from bridge.rooms.commands import COMMANDS, Call, Reading
 from bridge.rooms.effects import Conceal
 from bridge.rooms.erasure import erase_person, record_of
 from bridge.rooms.people import Standing
-from bridge.rooms.ports import Refused, Unavailable, describe
 from bridge.rooms.record import (
     CardPosted,
     Entered,
@@ -489,7 +488,7 @@ class Reader:
             else:
                 self.log.exception("an input could not be handled", seq=row.seq)
             visit.undo(mark)
-            self.bury(visit, row, describe(error))
+            self.bury(visit, row, ports.describe(error))
 
     def is_redacted(self, visit: Visit, row: InputRow, waiting: Iterable[InputRow]) -> bool:
         """True if a waiting input redacts this one's event, or the message that it has edited."""
@@ -723,9 +722,9 @@ class Reader:
         for attempt in range(STANDING_TRIES):
             try:
                 levels = await self.around.matrix.power_levels(room_id, host, (person, *members))
-            except Unavailable:
+            except ports.Unavailable:
                 await self.around.clock.sleep(attempt + 1)
-            except Refused:
+            except ports.Refused:
                 return Standing.UNKNOWN
             else:
                 visit.admins = tuple(one for one in members if levels[one] >= ADMIN_LEVEL)

@@ -14,9 +14,8 @@ every five seconds while the homeserver reports it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection
 from itertools import islice
-from typing import Any
 
 import msgspec
 import structlog
@@ -26,7 +25,7 @@ from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.ports import Refused, Unavailable, describe
 from bridge.rooms.record import Membership
 from bridge.rooms.store import Lane
-from bridge.rooms.surroundings import RoomView, Stopping
+from bridge.rooms.surroundings import RoomView
 from bridge.rooms.visit import peek
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms")
@@ -135,17 +134,17 @@ MOST_HINTS = 12
 
 
 class Typist(msgspec.Struct, eq=False):
-    """Typing notifications of one room; `_spawn` starts a task and owns it."""
+    """Typing notifications of one room; `_start`: see `Loops.start`."""
 
     _room: RoomView
-    _spawn: Callable[[Coroutine[Any, Any, None]], None]
+    _start: Callable[[str, Callable[[], Awaitable[bool]]], None]
     _shown: dict[UserId, int] = {}
     """Ghost shown as typing -> time of its last notification (ms)."""
     _to_tell: dict[UserId, float] = {}
-    _telling: bool = False
     _typing: bool = False
     """True while a customer is typing, as the homeserver last reported."""
-    _hinting: bool = False
+    _hints: int = 0
+    """Number of hints sent in a row."""
 
     # --- agent to customer ----------------------------------------------------------------------
 
@@ -173,23 +172,20 @@ class Typist(msgspec.Struct, eq=False):
 
     def _tell(self, ghost: UserId, seconds: float) -> None:
         self._to_tell[ghost] = seconds
-        if not self._telling:
-            self._telling = True
-            self._spawn(self._tell_all())
+        self._start("typing", self._tell_one)
 
-    async def _tell_all(self) -> None:
+    async def _tell_one(self) -> bool:
+        """Send a notification that waits; False if there is no other."""
+        if not self._to_tell:  # the one before has failed by a bug
+            return False
         matrix, room_id = self._room.around.matrix, self._room.durable.matrix_id
+        ghost, seconds = self._to_tell.popitem()
         try:
-            while self._to_tell:
-                ghost, seconds = self._to_tell.popitem()
-                try:
-                    async with asyncio.timeout(LONGEST_TELLING):
-                        await matrix.show_typing(room_id, ghost, seconds)
-                except (Unavailable, Refused, TimeoutError) as error:
-                    why = describe(error)
-                    _log.debug("typing not shown", room=room_id, user=ghost, why=why)
-        finally:
-            self._telling = False
+            async with asyncio.timeout(LONGEST_TELLING):
+                await matrix.show_typing(room_id, ghost, seconds)
+        except (Unavailable, Refused, TimeoutError) as error:
+            _log.debug("typing not shown", room=room_id, user=ghost, why=describe(error))
+        return bool(self._to_tell)
 
     # --- customer to agent ----------------------------------------------------------------------
 
@@ -198,23 +194,19 @@ class Typist(msgspec.Struct, eq=False):
         rules, matrix = self._room.around.rules, self._room.around.matrix
         people = [user for user in users if not matrix.is_ours(user)]
         self._typing = any(map(rules.serves, people))
-        if self._typing and not self._hinting and self._session() is not None:
-            self._hinting = True
-            self._spawn(self._hint())
+        if self._typing and self._session() is not None:
+            self._start("hints", self._hint)
 
-    async def _hint(self) -> None:
-        """Repeat the hint to the agent while typing lasts: the homeserver reports changes only."""
-        try:
-            for _ in range(MOST_HINTS):
-                session_id = self._session()
-                if not self._typing or session_id is None:
-                    return
-                self._room.around.link.typing(self._room.room_id, session_id)
-                await self._room.pause(HINT_GAP)
-        except Stopping:
-            return
-        finally:
-            self._hinting = False
+    async def _hint(self) -> bool:
+        """Send a hint to the agent, repeated while typing lasts: the homeserver reports changes."""
+        session_id = self._session()
+        if not self._typing or session_id is None or self._hints == MOST_HINTS:
+            self._hints = 0
+            return False
+        self._hints += 1
+        self._room.around.link.typing(self._room.room_id, session_id)
+        await self._room.pause(HINT_GAP)
+        return True
 
     def _session(self) -> SessionId | None:
         """The session whose agent gets hints; None if the room is paused."""

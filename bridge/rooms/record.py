@@ -38,7 +38,7 @@ from bridge.conversation.model import (
     Value,
     Waiting,
 )
-from bridge.conversation.queue import hidden
+from bridge.conversation.queue import visible
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId, server_of
 from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
 
@@ -118,7 +118,7 @@ def note_chat(
         if known is not None and same and isinstance(after.phase, Chatting) and known.first:
             return chats  # as nearly always
         event = happened.event_id
-    former, phase = _going_on(before), _going_on(after)
+    former, phase = visible(before.phase), visible(after.phase)
     by_number = {one.number: one for one in chats}
     if former is not None and (phase is None or after.number != before.number):
         # A chat that began before chats were recorded is added now.
@@ -150,14 +150,6 @@ def changed_chats(
     """Return the chats to be written as (before, after); before is None for a new chat."""
     known = {one.number: one for one in before}
     return [(old, one) for one in after if (old := known.get(one.number)) != one]
-
-
-def _going_on(conversation: Conversation) -> Waiting | Chatting | None:
-    """Return the phase of a chat that the customer knows of: not a hidden request's."""
-    phase = conversation.phase
-    if isinstance(phase, Waiting):
-        return None if hidden(phase) else phase
-    return phase if isinstance(phase, Chatting) else None
 
 
 def _begun(after: Conversation, phase: Waiting | Chatting, now: int, event: EventId | None) -> Chat:

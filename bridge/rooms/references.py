@@ -380,8 +380,7 @@ def withdrew(visit: Visit, taken: ports.Withdrew, earlier: Earlier | None) -> li
         if earlier.sender not in {"", taken.sender} and not record.direct:  # a moderator did
             author = visit.name_of(earlier.sender)
             note = visit.for_agent("agent.withdrawn_author", {"text": note, "name": author})
-    for event_id in gone:
-        visit.record = forgotten(visit.record, event_id)
+    visit.record = forgotten(visit.record, *gone)
     visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))
     others = tuple(one for one in gone if one != former)
     return [model.Withdrawn(former, others, taken.event_id, note)]
@@ -463,8 +462,7 @@ def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> l
         return []
     former, known = read_as(record, target), wordings(record, target)
     gone = known[known.index(former) + 1 :]  # unsent, now superseded
-    for event_id in gone:
-        visit.record = forgotten(visit.record, event_id)
+    visit.record = forgotten(visit.record, *gone)
     kept = [one for one in record.corrections if one[1] not in gone]
     visit.set(corrections=(*kept, (target, edit.event_id))[-KEPT_CORRECTIONS:])
     if _is_unseen(visit.record, former, earlier):
@@ -685,8 +683,7 @@ def _corrected_again(
     content, event_id = _captioned(edit.content, edit.plain), edit.event_id
     others = [one for one in wordings(visit.record, edit.target) if one != event_id]
     unseen = tuple(one for one in others if _is_unseen(visit.record, one, None))
-    for one in unseen:
-        visit.record = forgotten(visit.record, one)
+    visit.record = forgotten(visit.record, *unseen)
     if unseen or _is_past(visit.record, earlier):
         visit.set(whole=(*visit.record.whole, event_id)[-KEPT_CORRECTIONS:])
     said = model.Said(event_id, content)

@@ -154,18 +154,18 @@ class Room:
         """True while waiting inputs are handled: nothing else may change the record."""
         self._deadline: int | None = None
         """Deadline of the newest record stored or being written, ms since the epoch."""
-        self._linked: tuple[object, ...] = ()
-        """Last order to the link: whether it is wanted, and for which account."""
+        self._linked: Account | tuple[()] | None = ()
+        """Last order to the link: the account for which it is wanted, else None; () before any."""
         self._poisonous: InputSeq | None = None
         """The input whose step is unstorable, to be made a dead letter."""
         self._answered = 0
         """When the call centre last accepted a call, ms since the epoch."""
         self._shut: RoomId | None = None
         """Matrix room that refuses the bridge's events while it is being replaced."""
-        spawn = partial(engine.spawn, room=self)
-        self._loops = Loops(spawn, self.around.clock.sleep, self.go_on, self._reader.log)
+        spawn, sleep = partial(engine.spawn, room=self), self.around.clock.sleep
+        self._loops = Loops(spawn, sleep, self.go_on, self._reader.log)
         self._receipts = Receipts(self)
-        self.typist = Typist(self, spawn)
+        self.typist = Typist(self, self._loops.start)
 
     # --- what happens to it -------------------------------------------------------------------
 
@@ -330,7 +330,7 @@ class Room:
         """Switch to this enterprise, and close the link to the former one."""
         former, self.around = self.around, self._engine.enterprise(enterprise)
         if self.around is not former:
-            if self._linked:
+            if self._linked != ():
                 self._engine.spawn(former.link.leave([self.room_id]))
             self._linked, self._reader.around = (), self.around
 
@@ -627,9 +627,16 @@ class Room:
         for was, chat in draft.chats:
             self.around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
-            self.around.note_phase(self._reader.log, before.conversation, after.conversation, now)
+            self._note_phase(before, after, now)
         if draft.record is not None and not draft.implied:  # else as before: deadline and link
             self._announce(self._deadline)
+
+    def _note_phase(self, before: RoomRecord, after: RoomRecord, now: int) -> None:
+        """Log a conversation's new phase, count it and update the waiting times."""
+        old, new = (type(one.conversation.phase).__name__ for one in (before, after))
+        self.around.waits.note(before.conversation, after.conversation, now)
+        self._reader.log.info("phase", before=old, after=new, **log_fields(after))
+        self.around.measures.phase_entered(new)
 
     def failed(self, error: store.StoreError) -> None:
         """Callback of a failed commit: discard it, and everything made on top of it."""
@@ -720,16 +727,13 @@ class Room:
 
     def _announce(self, due: int | None, not_before: int = 0) -> None:
         """Schedule the next deadline; keep or release the link, if that or its account changed."""
-        record, state = self.durable, self.durable.conversation
-        wanted, login, key = wants_link(state), record.login, record.key
-        # see `account`
-        linked = wanted, type(state.phase), login, key, record.customer, record.displayname
-        if linked != self._linked:
-            if wanted:
-                self.around.link.keep(self.account)
+        account = self.account if wants_link(self.durable.conversation) else None
+        if account != self._linked:
+            if account is not None:
+                self.around.link.keep(account)
             else:
                 self.around.link.release(self.room_id)
-            self._linked = linked
+            self._linked = account
         if due is not None:
             self._engine.timetable.add(self.room_id, max(due, not_before))
 

@@ -29,7 +29,6 @@ from bridge.config.model import (
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
 from bridge.conversation.machine import wants_link
-from bridge.conversation.model import Args, NoChat
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId, UserId
@@ -185,7 +184,7 @@ class Rules(msgspec.Struct, frozen=True):
             return settings.queue
         return self.queue_of_user(record.host) or self.default_queue
 
-    def sentence(self, record: RoomRecord, key: str, args: Args) -> str:
+    def sentence(self, record: RoomRecord, key: str, args: model.Args) -> str:
         """Render a sentence for the room: its own if it has one, else from the texts.
 
         If the arguments say when the queue opens, the usual sentence follows in a line of its own.
@@ -387,7 +386,7 @@ def choices_of(record: RoomRecord, rules: Rules) -> tuple[str, ...]:
 class BadOrder(Exception):
     """An invalid setting or order; `key` and `values` are text key and arguments of the answer."""
 
-    def __init__(self, key: str, args: Args) -> None:
+    def __init__(self, key: str, args: model.Args) -> None:
         super().__init__(key)
         self.key = key
         self.values = args
@@ -443,7 +442,7 @@ def bridge_state_of(rules: Rules, record: RoomRecord) -> tuple[str, dict[str, ob
     One key per bridge, not per queue as the MSC proposes: a room has one customer, so that a new
     queue replaces the former one.
     """
-    if rules.enterprise == GONE or isinstance(record.conversation.phase, NoChat):
+    if rules.enterprise == GONE or isinstance(record.conversation.phase, model.NoChat):
         rules = rules.of_room(record.settings)  # else the chosen one serves the room later
     queue, enterprise = rules.queue_for(record), rules.enterprise
     network = {"network": {"id": enterprise, "displayname": enterprise}} if enterprise else {}
@@ -548,7 +547,7 @@ def _sentence(key: str, value: object) -> str:
         fits = False
     if not fits:
         names = tuple(f"{{{name}}}" for name in sorted(IN_TEXTS))
-        args = Args(key=key, limit=LONGEST_SENTENCE, names=names)
+        args = model.Args(key=key, limit=LONGEST_SENTENCE, names=names)
         raise BadOrder("config.bad_text", args)
     return sentence
 

@@ -560,17 +560,3 @@ class Surroundings(msgspec.Struct):
         with suppress(Refused):
             state = bridge_state_of(self.rules, record)
             await self.matrix.show_bridge(record.matrix_id, record.host, *state)
-
-    def note_phase(
-        self,
-        log: structlog.stdlib.BoundLogger,
-        before: model.Conversation,
-        after: model.Conversation,
-        now: int,
-    ) -> None:
-        """Log a conversation's new phase, count it and update the waiting times."""
-        name = type(after.phase).__name__
-        self.waits.note(before, after, now)
-        told = {"enterprise": self.rules.enterprise} if self.rules.enterprise else {}
-        log.info("phase", before=type(before.phase).__name__, after=name, chat=after.number, **told)
-        self.measures.phase_entered(name)

@@ -264,16 +264,14 @@ class Delivery:
         # Element hides call events, and replies to them.
         about = None if told.key == "unreadable.call" else told.event_id
         event_id = await self._say(model.Say(told.key, told.args, about, told.ping, also=also))
-        if told.key == "unreadable.verification":
-            asked = UserId(str(told.args.get("user", self.record.host)))
-            cancel = self._matrix.cancel_verification
-            txn_id = self.txn_id(asked, ".cancel")
-            with suppress(ports.Refused):
-                await cancel(self.record.matrix_id, asked, told.event_id, txn_id)
-        if again and told.key != "undelivered.too_fast":
-            host, where = self.record.host, self.record.matrix_id
-            txn_id = self.txn_id(host, ".again")
-            with suppress(ports.Refused):
+        where, host = self.record.matrix_id, self.record.host
+        with suppress(ports.Refused):
+            if told.key == "unreadable.verification":
+                asked = UserId(str(told.args.get("user", host)))
+                txn_id = self.txn_id(asked, ".cancel")
+                await self._matrix.cancel_verification(where, asked, told.event_id, txn_id)
+            elif again and told.key != "undelivered.too_fast":
+                txn_id = self.txn_id(host, ".again")
                 await self._matrix.react(where, host, event_id, cards.AGAIN, txn_id)
         return Done(event_id)
 
@@ -415,20 +413,17 @@ class Delivery:
         If the host may not, the room is told so once: by the change that made it differ.
         """
         record, matrix, told = self.record, self._matrix, None
+        differs: tuple[Came, ...] = ()
         try:
             shown = await matrix.configuration(record.matrix_id, record.host)
+            with suppress(BadOrder):
+                told = settings_of_event(shown or {}, self._around.rules)
+            if told != record.settings:
+                if shown is not None and told == effect.former:
+                    differs = (Came(LookedUp(EventId(""), "config.state_differs")),)
+                await matrix.configure(record.matrix_id, record.host, state_of(record.settings))
         except ports.Refused as error:
-            return Done(outcome=Outcome.REFUSED, detail=error.code)
-        with suppress(BadOrder):
-            told = settings_of_event(shown or {}, self._around.rules)
-        if told == record.settings:
-            return Done()
-        try:
-            await matrix.configure(record.matrix_id, record.host, state_of(record.settings))
-        except ports.Refused as error:
-            differs = LookedUp(EventId(""), "config.state_differs")
-            came = (Came(differs),) if shown is not None and told == effect.former else ()
-            return Done(came=came, outcome=Outcome.REFUSED, detail=error.code)
+            return Done(came=differs, outcome=Outcome.REFUSED, detail=error.code)
         return Done()
 
     # --- coming and going ---------------------------------------------------------------------
@@ -580,14 +575,13 @@ class Delivery:
         try:
             for place, event_id in enumerate(said):
                 await self._redact(self._matrix.ghost_of(taken.agent), event_id, place)
+            if said:
+                return Done(said[0], anchor)
         except ports.Refused as error:
             why = error.code
             _log.info("a recalled message could not be redacted", **self._about(), why=why)
             if known is not None:
                 return Done(outcome=Outcome.DISCARDED, detail="already reported")
-        else:
-            if said:
-                return Done(said[0], anchor)
         return Done(await self._say(model.Say("chat.recalled")), anchor)
 
     async def _redact(self, ghost: UserId, event_id: EventId, place: int) -> None:

@@ -308,9 +308,9 @@ def sent_again(record: RoomRecord, event_id: EventId) -> RoomRecord:
     return replace(record, undelivered=tuple(kept))
 
 
-def forgotten(record: RoomRecord, event_id: EventId) -> RoomRecord:
-    """Return the record without a message's note: it cannot be sent again any more."""
-    kept = tuple(one for one in record.undelivered if one.event_id != event_id)
+def forgotten(record: RoomRecord, *gone: EventId) -> RoomRecord:
+    """Return the record without these messages' notes: they cannot be sent again any more."""
+    kept = tuple(one for one in record.undelivered if one.event_id not in gone)
     return record if kept == record.undelivered else replace(record, undelivered=kept)
 
 
