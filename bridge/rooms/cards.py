@@ -183,6 +183,10 @@ def meant_by(visit: Visit, gesture: ports.Reacted | ports.PollAnswered) -> list[
             return _proposed(conversation.phase, card, gesture.event_id, _number(sign) or 0)
 
 
+def is_cross(gesture: ports.Reacted | ports.PollAnswered) -> bool:
+    return isinstance(gesture, ports.Reacted) and bare_sign(gesture.key) in _CROSSES
+
+
 def chosen_queue(visit: Visit, meaning: ports.Meaning) -> QueueId | None:
     """Return the queue chosen by a vote in the poll of queues, or a digit as a reaction to it."""
     if not isinstance(meaning, ports.PollAnswered | ports.Reacted):

@@ -237,8 +237,9 @@ def _spoke(
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
     admin = facts.standing is Standing.ADMIN and command is not None and command.configures
-    if admin and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
-        pass  # a room admin need not be a customer
+    leaves = command is not None and command.leaves and spoke.sender == visit.record.customer
+    if (admin or leaves) and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
+        pass  # a room admin need not be a customer, and who is one no more may leave
     elif not _served(visit, spoke.event_id, spoke.sender):
         return
     elif visit.record.speaker != spoke.sender:
@@ -352,7 +353,9 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
     if isinstance(gesture, ports.Withdrew):  # by anybody whom the homeserver allows it
         visit.record = cards.unasked(visit.record, (gesture.target,))
         return references.withdrew(visit, gesture, earlier)
-    if not visit.rules.serves(gesture.sender):
+    permission = visit.rules.permission(gesture.sender)
+    leaves = gesture.sender == visit.record.customer and cards.is_cross(gesture)
+    if permission not in SERVED and not (leaves and permission is Permission.NONE):
         return []
     if isinstance(gesture, ports.Reacted) and references.resend_by_reaction(
         visit, gesture, earlier
@@ -366,7 +369,7 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
             visit.say("config.paused", reply_to=gesture.event_id)
             return []
         return ordered
-    if paused:
+    if paused or permission not in SERVED:
         return []
     return references.gestured(visit, gesture, earlier)
 
