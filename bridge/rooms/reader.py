@@ -31,7 +31,7 @@ from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, own_account, people, ports, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Reading
-from bridge.rooms.effects import Conceal
+from bridge.rooms.effects import Conceal, ShowSettings
 from bridge.rooms.erasure import erase_person, record_of
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable, describe
@@ -158,9 +158,7 @@ def receive(
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
         case ports.RoomConfigured():
-            people.configured(
-                visit, meaning.content, facts.standing, meaning.sender, meaning.event_id
-            )
+            _configured(visit, meaning, facts)
         case ports.EncryptionOn():
             people.became_encrypted(visit)
         case ports.Upgraded():
@@ -169,6 +167,19 @@ def receive(
             references.note_redacted(visit, raw)
         case _:
             assert_never(meaning)
+
+
+def _configured(visit: Visit, event: ports.RoomConfigured, facts: Facts) -> None:
+    """Apply the settings of a state event, within the rate limit of commands.
+
+    Beyond it the event is no longer true, so the first one is replaced by the settings in force.
+    """
+    joined, spoken = visit.record.membership is _JOINED, visit.record.spoken
+    if joined and excessive(visit, event.event_id, facts.received):
+        if visit.record.spoken != spoken:
+            visit.ask(ShowSettings())
+    else:
+        people.configured(visit, event.content, facts.standing, event.sender, event.event_id)
 
 
 def _gestured(visit: Visit, gesture: Gesture, facts: Facts) -> None:
