@@ -88,8 +88,13 @@ def _bring_in(turn: Turn, phase: model.Chatting) -> None:
 
 
 def ping(turn: Turn, phase: model.Chatting) -> None:
-    """Notify the customer that an agent is there, who has not written yet."""
+    """Notify the customer that an agent is there, who has not written yet; or confirm a `close`
+    that WebChat has not answered yet, unless they were told that WebChat is away.
+    """
     turn.enter(phase, ping_at=None)
+    told = phase.unwanted or turn.state.told_trouble or turn.state.told_away
+    if phase.close and not told:
+        turn.say("close.pending")
     if phase.robot or phase.close:
         return
     named: model.Args = {"names": introduced(turn, phase.agents)} if phase.agents else {}

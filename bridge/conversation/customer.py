@@ -18,6 +18,9 @@ from bridge.webchat.words import DEAREST, encode_emoji, split_text
 REMIND_AFTER = 60_000
 """ms after which a customer who goes on writing is reminded that no agent was requested."""
 
+CONFIRM_AFTER = 1_000
+"""ms after which a customer is told that `close` was taken, if WebChat has not answered."""
+
 MOST_CHARACTERS = 1_000_000
 """Maximum characters of a room's waiting pieces: they are part of the record, which is written with
 each step, and each piece of an edit has the whole new wording (`Held.instead`)."""
@@ -328,12 +331,14 @@ def close(turn: Turn) -> None:
     """End the chat (row 29b), or leave the queue."""
     phase = turn.state.phase
     if isinstance(phase, model.Chatting):
-        turn.enter(phase, close=True, close_order=turn.state.typed)
+        turn.enter(phase, close=True, close_order=turn.state.typed, ping_at=None)
         if queue.away(turn.state):
             turn.set(told_trouble=True)
             turn.say("close.away")
         elif phase.close:
             turn.say("start.ending")
+        else:
+            turn.enter(turn.state.phase, ping_at=turn.now + CONFIRM_AFTER)
     elif isinstance(phase, model.Waiting):
         cancel(turn)
     else:
