@@ -31,7 +31,14 @@ from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import ports
 from bridge.rooms.effects import PutSigns, ShowAnswer
 from bridge.rooms.ports import CallFailure
-from bridge.rooms.record import CardKind, CardPosted, OurCard, RobotAnswered, RoomRecord
+from bridge.rooms.record import (
+    ELSEWHERE,
+    CardKind,
+    CardPosted,
+    OurCard,
+    RobotAnswered,
+    RoomRecord,
+)
 from bridge.rooms.rules import NUMERALS, Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import Visit
@@ -574,10 +581,10 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     (the customer was told so): later a number is for an agent. A thumb then answers the thanks.
     """
     state = visit.record.conversation
-    ended, session, rated = ended_at(state), state.last_session, state.rated
+    ended, session, rated = ended_at(state), state.last_session or ELSEWHERE, state.rated
     if isinstance(state.phase, model.Ended):
         session = state.phase.session_id
-    if not visit.record.direct or session is None or ended is None or visit.now - ended >= FRESH:
+    if not visit.record.direct or ended is None or visit.now - ended >= FRESH:
         return None
     settled = rated is not None and visit.now - rated.at > RATING_CHANGE
     known = {one.session_id for one in (state.rating, rated) if one is not None}

@@ -33,7 +33,7 @@ from bridge.conversation.model import Args, NoChat
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.rooms.record import Chat, Ending, RoomRecord, RoomSettings
+from bridge.rooms.record import ELSEWHERE, CardKind, Chat, Ending, RoomRecord, RoomSettings
 from bridge.texts import CATALOGUE, DEFAULT_LANGUAGE, LANGUAGES, Texts, nearest, placeholders
 from bridge.webchat.codes import Source
 
@@ -325,6 +325,7 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
     Drops everything of the former enterprise: session, account, login name, queue. A message that
     did not reach it goes to the new one if its sender asks for that (`references`). Messages from
     before the end of the last chat (or from before now, during one) are not quoted to the new one.
+    Its questions for a rating stay, to answer that it is too late for one.
     """
     if record.enterprise == rules.enterprise:
         return record
@@ -349,7 +350,11 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
         former=former,
         key="" if rules.login_key is None else rules.login_key(record.room_id),
         login=None,
-        cards=tuple(one for one in record.cards if one.dropped),
+        cards=tuple(
+            replace(one, session_id=ELSEWHERE) if one.kind is CardKind.RATING else one
+            for one in record.cards
+            if one.dropped or one.kind is CardKind.RATING
+        ),
     )
 
 
