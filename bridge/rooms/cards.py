@@ -117,6 +117,14 @@ def _remove_signs(visit: Visit, card: OurCard) -> None:
         visit.ask(PutSigns(card.event_id, (), gone))
 
 
+def removed(record: RoomRecord, target: EventId) -> RoomRecord:
+    """Return the record after a redaction; a queue card goes on in a new message."""
+    if all(one.event_id != target for one in record.cards):
+        return record
+    known = (replace(one, removed=one.event_id == target or one.removed) for one in record.cards)
+    return replace(record, cards=tuple(known))
+
+
 def unasked(record: RoomRecord, events: Collection[EventId]) -> RoomRecord:
     """Return the record without the robot questions of redacted messages: no agent gets them."""
     return replace(

@@ -362,6 +362,7 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
     """Return the inputs of a reaction, a vote or a redaction; none if it is not carried."""
     earlier = facts.earlier
     if isinstance(gesture, ports.Withdrew):  # by anybody whom the homeserver allows it
+        visit.record = cards.removed(visit.record, gesture.target)
         visit.record = cards.unasked(visit.record, (gesture.target,))
         return references.withdrew(visit, gesture, earlier)
     permission = visit.rules.permission(gesture.sender)

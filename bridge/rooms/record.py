@@ -301,6 +301,8 @@ class OurCard(Value, frozen=True):
     """Queue: dropped messages, which 🔁 sends after all."""
     signs: tuple[str, ...] = ()
     """Queue: the bridge's reactions to it."""
+    removed: bool = False
+    """Queue: True if somebody redacted it, so that no client shows its later versions."""
 
 
 class Person(Value, frozen=True):
