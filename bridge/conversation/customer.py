@@ -18,9 +18,6 @@ from bridge.webchat.words import DEAREST, encode_emoji, split_text
 REMIND_AFTER = 60_000
 """ms after which a customer who goes on writing is reminded that no agent was requested."""
 
-CONFIRM_AFTER = 1_000
-"""ms after which a customer is told that `close` was taken, if WebChat has not answered."""
-
 MOST_CHARACTERS = 1_000_000
 """Maximum characters of a room's waiting pieces: they are part of the record, which is written with
 each step, and each piece of an edit has the whole new wording (`Held.instead`)."""
@@ -279,9 +276,10 @@ def cancel(turn: Turn) -> None:
     elif isinstance(phase, model.Queued):
         busy = turn.state.outstanding is not None or phase.request_id is None
         if not phase.cancel:
-            turn.enter(phase, cancel=True, cancel_by=turn.now + turn.policy.cancel_wait)
+            by = turn.now + turn.policy.cancel_wait
+            turn.enter(phase, cancel=True, cancel_by=by, shown_at=0)
         _drop_all(turn)
-        # Otherwise 102 is sent at once, and the card soon shows its reply.
+        # Otherwise 102 is sent at once, and its reply is mostly shown within `CONFIRM_AFTER`.
         if not phase.cancel and (busy or queue.away(turn.state)):
             queue.show_leaving(turn)
     elif isinstance(phase, model.Chatting):
@@ -336,9 +334,9 @@ def close(turn: Turn) -> None:
             turn.set(told_trouble=True)
             turn.say("close.away")
         elif phase.close:
-            turn.say("start.ending")
+            turn.say("close.pending")
         else:
-            turn.enter(turn.state.phase, ping_at=turn.now + CONFIRM_AFTER)
+            turn.enter(turn.state.phase, ping_at=turn.now + queue.CONFIRM_AFTER)
     elif isinstance(phase, model.Waiting):
         cancel(turn)
     else:

@@ -245,3 +245,40 @@ def test_an_agent_who_writes_after_close_does_not_hide_that_it_is_pending() -> N
     assert [one.ping for one in relayed] == [False]
     scene.later(2)
     assert scene.notices == ["close.pending"]
+
+
+def test_a_cancel_is_shown_soon_although_webchat_does_not_answer() -> None:
+    """The card would go on to say that the customer waits."""
+    scene = Scene()
+    scene.queue_up()
+    scene.later(5)
+    scene.forget()
+    scene.cancel()
+    scene.later(0.9)
+    assert scene.cards == []
+    scene.later(10)
+    assert scene.cards == ["queue.leaving"]
+    scene.cancel()
+    scene.later(5)
+    scene.reply()
+    assert scene.cards == ["queue.leaving", "queue.cancelled"]
+
+
+def test_a_cancel_that_webchat_answers_is_shown_once() -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.forget()
+    scene.cancel()
+    scene.reply(-8)
+    scene.later(5)
+    assert scene.cards == ["queue.position"]
+
+
+def test_the_cancel_of_a_request_that_was_not_queued_yet_is_shown_once() -> None:
+    scene = Scene()
+    scene.start()
+    scene.forget()
+    scene.cancel()
+    scene.reply(requestId=REQUEST, queueLength=3)
+    scene.later(10)
+    assert scene.cards == ["queue.leaving"]
