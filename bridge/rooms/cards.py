@@ -26,7 +26,7 @@ from bridge.config.model import RatingOption
 from bridge.conversation import model
 from bridge.conversation.chat import RATING_CHANGE, ended_at, names, unhappy
 from bridge.conversation.queue import awaited, callback_wanted, hidden, unseen_callback
-from bridge.conversation.turn import cut, plain_text
+from bridge.conversation.turn import cut, plain_text, unique_events
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import ports
 from bridge.rooms.effects import PutSigns, ShowAnswer
@@ -286,7 +286,13 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.I
     """Return the inputs that ask for an agent, with the card's question if no chat came since."""
     conversation = visit.record.conversation
     idle = isinstance(conversation.phase, model.NoChat)
-    if not idle or not card.text or card.number != conversation.number:
+    if not idle or card.number != conversation.number:
+        return [model.Human()]
+    if card.about is not None:  # `Human` takes it along, unless it was solved a moment ago
+        latest = dict(visit.record.corrections).get(card.about, card.about)
+        if {card.about, latest}.isdisjoint(unique_events(conversation.held)):
+            visit.again.append(latest)
+    if not card.text:
         return [model.Human()]
     asked = model.CustomerText(visit.for_agent("agent.asked_robot", {"text": card.text}))
     quotes = () if card.asked is None else (card.asked,)
