@@ -429,17 +429,18 @@ LONGEST_THANKS = 80
 """Maximum characters of a message that may be mere thanks."""
 
 
-def is_thanks(words: str) -> bool:
+def is_thanks(words: str, beside: frozenset[str] = frozenset()) -> bool:
     """True for a thank-you and nothing else: entries of `_THANKS`, word for word.
 
-    Punctuation may join several, or `_GOODBYES` ("thanks, bye"). Letter case, spaces, emoji and
-    full-width letters (NFKC) are ignored; a question mark or any other word makes it a message.
+    Punctuation may join several, or `_GOODBYES` ("thanks, bye"), or words of `beside`. Letter case,
+    spaces, emoji and full-width letters (NFKC) are ignored; a question mark or any other word makes
+    it a message.
     """
     if len(words) > LONGEST_THANKS:
         return False
     text = narrow(words)
     parts = set(filter(None, map(_bare, re.split("[,.!;~\n。、·-]", text))))
-    joined = parts <= _THANKS | _GOODBYES and not parts.isdisjoint(_THANKS)
+    joined = parts <= _THANKS | _GOODBYES | beside and not parts.isdisjoint(_THANKS)
     return "?" not in text and (joined or _bare(text) in _THANKS)
 
 
@@ -622,6 +623,7 @@ LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
 """Maximum characters of an answer: preview in the room, short form to an agent."""
 
 _PERSON_WORDS, _ENOUGH_WORDS = frozenset(WORDS["person"]), frozenset(WORDS["enough"])
+_ENOUGH = frozenset(_bare(narrow(one)) for one in _ENOUGH_WORDS)
 _ENDINGS = " \t\r\n.!。！~～"
 
 
@@ -710,7 +712,7 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
         return None
     if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
         return model.Human()
-    enough = word in _ENOUGH_WORDS or is_thanks(words)
+    enough = word in _ENOUGH_WORDS or is_thanks(words, _ENOUGH)
     answered = any(one.note for one in conversation.questions) or _answered_aside(visit)
     return solved(visit) if enough and answered else None
 
