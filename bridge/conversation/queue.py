@@ -48,8 +48,7 @@ FREQUENT = 10 * 60_000
 CARD_EVERY, CARD_LATER = 60_000, 5 * 60_000
 """ms between refreshes of the queue card without news."""
 CONFIRM_AFTER = 1_000
-"""ms after which a customer is told that `cancel` or `close` was taken, if WebChat does not answer:
-a link that was cut may be noticed much later."""
+"""ms after which an unanswered `cancel` or `close` is confirmed: a cut link is noticed later."""
 HOLD_IDLE = 24 * 3_600_000
 """ms that content waits outside a chat for the customer to act again."""
 QUIET_WAIT = 10_000
@@ -282,11 +281,14 @@ def result_key(code: int) -> tuple[str, model.Args]:
 
 
 def show_card(turn: Turn) -> None:
-    """Write the queue card of a waiting customer, unless the request is hidden."""
+    """Write the queue card of a waiting or leaving customer, unless the request is hidden."""
     phase = turn.state.phase
+    if isinstance(phase, model.Waiting) and phase.cancel:
+        show_leaving(turn)
+        return
     if isinstance(phase, model.Requesting) and not phase.quiet and turn.state.vain is None:
         turn.card("queue.asking", {"queue": phase.queue_id})
-    if not isinstance(phase, model.Queued) or phase.cancel or phase.accepted or hidden(phase):
+    if not isinstance(phase, model.Queued) or phase.accepted or hidden(phase):
         return
     turn.enter(phase, shown_at=turn.now)
     args: model.Args = {"queue": phase.queue_id}
@@ -348,7 +350,7 @@ def card_due(state: model.Conversation, policy: Policy) -> int | None:
     if not isinstance(phase, model.Queued):
         return None
     if phase.cancel:
-        by = None if phase.shown_at else phase.cancel_by
+        by = None if phase.shown_at or hidden(phase) else phase.cancel_by
         return None if by is None else by - policy.cancel_wait + CONFIRM_AFTER
     if phase.quiet_until is not None or phase.accepted:
         return phase.quiet_until
@@ -359,10 +361,6 @@ def card_due(state: model.Conversation, policy: Policy) -> int | None:
 
 def refresh_card(turn: Turn) -> None:
     """Refresh the card although nothing has moved, show a cancel, or reveal a hidden request."""
-    phase = turn.state.phase
-    if isinstance(phase, model.Queued) and phase.cancel:
-        show_leaving(turn)
-        return
     unhide(turn)
     show_card(turn)
 

@@ -31,14 +31,7 @@ from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import ports
 from bridge.rooms.effects import PutSigns, ShowAnswer
 from bridge.rooms.ports import CallFailure
-from bridge.rooms.record import (
-    ELSEWHERE,
-    CardKind,
-    CardPosted,
-    OurCard,
-    RobotAnswered,
-    RoomRecord,
-)
+from bridge.rooms.record import CardKind, CardPosted, OurCard, RobotAnswered, RoomRecord
 from bridge.rooms.rules import NUMERALS, Rules, bare_sign, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import Visit
@@ -83,7 +76,7 @@ FORMER = {
     "unreadable.blank": "undelivered.blank",
 }
 """Text keys stored by earlier versions -> today's."""
-_CROSSES = frozenset("❌✖❎🚫")
+CROSSES = frozenset("❌✖❎🚫")
 _BELLS = frozenset("🔔👍☎📞📱")
 _PERSON_SIGNS = frozenset("👎👤🙋🧑")
 _ENOUGH_SIGNS = frozenset("👍✅✔")
@@ -109,7 +102,7 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
 
 def _remove_signs(visit: Visit, card: OurCard) -> None:
     """Remove the reactions that no longer mean anything from a card about an earlier request."""
-    own = (sign for sign in card.signs if sign in _CROSSES | _BELLS)
+    own = (sign for sign in card.signs if sign in CROSSES | _BELLS)
     gone = tuple(sign for sign in own if not _about_request(visit, card, sign))
     if gone:
         known = replace(card, signs=tuple(sign for sign in card.signs if sign not in gone))
@@ -117,23 +110,16 @@ def _remove_signs(visit: Visit, card: OurCard) -> None:
         visit.ask(PutSigns(card.event_id, (), gone))
 
 
-def removed(record: RoomRecord, target: EventId) -> RoomRecord:
-    """Return the record after a redaction; a queue card goes on in a new message."""
-    if all(one.event_id != target for one in record.cards):
-        return record
-    known = (replace(one, removed=one.event_id == target or one.removed) for one in record.cards)
-    return replace(record, cards=tuple(known))
-
-
 def unasked(record: RoomRecord, events: Collection[EventId]) -> RoomRecord:
-    """Return the record without the robot questions of redacted messages: no agent gets them."""
-    return replace(
-        record,
-        cards=tuple(
-            replace(one, text="", asked=None) if one.asked in events else one
-            for one in record.cards
-        ),
+    """Return the record without the robot questions of redacted messages: no agent gets them.
+
+    A redacted card goes on in a new message.
+    """
+    known = (
+        replace(one, text="", asked=None) if one.asked in events else one for one in record.cards
     )
+    known = (replace(one, removed=True) if one.event_id in events else one for one in known)
+    return replace(record, cards=tuple(known))
 
 
 # --- cards of notices -----------------------------------------------------------------------------
@@ -198,10 +184,6 @@ def meant_by(visit: Visit, gesture: ports.Reacted | ports.PollAnswered) -> list[
             return _proposed(conversation.phase, card, gesture.event_id, _number(sign) or 0)
 
 
-def is_cross(gesture: ports.Reacted | ports.PollAnswered) -> bool:
-    return isinstance(gesture, ports.Reacted) and bare_sign(gesture.key) in _CROSSES
-
-
 def chosen_queue(visit: Visit, meaning: ports.Meaning) -> QueueId | None:
     """Return the queue chosen by a vote in the poll of queues, or a digit as a reaction to it."""
     if not isinstance(meaning, ports.PollAnswered | ports.Reacted):
@@ -224,7 +206,7 @@ def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:
         return [model.CallBack()]
     waiting = isinstance(conversation.phase, model.Waiting)
     own = waiting and card.number == conversation.number
-    return [model.Cancel()] if sign in _CROSSES and (own or callback_wanted(conversation)) else []
+    return [model.Cancel()] if sign in CROSSES and (own or callback_wanted(conversation)) else []
 
 
 def _proposed(
@@ -286,13 +268,14 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.I
     """Return the inputs that ask for an agent, with the card's question if no chat came since."""
     conversation = visit.record.conversation
     idle = isinstance(conversation.phase, model.NoChat)
-    if not idle or card.number != conversation.number:
-        return [model.Human()]
-    if card.about is not None:  # `Human` takes it along, unless it was solved a moment ago
+    fresh = idle and card.number == conversation.number
+    if (
+        fresh and card.about is not None
+    ):  # `Human` takes it along, unless it was solved a moment ago
         latest = dict(visit.record.corrections).get(card.about, card.about)
         if {card.about, latest}.isdisjoint(unique_events(conversation.held)):
             visit.again.append(latest)
-    if not card.text:
+    if not (fresh and card.text):
         return [model.Human()]
     asked = model.CustomerText(visit.for_agent("agent.asked_robot", {"text": card.text}))
     quotes = () if card.asked is None else (card.asked,)
@@ -432,9 +415,8 @@ LONGEST_THANKS = 80
 def is_thanks(words: str, beside: frozenset[str] = frozenset()) -> bool:
     """True for a thank-you and nothing else: entries of `_THANKS`, word for word.
 
-    Punctuation may join several, or `_GOODBYES` ("thanks, bye"), or words of `beside`. Letter case,
-    spaces, emoji and full-width letters (NFKC) are ignored; a question mark or any other word makes
-    it a message.
+    Punctuation may join several, `_GOODBYES` ("thanks, bye") or `beside`. Case, spaces, emoji and
+    full-width letters (NFKC) are ignored; a question mark or any other word makes a message.
     """
     if len(words) > LONGEST_THANKS:
         return False
@@ -596,7 +578,7 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     (the customer was told so): later a number is for an agent. A thumb then answers the thanks.
     """
     state = visit.record.conversation
-    ended, session, rated = ended_at(state), state.last_session or ELSEWHERE, state.rated
+    ended, session, rated = ended_at(state), state.last_session or SessionId(0), state.rated
     if isinstance(state.phase, model.Ended):
         session = state.phase.session_id
     if not visit.record.direct or ended is None or visit.now - ended >= FRESH:

@@ -70,10 +70,6 @@ class Reading(msgspec.Struct, frozen=True):
         return tells or self.for_admins
 
     @property
-    def leaves(self) -> bool:
-        return not self.fault and COMMANDS[self.verb].leaves
-
-    @property
     def in_clear(self) -> bool:
         """True if it works unencrypted where encryption is required."""
         return not self.bare if self.fault else COMMANDS[self.verb].in_clear
@@ -124,8 +120,6 @@ class Command(msgspec.Struct, frozen=True):
     """True if it is about a setting of the room: see `slip`."""
     asks: bool = False
     """True if it asks for an agent or a call-back, which a paused room refuses."""
-    leaves: bool = False
-    """True if it leaves a queue or a chat, which the room's customer always may."""
     outside: str = ""
     """Use from outside the room: `tells`, `sets` (the setting's change writes the audit row) or
     `acts` (the order itself is written to the audit); empty if not allowed."""
@@ -670,10 +664,10 @@ COMMANDS: Mapping[str, Command] = {
         makes_sense=_names_queue),
     "cancel": Command(partial(_step, model.Cancel), arguments.no_words, "取消 取消 キャンセル "
         "退出 取消排队 退出排队 取消排隊 退出排隊 取り消し", "leave abort", in_clear=True,
-        leaves=True, outside="acts"),
+        outside="acts"),
     "close": Command(partial(_step, model.Close), arguments.no_words,
         "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True,
-        leaves=True, outside="acts"),
+        outside="acts"),
     "rate": Command(
         lambda visit, call: cards.rate(visit, call.words, call.event_id),
         partial(arguments.number_and_words, form=arguments.RATING), "评价 評分 評価 评分 評價",

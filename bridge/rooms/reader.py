@@ -31,7 +31,7 @@ from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, own_account, people, ports, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Reading
-from bridge.rooms.effects import Conceal, ShowSettings
+from bridge.rooms.effects import Conceal
 from bridge.rooms.erasure import erase_person, record_of
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Refused, Unavailable, describe
@@ -55,7 +55,7 @@ from bridge.rooms.record import (
     load_input,
 )
 from bridge.rooms.references import Earlier
-from bridge.rooms.rules import GONE, Rules
+from bridge.rooms.rules import GONE, Rules, bare_sign
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import By, Came, Visit, excessive, not_taken, signed, too_fast, undelivered
@@ -157,8 +157,9 @@ def receive(
         case ports.Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
-        case ports.RoomConfigured():
-            _configured(visit, meaning, facts)
+        case ports.RoomConfigured(event_id=event_id, sender=sender):
+            if not excessive(visit, event_id, facts.received):
+                people.configured(visit, meaning.content, facts.standing, sender, event_id)
         case ports.EncryptionOn():
             people.became_encrypted(visit)
         case ports.Upgraded():
@@ -167,19 +168,6 @@ def receive(
             references.note_redacted(visit, raw)
         case _:
             assert_never(meaning)
-
-
-def _configured(visit: Visit, event: ports.RoomConfigured, facts: Facts) -> None:
-    """Apply the settings of a state event, within the rate limit of commands.
-
-    Beyond it the event is no longer true, so the first one is replaced by the settings in force.
-    """
-    joined, spoken = visit.record.membership is _JOINED, visit.record.spoken
-    if joined and excessive(visit, event.event_id, facts.received):
-        if visit.record.spoken != spoken:
-            visit.ask(ShowSettings())
-    else:
-        people.configured(visit, event.content, facts.standing, event.sender, event.event_id)
 
 
 def _gestured(visit: Visit, gesture: Gesture, facts: Facts) -> None:
@@ -248,7 +236,8 @@ def _spoke(
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
     admin = facts.standing is Standing.ADMIN and command is not None and command.configures
-    leaves = command is not None and command.leaves and spoke.sender == visit.record.customer
+    leaves = command is not None and command.verb in {"cancel", "close"} and not command.fault
+    leaves = leaves and spoke.sender == visit.record.customer
     if (admin or leaves) and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
         pass  # a room admin need not be a customer, and who is one no more may leave
     elif not _served(visit, spoke.event_id, spoke.sender):
@@ -362,11 +351,11 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
     """Return the inputs of a reaction, a vote or a redaction; none if it is not carried."""
     earlier = facts.earlier
     if isinstance(gesture, ports.Withdrew):  # by anybody whom the homeserver allows it
-        visit.record = cards.removed(visit.record, gesture.target)
         visit.record = cards.unasked(visit.record, (gesture.target,))
         return references.withdrew(visit, gesture, earlier)
     permission = visit.rules.permission(gesture.sender)
-    leaves = gesture.sender == visit.record.customer and cards.is_cross(gesture)
+    crosses = isinstance(gesture, ports.Reacted) and bare_sign(gesture.key) in cards.CROSSES
+    leaves = crosses and gesture.sender == visit.record.customer
     if permission not in SERVED and not (leaves and permission is Permission.NONE):
         return []
     if isinstance(gesture, ports.Reacted) and references.resend_by_reaction(

@@ -274,17 +274,13 @@ class CardKind(StrEnum):
     QUEUES = "queues"
 
 
-ELSEWHERE = SessionId(0)
-"""No server's session: one of a call centre that has served the room before."""
-
-
 class OurCard(Value, frozen=True):
     """A message of the bridge that a reaction or a vote can answer."""
 
     event_id: EventId
     kind: CardKind
     session_id: SessionId | None = None
-    """Rating: session of the chat; `ELSEWHERE` if that was with another call centre."""
+    """Rating: session of the chat; 0, which no server uses, if it was with another call centre."""
     choices: tuple[int, ...] = ()
     """Rating: the ratings' ids, the best first. Queues: the queues' ids."""
     number: int = 0

@@ -32,8 +32,8 @@ from bridge.conversation.machine import wants_link
 from bridge.conversation.model import Args, NoChat
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import Policy
-from bridge.ids import QueueId, RoomId, UserId
-from bridge.rooms.record import ELSEWHERE, CardKind, Chat, Ending, RoomRecord, RoomSettings
+from bridge.ids import QueueId, RoomId, SessionId, UserId
+from bridge.rooms.record import CardKind, Chat, Ending, RoomRecord, RoomSettings
 from bridge.texts import CATALOGUE, DEFAULT_LANGUAGE, LANGUAGES, Texts, nearest, placeholders
 from bridge.webchat.codes import Source
 
@@ -351,7 +351,7 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
         key="" if rules.login_key is None else rules.login_key(record.room_id),
         login=None,
         cards=tuple(
-            replace(one, session_id=ELSEWHERE) if one.kind is CardKind.RATING else one
+            replace(one, session_id=SessionId(0)) if one.kind is CardKind.RATING else one
             for one in record.cards
             if one.dropped or one.kind is CardKind.RATING
         ),

@@ -37,7 +37,6 @@ from bridge.rooms.ports import (
 )
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
-    ELSEWHERE,
     CardKind,
     Chat,
     ChatAgent,
@@ -665,7 +664,7 @@ def test_a_move_takes_only_unsent_messages_along_from_the_former_call_centre() -
     )
     after = moved(record, rules, 1)
     assert after.cards[0] == kept, "🔁 still sends what was dropped"
-    assert after.cards[1:] == (replace(poll, session_id=ELSEWHERE),), "a vote is answered"
+    assert after.cards[1:] == (replace(poll, session_id=SessionId(0)),), "a vote is answered"
     assert after.former == (), "a number is another queue there"
     assert (after.enterprise, after.key, after.login) == ("best", f"best {ROOM}", None)
     assert after.settings == RoomSettings(language="en")
