@@ -507,6 +507,24 @@ def test_the_queue_of_a_removed_call_centre_ends_with_its_messages_given_back() 
     assert [one for one in house.effects if isinstance(one, Card)] == [Card(3, "queue.over")]
 
 
+@pytest.mark.asyncio
+async def test_the_queue_of_a_removed_call_centre_can_be_left() -> None:
+    """Although nobody has its permission any more."""
+    world = Two()
+    now = world.clock.now()
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
+    record = replace(await world.stored(), enterprise="former")
+    await flow.step(
+        world.writing, StoredRoom(ROOM, dump_record(record), True, "Queued", revision=1)
+    )
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="!wc cancel")])
+        await quiet()
+        await world.clock.turn(60)
+        assert world.matrix.texts(ROOM)[-1] == "queue.cancelled"
+    assert isinstance((await world.stored()).conversation.phase, Idle)
+
+
 def test_the_only_call_centre_that_is_left_can_be_chosen() -> None:
     house = of_removed_centre()
     left = replace(Two().around.rules, choices=())
