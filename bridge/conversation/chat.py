@@ -73,10 +73,7 @@ def greet(turn: Turn, phase: model.Chatting) -> None:
 def show_again(turn: Turn) -> None:
     """Rewrite the card of a request or chat and have the chat's agents join."""
     phase = turn.state.phase
-    if isinstance(phase, model.Waiting) and phase.cancel:
-        queue.show_leaving(turn)
-    else:
-        queue.show_card(turn)
+    queue.show_card(turn)
     if isinstance(phase, model.Chatting) and not phase.unwanted:
         _bring_in(turn, phase)
 
@@ -88,8 +85,10 @@ def _bring_in(turn: Turn, phase: model.Chatting) -> None:
 
 
 def ping(turn: Turn, phase: model.Chatting) -> None:
-    """Notify the customer that an agent is there, who has not written yet."""
+    """Notify the customer that an agent is there who has not written yet, or confirm a `close`."""
     turn.enter(phase, ping_at=None)
+    if phase.close and not (queue.away(turn.state) or turn.state.told_trouble):
+        turn.say("close.pending")
     if phase.robot or phase.close:
         return
     named: model.Args = {"names": introduced(turn, phase.agents)} if phase.agents else {}

@@ -276,9 +276,9 @@ def cancel(turn: Turn) -> None:
     elif isinstance(phase, model.Queued):
         busy = turn.state.outstanding is not None or phase.request_id is None
         if not phase.cancel:
-            turn.enter(phase, cancel=True, cancel_by=turn.now + turn.policy.cancel_wait)
+            turn.enter(phase, cancel=True, shown_at=0, cancel_by=turn.now + turn.policy.cancel_wait)
         _drop_all(turn)
-        # Otherwise 102 is sent at once, and the card soon shows its reply.
+        # Otherwise 102 is sent at once, and its reply is mostly shown within `CONFIRM_AFTER`.
         if not phase.cancel and (busy or queue.away(turn.state)):
             queue.show_leaving(turn)
     elif isinstance(phase, model.Chatting):
@@ -328,12 +328,13 @@ def close(turn: Turn) -> None:
     """End the chat (row 29b), or leave the queue."""
     phase = turn.state.phase
     if isinstance(phase, model.Chatting):
-        turn.enter(phase, close=True, close_order=turn.state.typed)
+        soon = None if phase.close else turn.now + queue.CONFIRM_AFTER
+        turn.enter(phase, close=True, close_order=turn.state.typed, ping_at=soon)
         if queue.away(turn.state):
             turn.set(told_trouble=True)
             turn.say("close.away")
         elif phase.close:
-            turn.say("start.ending")
+            turn.say("close.pending")
     elif isinstance(phase, model.Waiting):
         cancel(turn)
     else:

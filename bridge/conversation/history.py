@@ -351,8 +351,8 @@ def relay(turn: Turn, said: model.Relay) -> None:
     """Show an agent's message; the first of a chat notifies the phone, unless `chat.ping` did."""
     phase = turn.state.phase
     if isinstance(phase, model.Chatting) and (phase.unanswered or phase.ping_at is not None):
-        turn.enter(phase, ping_at=None, unanswered=False)
-        said = replace(said, ping=phase.ping_at is not None)
+        turn.enter(phase, ping_at=phase.ping_at if phase.close else None, unanswered=False)
+        said = replace(said, ping=phase.ping_at is not None and not phase.close)
     turn.effects.append(said)
 
 

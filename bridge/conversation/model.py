@@ -222,7 +222,7 @@ class Chatting(Value, frozen=True):
     unwanted: bool = False
     """True if it began after the customer had left the queue (row 22): 103 goes first."""
     ping_at: int | None = None
-    """When to tell the customer that an agent is there, unless one has written by then."""
+    """When to tell that an agent is there, unless one has written, or that a `close` was taken."""
     unanswered: bool = False
     """True until an agent writes; False with the robot and in rows of earlier versions."""
     human: bool = False
@@ -564,7 +564,7 @@ class Recalled(Value, frozen=True):
 
 
 class Moved(Value, frozen=True):
-    """The room was upgraded: the new one does not show the card and the agents yet."""
+    """The card and the agents are to be shown anew: in an upgraded room, or after new settings."""
 
 
 class Tick(Value, frozen=True):

@@ -47,6 +47,8 @@ FREQUENT = 10 * 60_000
 """ms of waiting during which the card is refreshed every `CARD_EVERY`, then every `CARD_LATER`."""
 CARD_EVERY, CARD_LATER = 60_000, 5 * 60_000
 """ms between refreshes of the queue card without news."""
+CONFIRM_AFTER = 1_000
+"""ms after which an unanswered `cancel` or `close` is confirmed: a cut link is noticed later."""
 HOLD_IDLE = 24 * 3_600_000
 """ms that content waits outside a chat for the customer to act again."""
 QUIET_WAIT = 10_000
@@ -134,6 +136,7 @@ def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
         cancel_by=turn.now + turn.policy.cancel_wait if phase.cancel else None,
         quiet_until=turn.now + QUIET_WAIT if phase.quiet else None,
         any_agent=phase.any_agent,
+        shown_at=turn.now if phase.cancel else 0,
     )
 
 
@@ -278,11 +281,14 @@ def result_key(code: int) -> tuple[str, model.Args]:
 
 
 def show_card(turn: Turn) -> None:
-    """Write the queue card of a waiting customer, unless the request is hidden."""
+    """Write the queue card of a waiting or leaving customer, unless the request is hidden."""
     phase = turn.state.phase
+    if isinstance(phase, model.Waiting) and phase.cancel:
+        show_leaving(turn)
+        return
     if isinstance(phase, model.Requesting) and not phase.quiet and turn.state.vain is None:
         turn.card("queue.asking", {"queue": phase.queue_id})
-    if not isinstance(phase, model.Queued) or phase.cancel or phase.accepted or hidden(phase):
+    if not isinstance(phase, model.Queued) or phase.accepted or hidden(phase):
         return
     turn.enter(phase, shown_at=turn.now)
     args: model.Args = {"queue": phase.queue_id}
@@ -296,7 +302,10 @@ def show_card(turn: Turn) -> None:
 
 def show_leaving(turn: Turn) -> None:
     """Show on the card that the customer is leaving the queue, and whether WebChat is away."""
-    if hidden(turn.state.phase):
+    phase = turn.state.phase
+    if isinstance(phase, model.Queued):
+        turn.enter(phase, shown_at=turn.now)
+    if hidden(phase):
         return
     turn.set(told_away=away(turn.state))
     turn.card("queue.leaving_away" if turn.state.told_away else "queue.leaving")
@@ -336,10 +345,13 @@ def place_named(turn: Turn, position: int | None, words: str = "") -> None:
         turn.say("queue.next", ping=True)
 
 
-def card_due(state: model.Conversation, _policy: Policy) -> int | None:
+def card_due(state: model.Conversation, policy: Policy) -> int | None:
     phase = state.phase
-    if not isinstance(phase, model.Queued) or phase.cancel:
+    if not isinstance(phase, model.Queued):
         return None
+    if phase.cancel:
+        by = None if phase.shown_at or hidden(phase) else phase.cancel_by
+        return None if by is None else by - policy.cancel_wait + CONFIRM_AFTER
     if phase.quiet_until is not None or phase.accepted:
         return phase.quiet_until
     shown = phase.shown_at or phase.since
@@ -348,7 +360,7 @@ def card_due(state: model.Conversation, _policy: Policy) -> int | None:
 
 
 def refresh_card(turn: Turn) -> None:
-    """Refresh the card although nothing has moved, or reveal a hidden request."""
+    """Refresh the card although nothing has moved, show a cancel, or reveal a hidden request."""
     unhide(turn)
     show_card(turn)
 

@@ -502,7 +502,7 @@ def _close_answered(turn: Turn, command: frames.CloseSession, reply: frames.Repl
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_SESSION_ID:
         chat.end_chat(turn, phase, "chat.ended_by_you")
         return
-    turn.enter(phase, close=False, unwanted=False)
+    turn.enter(phase, close=False, unwanted=False, ping_at=None)
     turn.refused("close.refused", reply)
     if phase.unwanted:
         chat.greet(turn, phase)

@@ -26,7 +26,7 @@ from bridge.config.model import RatingOption
 from bridge.conversation import model
 from bridge.conversation.chat import RATING_CHANGE, ended_at, names, unhappy
 from bridge.conversation.queue import awaited, callback_wanted, unseen_callback, visible
-from bridge.conversation.turn import cut, plain_text
+from bridge.conversation.turn import cut, plain_text, unique_events
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import ports
 from bridge.rooms.effects import PutSigns, ShowAnswer
@@ -75,7 +75,7 @@ FORMER = {
     "unreadable.blank": "undelivered.blank",
 }
 """Text keys stored by earlier versions -> today's."""
-_CROSSES = frozenset("❌✖❎🚫")
+CROSSES = frozenset("❌✖❎🚫")
 _BELLS = frozenset("🔔👍☎📞📱")
 _PERSON_SIGNS = frozenset("👎👤🙋🧑")
 _ENOUGH_SIGNS = frozenset("👍✅✔")
@@ -101,7 +101,7 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
 
 def _remove_signs(visit: Visit, card: OurCard) -> None:
     """Remove the reactions that no longer mean anything from a card about an earlier request."""
-    own = (sign for sign in card.signs if sign in _CROSSES | _BELLS)
+    own = (sign for sign in card.signs if sign in CROSSES | _BELLS)
     gone = tuple(sign for sign in own if not _about_request(visit, card, sign))
     if gone:
         known = replace(card, signs=tuple(sign for sign in card.signs if sign not in gone))
@@ -110,14 +110,15 @@ def _remove_signs(visit: Visit, card: OurCard) -> None:
 
 
 def unasked(record: RoomRecord, events: Collection[EventId]) -> RoomRecord:
-    """Return the record without the robot questions of redacted messages: no agent gets them."""
-    return replace(
-        record,
-        cards=tuple(
-            replace(one, text="", asked=None) if one.asked in events else one
-            for one in record.cards
-        ),
+    """Return the record without the robot questions of redacted messages: no agent gets them.
+
+    A redacted card goes on in a new message.
+    """
+    known = (
+        replace(one, text="", asked=None) if one.asked in events else one for one in record.cards
     )
+    known = (replace(one, removed=True) if one.event_id in events else one for one in known)
+    return replace(record, cards=tuple(known))
 
 
 # --- cards of notices -----------------------------------------------------------------------------
@@ -204,7 +205,7 @@ def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:
         return [model.CallBack()]
     waiting = isinstance(conversation.phase, model.Waiting)
     own = waiting and card.number == conversation.number
-    return [model.Cancel()] if sign in _CROSSES and (own or callback_wanted(conversation)) else []
+    return [model.Cancel()] if sign in CROSSES and (own or callback_wanted(conversation)) else []
 
 
 def _proposed(
@@ -266,7 +267,13 @@ def _handed_over(visit: Visit, card: OurCard, event_id: EventId) -> list[model.I
     """Return the inputs that ask for an agent, with the card's question if no chat came since."""
     conversation = visit.record.conversation
     idle = isinstance(conversation.phase, model.NoChat)
-    if not idle or not card.text or card.number != conversation.number:
+    fresh = idle and card.number == conversation.number
+    if fresh and card.about is not None:
+        # `Human` takes the question along, unless it was solved a moment ago.
+        latest = dict(visit.record.corrections).get(card.about, card.about)
+        if {card.about, latest}.isdisjoint(unique_events(conversation.held)):
+            visit.again.append(latest)
+    if not (fresh and card.text):
         return [model.Human()]
     asked = model.CustomerText(visit.for_agent("agent.asked_robot", {"text": card.text}))
     quotes = () if card.asked is None else (card.asked,)
@@ -403,17 +410,17 @@ LONGEST_THANKS = 80
 """Maximum characters of a message that may be mere thanks."""
 
 
-def is_thanks(words: str) -> bool:
+def is_thanks(words: str, beside: frozenset[str] = frozenset()) -> bool:
     """True for a thank-you and nothing else: entries of `_THANKS`, word for word.
 
-    Punctuation may join several, or `_GOODBYES` ("thanks, bye"). Letter case, spaces, emoji and
-    full-width letters (NFKC) are ignored; a question mark or any other word makes it a message.
+    Punctuation may join several, `_GOODBYES` ("thanks, bye") or `beside`. Case, spaces, emoji and
+    full-width letters (NFKC) are ignored; a question mark or any other word makes a message.
     """
     if len(words) > LONGEST_THANKS:
         return False
     text = narrow(words)
     parts = set(filter(None, map(_bare, re.split("[,.!;~\n。、·-]", text))))
-    joined = parts <= _THANKS | _GOODBYES and not parts.isdisjoint(_THANKS)
+    joined = parts <= _THANKS | _GOODBYES | beside and not parts.isdisjoint(_THANKS)
     return "?" not in text and (joined or _bare(text) in _THANKS)
 
 
@@ -569,10 +576,10 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     (the customer was told so): later a number is for an agent. A thumb then answers the thanks.
     """
     state = visit.record.conversation
-    ended, session, rated = ended_at(state), state.last_session, state.rated
+    ended, session, rated = ended_at(state), state.last_session or SessionId(0), state.rated
     if isinstance(state.phase, model.Ended):
         session = state.phase.session_id
-    if not visit.record.direct or session is None or ended is None or visit.now - ended >= FRESH:
+    if not visit.record.direct or ended is None or visit.now - ended >= FRESH:
         return None
     settled = rated is not None and visit.now - rated.at > RATING_CHANGE
     known = {one.session_id for one in (state.rating, rated) if one is not None}
@@ -596,6 +603,7 @@ LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
 """Maximum characters of an answer: preview in the room, short form to an agent."""
 
 _PERSON_WORDS, _ENOUGH_WORDS = frozenset(WORDS["person"]), frozenset(WORDS["enough"])
+_ENOUGH = frozenset(_bare(narrow(one)) for one in _ENOUGH_WORDS)
 _ENDINGS = " \t\r\n.!。！~～"
 
 
@@ -683,7 +691,7 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
         return None
     if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
         return model.Human()
-    enough = word in _ENOUGH_WORDS or is_thanks(words)
+    enough = word in _ENOUGH_WORDS or is_thanks(words, _ENOUGH)
     answered = any(one.note for one in conversation.questions) or _answered_aside(visit)
     return solved(visit) if enough and answered else None
 

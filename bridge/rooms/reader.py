@@ -54,7 +54,7 @@ from bridge.rooms.record import (
     load_input,
 )
 from bridge.rooms.references import Earlier
-from bridge.rooms.rules import GONE, Rules
+from bridge.rooms.rules import GONE, Rules, bare_sign
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import By, Came, Visit, excessive, not_taken, signed, too_fast, undelivered
@@ -156,10 +156,9 @@ def receive(
         case ports.Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
-        case ports.RoomConfigured():
-            people.configured(
-                visit, meaning.content, facts.standing, meaning.sender, meaning.event_id
-            )
+        case ports.RoomConfigured(event_id=event_id, sender=sender):
+            if not excessive(visit, event_id, facts.received):
+                people.configured(visit, meaning.content, facts.standing, sender, event_id)
         case ports.EncryptionOn():
             people.became_encrypted(visit)
         case ports.Upgraded():
@@ -236,8 +235,10 @@ def _spoke(
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
     admin = facts.standing is Standing.ADMIN and command is not None and command.configures
-    if admin and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
-        pass  # a room admin need not be a customer
+    leaves = command is not None and command.verb in {"cancel", "close"} and not command.fault
+    leaves = leaves and spoke.sender == visit.record.customer
+    if (admin or leaves) and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
+        pass  # a room admin need not be a customer, and who is one no more may leave
     elif not _served(visit, spoke.event_id, spoke.sender):
         return
     elif visit.record.speaker != spoke.sender:
@@ -351,7 +352,10 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
     if isinstance(gesture, ports.Withdrew):  # by anybody whom the homeserver allows it
         visit.record = cards.unasked(visit.record, (gesture.target,))
         return references.withdrew(visit, gesture, earlier)
-    if not visit.rules.serves(gesture.sender):
+    permission = visit.rules.permission(gesture.sender)
+    crosses = isinstance(gesture, ports.Reacted) and bare_sign(gesture.key) in cards.CROSSES
+    leaves = crosses and gesture.sender == visit.record.customer
+    if permission not in SERVED and not (leaves and permission is Permission.NONE):
         return []
     if isinstance(gesture, ports.Reacted) and references.resend_by_reaction(
         visit, gesture, earlier
@@ -365,7 +369,7 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
             visit.say("config.paused", reply_to=gesture.event_id)
             return []
         return ordered
-    if paused:
+    if paused or permission not in SERVED:
         return []
     return references.gestured(visit, gesture, earlier)
 

@@ -272,7 +272,7 @@ class OurCard(Value, frozen=True):
     event_id: EventId
     kind: CardKind
     session_id: SessionId | None = None
-    """Rating: session of the chat."""
+    """Rating: session of the chat; 0, which no server uses, if it was with another call centre."""
     choices: tuple[int, ...] = ()
     """Rating: the ratings' ids, the best first. Queues: the queues' ids."""
     number: int = 0
@@ -289,6 +289,8 @@ class OurCard(Value, frozen=True):
     """Queue: dropped messages, which 🔁 sends after all."""
     signs: tuple[str, ...] = ()
     """Queue: the bridge's reactions to it."""
+    removed: bool = False
+    """Queue: True if somebody redacted it, so that no client shows its later versions."""
 
 
 class Person(Value, frozen=True):

@@ -182,6 +182,8 @@ async def _meaning(
 
 
 def _from_a_person(meaning: ports.Meaning | ports.Undecryptable | None) -> Earlier | None:
+    if isinstance(meaning, ports.Reacted):  # to be known if it is taken back
+        return Earlier(meaning.key, model.CustomerText(meaning.key), meaning.sender)
     if not isinstance(meaning, ports.Spoke | ports.Corrected):
         return None
     content, text = meaning.content, meaning.plain

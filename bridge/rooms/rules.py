@@ -31,8 +31,8 @@ from bridge.conversation.chat import ended_at
 from bridge.conversation.machine import wants_link
 from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import Policy
-from bridge.ids import QueueId, RoomId, UserId
-from bridge.rooms.record import Chat, Ending, RoomRecord, RoomSettings
+from bridge.ids import QueueId, RoomId, SessionId, UserId
+from bridge.rooms.record import CardKind, Chat, Ending, RoomRecord, RoomSettings
 from bridge.texts import CATALOGUE, DEFAULT_LANGUAGE, LANGUAGES, Texts, nearest, placeholders
 from bridge.webchat.codes import Source
 
@@ -324,6 +324,7 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
     Drops everything of the former enterprise: session, account, login name, queue. A message that
     did not reach it goes to the new one if its sender asks for that (`references`). Messages from
     before the end of the last chat (or from before now, during one) are not quoted to the new one.
+    Its questions for a rating stay, to answer that it is too late for one.
     """
     if record.enterprise == rules.enterprise:
         return record
@@ -348,7 +349,11 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
         former=former,
         key="" if rules.login_key is None else rules.login_key(record.room_id),
         login=None,
-        cards=tuple(one for one in record.cards if one.dropped),
+        cards=tuple(
+            replace(one, session_id=SessionId(0)) if one.kind is CardKind.RATING else one
+            for one in record.cards
+            if one.dropped or one.kind is CardKind.RATING
+        ),
     )
 
 

@@ -293,7 +293,8 @@ class Delivery:
         """Post or edit this chat's card; no edit is made if a newer version waits in the lane.
 
         A repeat after a crash returns the id of the first. A card that notifies the customer is a
-        new message, and the former one says that it is over. One that is `anew` leaves it as it is.
+        new message, and the former one says that it is over. One that is `anew` leaves it as it is,
+        and so does one whose former version was redacted.
         """
         anchor = self.record.anchored(f"card:{card.number}")
         earlier, behind = await self._room.anchor(anchor), self._behind()
@@ -305,7 +306,8 @@ class Delivery:
             await self._notice(
                 ports.EditableNotice(self._sentence("queue.over", {}), earlier), ".over"
             )
-        earlier = None if card.ping or card.anew else earlier
+        removed = any(one.event_id == earlier and one.removed for one in self.record.cards)
+        earlier = None if card.ping or card.anew or removed else earlier
         mentions = _rung(self.record) if card.ping else ()
         event_id = await self._notice(ports.EditableNotice(self._shown(card), earlier, mentions))
         posted = cards.request_card(card, earlier or event_id, CardKind.QUEUE)

@@ -361,6 +361,9 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
         visit.ask(ShowSettings(record.settings))
         if {"queue", "enterprise"} & set(keys):
             visit.ask(ShowBridge())
+        queued = isinstance(record.conversation.phase, model.Queued)
+        if queued and {"paused", "language"} & set(keys):
+            visit.step(model.Moved())  # the queue card says whether words go to an agent
         if record.settings.paused and not settings.paused:
             visit.step(model.Pending())
 

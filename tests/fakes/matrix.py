@@ -35,6 +35,7 @@ from bridge.rooms.ports import (
     Undecryptable,
     Unreadable,
     Upgraded,
+    Withdrew,
 )
 from bridge.rooms.record import Entered, Person, Thread
 from bridge.webchat.frames import Agent, AgentMedia, AgentText
@@ -202,6 +203,8 @@ class FakeMatrix:
             case "vote":
                 target, answer = EventId(str(raw["target"])), str(raw["answer"])
                 return PollAnswered(event_id, sender, target, answer)
+            case "withdraw":
+                return Withdrew(event_id, sender, EventId(str(raw["target"])))
             case "upgraded":
                 return Upgraded(RoomId(str(raw["into"])))
             case _:

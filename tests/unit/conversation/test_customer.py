@@ -306,7 +306,7 @@ def test_closing_again_before_the_call_centre_has_answered_is_answered() -> None
     scene.begin()
     scene.close()
     scene.close()
-    assert scene.notices == ["chat.started", "start.ending"]
+    assert scene.notices == ["chat.started", "close.pending"]
     scene.reply()
     assert scene.notices[2:] == ["chat.ended_by_you"]
 

@@ -6,11 +6,13 @@ import msgspec
 import pytest
 
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import AgentsCame, Conversation, Moved, Queued
+from bridge.conversation.model import AgentsCame, Conversation, Moved, Queued, Relay
 from bridge.conversation.turn import Policy
+from bridge.ids import QueueId
 from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 MINUTE, DAY = 60, 86_400
+WAIT = {"type": 1, "content": {"content": "wait", "extra": ""}}
 
 
 # --- the card -----------------------------------------------------------------------------------
@@ -196,3 +198,87 @@ def test_messages_of_a_request_that_webchat_cancelled_are_all_given_up(count: in
         scene.reply()
     assert list(scene.reported) == events
     assert scene.state.held == ()
+
+
+def test_close_is_confirmed_soon_although_webchat_does_not_answer() -> None:
+    """A link that was cut is noticed only after many seconds."""
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    scene.close()
+    scene.later(0.9)
+    assert scene.notices == []
+    scene.later(0.2)
+    assert scene.notices == ["close.pending"]
+    scene.later(10)
+    scene.reply()
+    assert scene.notices == ["close.pending", "chat.ended_by_you"]
+
+
+@pytest.mark.parametrize("told", ["told_away", "told_trouble"])
+def test_close_is_not_confirmed_behind_news_of_an_outage(told: str) -> None:
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    scene.state = msgspec.structs.replace(scene.state, **{told: True})
+    scene.forget()
+    scene.later(2)
+    assert scene.notices == []
+
+
+def test_a_close_that_webchat_refuses_is_no_longer_pending() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.close()
+    scene.forget()
+    scene.reply(-8)
+    scene.later(5)
+    assert scene.notices == ["close.refused"]
+
+
+def test_an_agent_who_writes_after_close_does_not_hide_that_it_is_pending() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), ping_wait=5_000))
+    scene.begin()
+    scene.close()
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=WAIT)
+    relayed = [one for one in scene.effects if isinstance(one, Relay)]
+    assert [one.ping for one in relayed] == [False]
+    scene.later(2)
+    assert scene.notices == ["close.pending"]
+
+
+def test_a_cancel_is_shown_soon_although_webchat_does_not_answer() -> None:
+    """The card would go on to say that the customer waits."""
+    scene = Scene()
+    scene.queue_up()
+    scene.later(5)
+    scene.forget()
+    scene.cancel()
+    scene.later(0.9)
+    assert scene.cards == []
+    scene.later(10)
+    assert scene.cards == ["queue.leaving"]
+    scene.cancel()
+    scene.later(5)
+    scene.reply()
+    assert scene.cards == ["queue.leaving", "queue.cancelled"]
+
+
+def test_a_cancel_that_webchat_answers_is_shown_once() -> None:
+    scene = Scene()
+    scene.queue_up()
+    scene.forget()
+    scene.cancel()
+    scene.reply(-8)
+    scene.later(5)
+    assert scene.cards == ["queue.position"]
+
+
+def test_the_cancel_of_a_request_that_was_not_queued_yet_is_shown_once() -> None:
+    scene = Scene()
+    scene.start()
+    scene.forget()
+    scene.cancel()
+    scene.reply(requestId=REQUEST, queueLength=3)
+    scene.later(10)
+    assert scene.cards == ["queue.leaving"]

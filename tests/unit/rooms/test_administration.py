@@ -7,8 +7,18 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.config.model import Encryption, Permission, Queue
-from bridge.conversation.model import Args, Conversation, CustomerText, Held, Idle, Requesting, Say
-from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
+from bridge.conversation.model import (
+    Args,
+    Card,
+    Conversation,
+    CustomerText,
+    Held,
+    Idle,
+    Queued,
+    Requesting,
+    Say,
+)
+from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId, UserId
 from bridge.rooms import cards
 from bridge.rooms.effects import AskQueue, ShowSettings, TellChanges, TellFigures
 from bridge.rooms.people import Standing, followed
@@ -265,6 +275,26 @@ def test_administration_commands_of_non_admins_are_refused() -> None:
         house.say(text)
         assert answer(house)[0] == "refused.not_admin"
     assert house.record.settings.paused
+
+
+@pytest.mark.parametrize("words", ["pause", "resume", "lang ja", "!wc config set paused true"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_the_queue_card_follows_the_settings_that_its_words_depend_on(
+    words: str, hidden: bool
+) -> None:
+    """It says whether words go to an agent."""
+    house = House().served()
+    now = house.now if hidden else None
+    waits = Queued(QueueId(1), house.now, RequestId(9001), position=2, quiet_until=now)
+    house.visit.set(conversation=replace(house.record.conversation, phase=waits))
+    house.visit.set(settings=replace(house.record.settings, paused=words == "resume"))
+    house.say(words, standing=Standing.ADMIN)
+    key = "queue.position_paused" if house.record.settings.paused else "queue.position"
+    shown = [one.key for one in house.effects if isinstance(one, Card)]
+    assert shown == ([] if hidden else [key])
+    house.visit.effects.clear()
+    house.say("!wc config set from PC", standing=Standing.ADMIN)
+    assert [one for one in house.effects if isinstance(one, Card)] == []
 
 
 # --- hours and sentences --------------------------------------------------------------------------

@@ -238,6 +238,24 @@ def test_a_thumb_down_takes_the_waiting_question_along() -> None:
     house.receive(Reacted(EventId("$r"), ADA, OTHER, "👎"))
     assert words(house) == ["how?"]
     assert house.record.conversation.number == 1
+    assert house.visit.again == []
+
+
+@pytest.mark.parametrize(
+    ("number", "edits", "again"),
+    [(0, (), ["$q"]), (0, ((EventId("$q"), EventId("$q2")),), ["$q2"]), (-1, (), [])],
+)
+def test_a_thumb_down_after_a_thumb_up_takes_the_question_along(
+    number: int, edits: tuple[tuple[EventId, EventId], ...], again: list[str]
+) -> None:
+    """The first one settled it; but not after another chat."""
+    house = asked_house()
+    card = OurCard(OTHER, CardKind.ROBOT, about=EventId("$q"), number=number)
+    cards.remember(house.visit, card)
+    house.visit.set(corrections=edits)
+    house.receive(Reacted(EventId("$r"), ADA, OTHER, "👎"))
+    assert house.visit.again == again
+    assert house.record.conversation.number == 1
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,16 @@ from bridge.ids import EventId, QueueId, RequestId, RoomId, SessionId, UserId
 from bridge.rooms.effects import Conceal, EnterRoom, LeaveRoom, SendTranscript
 from bridge.rooms.engine import Engine
 from bridge.rooms.people import Standing
-from bridge.rooms.ports import CallFailure, Corrected, Others, Reacted, Recorded, RoomConfigured
+from bridge.rooms.ports import (
+    CallFailure,
+    Corrected,
+    Others,
+    PollAnswered,
+    Reacted,
+    Recorded,
+    RoomConfigured,
+    Spoke,
+)
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import (
     CardKind,
@@ -498,6 +507,24 @@ def test_the_queue_of_a_removed_call_centre_ends_with_its_messages_given_back() 
     assert [one for one in house.effects if isinstance(one, Card)] == [Card(3, "queue.over")]
 
 
+@pytest.mark.asyncio
+async def test_the_queue_of_a_removed_call_centre_can_be_left() -> None:
+    """Although nobody has its permission any more."""
+    world = Two()
+    now = world.clock.now()
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
+    record = replace(await world.stored(), enterprise="former")
+    await flow.step(
+        world.writing, StoredRoom(ROOM, dump_record(record), True, "Queued", revision=1)
+    )
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text="!wc cancel")])
+        await quiet()
+        await world.clock.turn(60)
+        assert world.matrix.texts(ROOM)[-1] == "queue.cancelled"
+    assert isinstance((await world.stored()).conversation.phase, Idle)
+
+
 def test_the_only_call_centre_that_is_left_can_be_chosen() -> None:
     house = of_removed_centre()
     left = replace(Two().around.rules, choices=())
@@ -654,7 +681,8 @@ def test_a_move_takes_only_unsent_messages_along_from_the_former_call_centre() -
         cards=(kept := OurCard(EventId("$q"), CardKind.QUEUE, dropped=(EventId("$1"),)), poll),
     )
     after = moved(record, rules, 1)
-    assert after.cards == (kept,), "🔁 still sends what was dropped"
+    assert after.cards[0] == kept, "🔁 still sends what was dropped"
+    assert after.cards[1:] == (replace(poll, session_id=SessionId(0)),), "a vote is answered"
     assert after.former == (), "a number is another queue there"
     assert (after.enterprise, after.key, after.login) == ("best", f"best {ROOM}", None)
     assert after.settings == RoomSettings(language="en")
@@ -686,6 +714,32 @@ def test_a_call_centre_hears_nothing_said_to_the_former_one(phase: Phase) -> Non
     assert [one for one in house.effects if isinstance(one, CallWebChat)] == []
     reports = [(one.event_id, one.key) for one in house.effects if isinstance(one, Reported)]
     assert reports == [("$fix", "undelivered.late_correction")]
+
+
+@pytest.mark.parametrize("chatted", [False, True])
+@pytest.mark.parametrize("means", ["vote", "reaction", "reply", "number"])
+def test_a_rating_of_the_former_call_centres_chat_is_answered(means: str, chatted: bool) -> None:
+    """Its session's number may be that of a chat with the new one, which is not rated."""
+    house = House().served()
+    question = OurCard(poll := EventId("$p"), CardKind.RATING, SESSION, (5, 4, 3, 2, 1))
+    ended = replace(house.record.conversation, phase=Ended(SESSION, NOW), last_session=SESSION)
+    house.visit.set(cards=(question,), conversation=ended)
+    house.visit.record = moved(house.record, Two().best.rules, house.now)
+    house.visit.effects.clear()
+    if chatted and means != "number":
+        again = replace(house.record.conversation, phase=Ended(SESSION, NOW), last_session=SESSION)
+        house.visit.set(conversation=again)
+    match means:
+        case "vote":
+            house.receive(PollAnswered(EventId("$v"), ADA, poll, "5"))
+        case "reaction":
+            house.receive(Reacted(EventId("$r"), ADA, poll, "5️⃣"))
+        case _:
+            target = poll if means == "reply" else None
+            five = CustomerText("5")
+            house.receive(Spoke(EventId("$s"), ADA, five, plain="5", reply_to=target))
+    assert house.notices == ["rating.too_late"]
+    assert (house.record.conversation.rating, house.carried) == (None, [])
 
 
 def test_a_chat_is_settled_once_nothing_of_it_is_left() -> None:

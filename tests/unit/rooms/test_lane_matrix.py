@@ -318,6 +318,25 @@ async def test_a_card_posted_anew_leaves_the_former_and_is_edited_from_then_on()
     assert (person.text, person.edits) == ("queue.joined", search.event_id)
 
 
+async def test_a_queue_card_that_somebody_redacted_goes_on_in_a_new_message() -> None:
+    """No client shows later versions of a redacted message: the end of the wait would be lost."""
+    world = World()
+    now = world.clock.now()
+    await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), position=9, heard_at=now))
+    async with world.running() as engine:
+        for position in (8, 7, 6):
+            push = Received(QueueStatus(RequestId(9001), 0, position))
+            await engine.pushed(ROOM, f"p{position}", push)
+            await quiet()
+            for target in (EventId("$another"), world.matrix.posted[0].event_id):
+                await engine.accept_events([world.event("withdraw", target=target)])
+                await quiet()
+    first, second, third = (one for one in world.matrix.posted if one.text != "❌")
+    assert (second.edits, third.edits) == (None, second.event_id)
+    signs = [one.reply_to for one in world.matrix.posted if one.text == "❌"]
+    assert signs == [first.event_id, second.event_id]
+
+
 async def test_a_card_waits_for_the_database() -> None:
     """The event id of the message to edit is there."""
     store = FlakyStore()

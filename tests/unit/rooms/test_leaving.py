@@ -5,10 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.config.model import Permission
 from bridge.conversation.model import (
     CallWebChat,
     Card,
     Chatting,
+    Conversation,
     CustomerText,
     Held,
     Idle,
@@ -38,6 +40,7 @@ from bridge.rooms.ports import (
     MemberGone,
     MemberJoined,
     Nothing,
+    Reacted,
     RoomConfigured,
     Unavailable,
     Unreadable,
@@ -48,7 +51,7 @@ from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
-from tests.unit.rooms.visits import ADA, BOT, SALES_USER, STRANGER, House
+from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
 
 MEI = UserId("@webchat_k00017:example.org")
 BEN = UserId("@ben:example.org")
@@ -272,3 +275,55 @@ async def test_a_repeated_leave_declines_no_later_invitation(killed: bool) -> No
         await quiet()
     assert (await world.stored()).membership is Membership.JOINED
     assert world.matrix.requests[:2] == [f"leave {ROOM} {BOT}", f"enter {ROOM}"]
+
+
+# --- a customer whose permission was taken away ---------------------------------------------------
+
+
+def unpermitted(permission: Permission = Permission.NONE) -> House:
+    """A customer who waits in the queue, and whom the operator serves no more."""
+    house = House().served()
+    house.visit.set(conversation=Conversation(phase=Queued(QueueId(1), 0), number=3))
+    house.visit.set(cards=(OurCard(EventId("$card"), CardKind.QUEUE, number=3),))
+    house.visit.rules = msgspec.structs.replace(RULES, permission=lambda _: permission)
+    return house
+
+
+def leaves(house: House) -> bool:
+    phase = house.record.conversation.phase
+    return isinstance(phase, Queued) and phase.cancel
+
+
+@pytest.mark.parametrize("words", ["cancel", "取消", "!wc cancel", "close"])
+def test_a_customer_without_permission_may_leave_the_queue(words: str) -> None:
+    house = unpermitted()
+    house.say(words)
+    assert leaves(house)
+    assert house.reported == {}
+
+
+def test_a_customer_without_permission_may_leave_the_queue_by_reaction() -> None:
+    house = unpermitted()
+    house.receive(Reacted(EventId("$r"), ADA, EventId("$other"), "❌"))
+    house.receive(Reacted(EventId("$r"), ADA, EventId("$card"), "👍"))
+    assert (leaves(house), house.carried) == (False, [])
+    house.receive(Reacted(EventId("$r"), ADA, EventId("$card"), "❌"))
+    assert leaves(house)
+
+
+def test_a_customer_without_permission_may_end_the_chat() -> None:
+    house = unpermitted().chat()
+    house.say("!wc close")
+    assert isinstance(phase := house.record.conversation.phase, Chatting)
+    assert phase.close
+
+
+def test_nobody_else_without_permission_may_leave_for_the_customer() -> None:
+    for house, who in ((unpermitted(), STRANGER), (unpermitted(Permission.IGNORED), ADA)):
+        house.say("!wc cancel", who)
+        house.receive(Reacted(EventId("$r"), who, EventId("$card"), "❌"))
+        assert not leaves(house)
+    house = unpermitted()
+    refused = [house.say(words) for words in ("start", "cancel please")]
+    assert house.reported == {refused[0]: "refused.permission"}
+    assert not leaves(house)

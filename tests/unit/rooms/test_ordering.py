@@ -274,6 +274,7 @@ def test_the_history_for_undo_is_limited() -> None:
     assert len(house.record.former) == MOST_UNDONE
     texts = ("greeting", "closed", "nobody", "ended")
     for turn in range(MOST_UNDONE):
+        house.now += 60_000
         said = dict.fromkeys(texts, f"{turn}" + "长" * (LONGEST_SENTENCE - 1))
         content: dict[str, object] = {"texts": said}
         house.receive(RoomConfigured(EventId("$s"), ADA, content), Standing.ADMIN)

@@ -112,6 +112,29 @@ async def test_a_redaction_is_told_and_its_message_erased() -> None:
     assert world.link.texts(ROOM) == ["my secret", f"(took back a message from {moment})"]
 
 
+@pytest.mark.parametrize(
+    ("sign", "target", "told"),
+    [("👍", "$1", True), ("🔁", "$1", False), ("👍", "$unknown", False)],
+)
+async def test_a_reaction_taken_back_is_told_if_the_agent_knows_of_it(
+    sign: str, target: str, told: bool
+) -> None:
+    """Who reads “👍” below an offer takes it for a consent."""
+    world = ReadingWorld(ENGLISH)
+    await world.chatting()
+    about: Json = {"rel_type": "m.annotation", "event_id": target, "key": sign}
+    async with world.running() as engine:
+        await engine.accept_events([world.message("$1", msgtype="m.text", body="agreed?")])
+        await quiet()
+        await engine.accept_events([world.real("m.reaction", "$2", {"m.relates_to": about})])
+        await quiet()
+        before = world.link.texts(ROOM)
+        await engine.accept_events([redaction(world, "$3", "$2")])
+        await quiet()
+    after = world.link.texts(ROOM)[len(before) :]
+    assert [one.startswith("(took back a message from ") for one in after] == [True] * told
+
+
 def word(world: ReadingWorld, event_id: str, text: str, **more: object) -> Event:
     return world.message(event_id, msgtype="m.text", body=text, **more)
 

@@ -480,6 +480,21 @@ def test_reactions_that_come_too_fast_are_answered_once_a_minute() -> None:
     assert [one.key for one in house.effects if isinstance(one, Say)] == ["refused.too_fast"]
 
 
+def test_settings_by_state_event_count_towards_the_rate_limit() -> None:
+    """Beyond it the former settings stay."""
+    house = House().served()
+    for number in range(20):
+        content: dict[str, object] = {"from": "PC", "queue": 9 if number else 1}
+        house.receive(RoomConfigured(EventId(f"$s{number}"), ADA, content), Standing.ADMIN)
+    told = [one.key for one in house.effects if isinstance(one, Say)]
+    assert told == ["config.taken", *["config.bad_queue"] * 4, "refused.too_fast"]
+    house.say("words")
+    assert "undelivered.too_fast" in house.reported.values()
+    house.now += 60_000
+    house.receive(RoomConfigured(EventId("$later"), ADA, {"from": "WECHAT"}), Standing.ADMIN)
+    assert house.record.settings.source == "WECHAT"
+
+
 @pytest.mark.parametrize(("whom", "direct"), [(SALES_USER, True), (BOT, False)])
 def test_the_prefix_is_needed_except_in_a_direct_bot_chat(whom: UserId, direct: bool) -> None:
     house = House().served(whom, direct=direct)

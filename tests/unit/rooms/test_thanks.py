@@ -48,6 +48,7 @@ THANKS = (
     *("Thanks, bye", "ok, thank you very much! Bye!", "Great, thanks. Have a nice day!"),
     *("No, thanks", "不用了，谢谢", "不用謝謝", "大丈夫です。ありがとうございます"),
     *("谢谢，再见", "好的。謝謝，掰掰", "ありがとうございました。失礼します。"),
+    *("Thanks all!", "谢谢大家！", "謝謝大家", "皆さん、ありがとうございました"),
     *("Thanks anyway!", "ok, thank you anyway", "还是谢谢您", "好的，還是謝謝"),
 )
 MORE = (
