@@ -222,6 +222,14 @@ class RoomAdmins:
         await self.room_of(session)
         return _signed(self._key, urlsafe_b64encode(msgspec.json.encode(session)).decode())
 
+    async def serves(self, room: RoomId) -> bool:
+        """Return whether the bridge knows the room: to be told only to verified users."""
+        try:
+            await room_of(self._bridge, room)
+        except ApiError:
+            return False
+        return True
+
     def session(self, token: str) -> RoomSession:
         session = None
         if len(token) <= _LONGEST and _is_signed(self._key, token):
