@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import asyncpg
 import msgspec
@@ -170,7 +170,8 @@ class PostgresEngine:
         self._closed = False
 
     async def open(self) -> None:
-        await self._writer.connect()
+        async with self._writer as connection:
+            await _check_encoding(connection)
 
     async def claim(self) -> None:
         """See `Engine`; a second call takes the claim again after `migrate` has released it."""
@@ -182,8 +183,6 @@ class PostgresEngine:
 
     async def _first_claim(self) -> None:
         async with self._writer as connection:
-            if self.shards is not None:
-                await _check_encoding(connection)
             await self._take_claim(connection)
             self._writer.begin = self._claim_again
 
@@ -318,10 +317,14 @@ class PostgresEngine:
                 channel.drop()
 
 
+ENCODINGS = frozenset({"UTF8", "SQL_ASCII"})
+"""Encodings of a database that can store every text."""
+
+
 async def _check_encoding(connection: asyncpg.Connection) -> None:
     """Refuse a new database that cannot store every text; of one in use only warn."""
     code = connection.get_settings().server_encoding
-    if code in {"UTF8", "SQL_ASCII"}:
+    if code in ENCODINGS:
         return
     if await connection.fetchval("SELECT to_regclass('rooms') IS NULL"):
         raise Unreachable(f"its encoding {code} cannot store every text: use UTF8")
@@ -499,7 +502,7 @@ class Channel(msgspec.Struct, eq=False):
             except (*_LOST, asyncpg.PostgresError, UnicodeError) as error:  # invalid host name
                 self._url = turned(self._url)
                 if not left:
-                    why = str(error) or describe(error)
+                    why = str(error) or f"{describe(error)} from {servers_of(self._url)}"
                     raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
 
     async def _made(self) -> asyncpg.Connection:
@@ -532,6 +535,12 @@ class Channel(msgspec.Struct, eq=False):
             with suppress(*_LOST, asyncpg.PostgresError):
                 await self._connection.close(timeout=2)
             self.drop()
+
+
+def servers_of(url: str) -> str:
+    """Return the servers of a URL, which may also name them (or a socket's folder) in its query."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "the server")
 
 
 def turned(url: str) -> str:

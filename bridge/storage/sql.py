@@ -378,6 +378,7 @@ TOUCH = Statement(
     "INSERT OR REPLACE INTO facts (name, value) VALUES ('ping', hex(randomblob(4)))", "SELECT 1"
 )
 VERSION = Statement("PRAGMA data_version", "SELECT 0")
+ENCODING = Statement("SELECT 'UTF8'", "SELECT current_setting('server_encoding')")
 
 
 # --- reading rooms and their journal --------------------------------------------------------------

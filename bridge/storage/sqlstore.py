@@ -58,7 +58,7 @@ from bridge.rooms.store import (
 from bridge.storage import sql
 from bridge.storage.erasing import Eraser
 from bridge.storage.migrate import Migration, known, migrate, pending
-from bridge.storage.postgres import MIGRATION_SECONDS, STATEMENT_SECONDS, PostgresEngine
+from bridge.storage.postgres import ENCODINGS, MIGRATION_SECONDS, STATEMENT_SECONDS, PostgresEngine
 from bridge.storage.query import (
     CorruptDatabaseError,
     Dialect,
@@ -421,6 +421,11 @@ class SqlStore:
         """Check the database by a read and a write, as one on a full disk still answers reads."""
         await self._read(sql.PING)
         await self._update(sql.TOUCH)
+
+    async def narrow_encoding(self) -> str:
+        """Return the database's encoding if it cannot store every text, else ""."""
+        encoding = str(await self._value(sql.ENCODING))
+        return "" if encoding in ENCODINGS else encoding
 
     async def close(self) -> None:
         """Finish waiting writes and close the database. A second call has no effect."""
