@@ -79,9 +79,14 @@ def existing(url: str) -> str:
 
 
 def with_store(
-    config: Config, ask: Callable[[SqlStore], Awaitable[Answer]], *, sole: bool = False
+    config: Config,
+    ask: Callable[[SqlStore], Awaitable[Answer]],
+    *,
+    sole: bool = False,
+    patience: float | None = None,
 ) -> Answer:
-    """Run `ask` on the configured database; `sole`: raise AlreadyInUse if a bridge uses it.
+    """Run `ask` on the configured database; `sole`: raise AlreadyInUse if a bridge uses it, and
+    still does after `patience` seconds.
 
     Exits if there is no database file: answers from a new, empty one would mislead.
     """
@@ -89,7 +94,7 @@ def with_store(
     seal = Sealer(settings.encryption_secret_of(config), WORDS)
 
     async def session() -> Answer:
-        async with open_store(url, SystemClock(), sole=sole, seal=seal) as store:
+        async with open_store(url, SystemClock(), sole=sole, patience=patience, seal=seal) as store:
             return await ask(store)
 
     try:
@@ -354,6 +359,8 @@ def utc(ms: int) -> str:
 
 # --- erase ---------------------------------------------------------------------------------------
 
+KILLED = 0.5
+"""Seconds in which the claim of a bridge that was killed ends; one that runs is not waited for."""
 _ERASURE = "This permanently erases all data of the bridge about {}. Continue?"
 
 
@@ -402,7 +409,7 @@ def erase(
         wish = erasure.Wish(subject=subject, by=by, force=force, stay=stay, redact=redact)
         gone = partial(erasure.erase, wish=wish, is_ours=is_ours, clock=SystemClock())
         try:
-            told = with_store(config, gone, sole=True)
+            told = with_store(config, gone, sole=True, patience=KILLED)
         except AlreadyInUse:
             if not as_json:
                 click.echo("The bridge is running and erases the data itself.", err=True)

@@ -173,10 +173,10 @@ class PostgresEngine:
         async with self._writer as connection:
             await _check_encoding(connection)
 
-    async def claim(self) -> None:
+    async def claim(self, seconds: float | None = None) -> None:
         """See `Engine`; a second call takes the claim again after `migrate` has released it."""
         if self._writer.begin is None:
-            await until_free(self._first_claim, CLAIM_SECONDS)
+            await until_free(self._first_claim, CLAIM_SECONDS if seconds is None else seconds)
         if self.shards is not None and self._intake.begin is None:
             await self.shards.prove()
             self._intake.begin = self._listen

@@ -218,10 +218,11 @@ class Engine(Protocol):
     async def open(self) -> None:
         """Connect, or raise Unreachable; call `close` even then."""
 
-    async def claim(self) -> None:
+    async def claim(self, seconds: float | None = None) -> None:
         """Take the claim: the lock of the one bridge at work on this database, until closed.
 
-        Waits a few seconds for a killed process's claim to end; AlreadyInUse if it is still held.
+        Waits for a killed process's claim to end, unless told for how long: some seconds, according
+        to the engine. AlreadyInUse if it is still held then.
         """
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:

@@ -96,9 +96,10 @@ class SqliteEngine:
         Thread(target=_work, args=(self._jobs,), name="sqlite", daemon=True).start()
         await self._hop(self._connect)
 
-    async def claim(self) -> None:
+    async def claim(self, seconds: float | None = None) -> None:
         await until_free(
-            lambda: self._hop(lambda: self._open.append(_locked(self._path))), CLAIM_SECONDS
+            lambda: self._hop(lambda: self._open.append(_locked(self._path))),
+            CLAIM_SECONDS if seconds is None else seconds,
         )
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:

@@ -88,11 +88,18 @@ STRETCH, STRETCHES = 10_000, 10
 
 @asynccontextmanager
 async def open_store(
-    url: str, clock: Clock, *, sole: bool = False, shared: bool = False, seal: Seal | None = None
+    url: str,
+    clock: Clock,
+    *,
+    sole: bool = False,
+    patience: float | None = None,
+    shared: bool = False,
+    seal: Seal | None = None,
 ) -> AsyncIterator[SqlStore]:
     """Open the database of a URL (see `engine_for`), migrate its schema and run its writer.
 
     `sole`: take the claim as the one bridge at work on it; others may only inspect or repair.
+    `patience`: seconds to wait for the claim (see `Engine`).
     `shared`, with `sole` and on PostgreSQL: share the rooms with other bridges that do the same
     (`SqlStore.shards`). `seal`: key of sealed content (encrypted rooms), unreadable without it.
 
@@ -103,7 +110,7 @@ async def open_store(
     try:
         await engine.open()
         if sole:
-            await engine.claim()
+            await engine.claim(patience)
         await migrate(engine, clock.now())
         if shards is not None:
             await engine.claim()

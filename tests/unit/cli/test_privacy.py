@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -122,7 +123,8 @@ async def test_running_bridge_gets_an_order(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasure.erase, "__kwdefaults__", {"patience": 0.1})
-    monkeypatch.setattr("bridge.storage.sqlite.CLAIM_SECONDS", 0.05)
+    monkeypatch.setattr("bridge.storage.sqlite.CLAIM_SECONDS", 20)  # a bridge that runs stays
+    began = monotonic()
     seal = Sealer(encryption_secret_of(load_config(folder.config, {})), WORDS)
     url = f"sqlite:///{folder.path}/bridge.db"
     async with open_store(url, SystemClock(), sole=True, seal=seal) as store:
@@ -131,4 +133,5 @@ async def test_running_bridge_gets_an_order(
         assert "The bridge is running" in result.stderr
         assert "Not everything is erased yet" in result.stderr
         (row,) = (await store.load(ROOM)).inputs
+    assert monotonic() - began < 15
     assert load_input(row.body) == EraseRoom()
