@@ -10,7 +10,9 @@ The server blacklists an IP address that logs in too often, and all customers sh
   has *ended*. The latest request times are kept over restarts (`Visits`);
 * fair queueing: running chats first, then persons with the fewest places taken, then round-robin.
   A person with places gets another only while as many are free (dynamic thresholds): max. 5 of 8;
-* circuit breaker: answers that look like blacklisting close the door for all links for a while.
+* circuit breaker: answers that look like blacklisting close the door for all links for a while. A
+  firewall refuses single persons with such answers, whose names or passwords it suspects, and three
+  persons may be one: so a login without anything of theirs is tried first (`Door._answers_us`).
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, LinkSett
 from bridge.rooms.ports import CallFailure, Clock, Unavailable, describe
 from bridge.rooms.store import Facts, StoreError
 from bridge.rooms.surroundings import Connector
-from bridge.webchat.codes import FailureReason
-from bridge.webchat.http import Endpoints, login_sign
+from bridge.webchat.codes import FailureReason, LoginType
+from bridge.webchat.http import Endpoints, Login, dump_login, login_sign, parse_login_reply
 
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -417,6 +419,8 @@ VISITS = "visits"
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
 """HTTP statuses of a server that is starting, or of a proxy in front of it (row 38)."""
 BLACKLISTED = "the server seems to have blacklisted the bridge's address"
+NOBODY = "matrix-webchat-nobody"
+"""Login name of no account."""
 SUSPICIONS = 3
 """Persons with foreign answers, or rooms with refused fresh tokens, that count as blacklisting;
 also the foreign answers to a single person after which the door is closed to that one."""
@@ -478,6 +482,7 @@ class Door:
     def __init__(self, settings: LinkSettings, http: Http, facts: Facts, clock: Clock) -> None:
         server = settings.server
         self._url = Endpoints(server.base_url).login
+        self._nobody = Login(LoginType.PASSWORD, NOBODY, "", server.enterprise_id)
         self._sign_key = server.sign_key.get_secret_value()
         self._timing = settings.timing
         self._http = http
@@ -491,6 +496,7 @@ class Door:
         make a firewall refuse their logins, which must not stop all others'."""
         self._shut_out: set[RoomId] = set()
         """Rooms refused at the socket; counted apart, as logins may still be answered then."""
+        self._trying = asyncio.Lock()
         self._closed_until: dict[str, float] = {}
         """By person, in loop time; "" for all."""
 
@@ -528,24 +534,27 @@ class Door:
 
         `innocent`: HTTP statuses that are no sign of blacklisting, whatever the body.
         """
-        headers = {"Content-Type": "application/json; charset=UTF-8"}
-        if self._sign_key:
-            # The sign covers exactly these bytes (protocol reference 3.2). A server that requires
-            # it on logins does so for this URL, not by request type.
-            headers["sign"] = login_sign(body, self._sign_key)
         try:
-            total = self._timing.mute
-            answer = await self._http.post(
-                self._url, body, headers, total=total, longest=longest, cookies=cookies
-            )
+            answer = await self._request(body, longest, cookies)
         except Unavailable as error:
             raise self.unreachable(f"{what}: {error}") from error
         # Like the vendor's clients, parse the body whatever the HTTP status.
         told = parse(answer.body)
         if told is None:
-            raise self.foreign(answer, what, person, innocent)
+            raise await self.foreign(answer, what, person, innocent)
         self.answered()
         return told, answer.cookies
+
+    async def _request(self, body: bytes, longest: int, cookies: str = "") -> Answer:
+        headers = {"Content-Type": "application/json; charset=UTF-8"}
+        if self._sign_key:
+            # The sign covers exactly these bytes (protocol reference 3.2). A server that requires
+            # it on logins does so for this URL, not by request type.
+            headers["sign"] = login_sign(body, self._sign_key)
+        total = self._timing.mute
+        return await self._http.post(
+            self._url, body, headers, total=total, longest=longest, cookies=cookies
+        )
 
     async def look(self) -> None:
         """Probe the server with a GET, which logs nobody in, and set `trouble`. It may count as a
@@ -587,7 +596,7 @@ class Door:
         self.trouble = why
         return OpenFailure(FailureReason.UNREACHABLE, why, code=code, pause=pause)
 
-    def foreign(
+    async def foreign(
         self, answer: Answer, what: str, person: str, innocent: Collection[int] = STARTING
     ) -> OpenFailure:
         pause, why = 0.0, answer.foreign(what)
@@ -596,10 +605,34 @@ class Door:
         if not answer.location and answer.status not in innocent:
             self._foreign_answers[person] += 1
             if len(self._foreign_answers) >= SUSPICIONS:
-                pause = self._close(answer.status)
+                async with self._trying:
+                    if not self.closed_for() and not await self._answers_us(answer.status):
+                        self._close(answer.status)
+                pause = self.closed_for()
             elif self._foreign_answers[person] >= SUSPICIONS:
                 pause = self._close(answer.status, person)
         return self.unreachable(why, pause=pause)
+
+    async def _answers_us(self, status: int) -> bool:
+        """Log in as nobody, to learn whether the server answers the bridge's address at all.
+
+        It refuses the login, but with WebChat's JSON. This may be one login more than the rate
+        limit, which is below the server's own.
+        """
+        if len(self._foreign_answers) < SUSPICIONS:
+            return True  # it has just answered another login
+        self._limiter.give_away(self._window)
+        await self._visits.note()
+        try:
+            answer = await self._request(dump_login(self._nobody), LONGEST_ANSWER)
+        except Unavailable:
+            return False
+        if parse_login_reply(answer.body) is None:
+            return False
+        event = "some persons' logins are refused before they reach webchat"
+        self._log.warning(event, status=status, users=sorted(self._foreign_answers))
+        self.answered()
+        return True
 
     def suspect(self, room_id: RoomId, status: int) -> None:
         """Note that a room's socket was refused with a fresh token. The door closes after

@@ -43,8 +43,8 @@ def door(blacklist: float = 600.0, facts: Facts | None = None) -> Door:
 async def test_foreign_answers_close_the_door() -> None:
     closing = door()
     for number in range(1, SUSPICIONS + 1):
-        failure = closing.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
-        assert failure.pause == (0 if number < SUSPICIONS else 600)
+        failure = await closing.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
+        assert round(failure.pause) == (0 if number < SUSPICIONS else 600)
         assert "login: HTTP 403" in str(failure)
     assert closing.trouble
     with pytest.raises(OpenFailure, match="blacklisted") as caught:
@@ -60,7 +60,7 @@ async def test_foreign_answers_to_one_person_stop_only_their_logins() -> None:
     """A firewall before WebChat may refuse a display name such as `<script>`, in all rooms."""
     open_to_others = door()
     for number in range(1, 10 * SUSPICIONS):
-        failure = open_to_others.foreign(Answer(FORBIDDEN, b""), "login", "@mallory:a")
+        failure = await open_to_others.foreign(Answer(FORBIDDEN, b""), "login", "@mallory:a")
         assert failure.pause == (0 if number < SUSPICIONS else 600)
     open_to_others.check()
     with pytest.raises(OpenFailure, match="blacklisted"):
@@ -73,7 +73,7 @@ async def test_a_server_that_is_starting_is_not_suspected() -> None:
     patient = door()
     for status in STARTING:
         for _ in range(SUSPICIONS):
-            assert patient.foreign(Answer(status, b""), "login", "@a:a").pause == 0
+            assert (await patient.foreign(Answer(status, b""), "login", "@a:a")).pause == 0
     patient.check()
 
 
@@ -89,7 +89,7 @@ async def test_one_proper_answer_clears_the_suspicion() -> None:
     cleared = door()
     former, cleared._http = cleared._http, Answering(FAST, None)
     for number in range(10 * SUSPICIONS):
-        cleared.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
+        await cleared.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
         await cleared.post("login", "@a:a", b"", bytes)
     cleared.check()
     assert cleared.trouble == ""
@@ -103,7 +103,7 @@ async def test_one_proper_answer_clears_the_suspicion() -> None:
 async def test_closed_door_opens_again_after_a_while() -> None:
     opening = door(blacklist=0.05)
     for number in range(SUSPICIONS):
-        opening.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
+        await opening.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
     await asyncio.sleep(0.06)
     async with opening.knock(ADA):
         opening.check()
@@ -132,7 +132,7 @@ async def test_waiting_logins_fail_when_the_door_closes() -> None:
         waiting = tasks.create_task(late())
         await asyncio.sleep(0)
         for number in range(SUSPICIONS):
-            closing.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
+            await closing.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
         leave.set()
     assert "blacklisted" in waiting.result()
 
