@@ -359,8 +359,6 @@ def utc(ms: int) -> str:
 
 # --- erase ---------------------------------------------------------------------------------------
 
-KILLED = 0.5
-"""Seconds in which the claim of a bridge that was killed ends; one that runs is not waited for."""
 _ERASURE = "This permanently erases all data of the bridge about {}. Continue?"
 
 
@@ -409,7 +407,7 @@ def erase(
         wish = erasure.Wish(subject=subject, by=by, force=force, stay=stay, redact=redact)
         gone = partial(erasure.erase, wish=wish, is_ours=is_ours, clock=SystemClock())
         try:
-            told = with_store(config, gone, sole=True, patience=KILLED)
+            told = with_store(config, gone, sole=True, patience=0)
         except AlreadyInUse:
             if not as_json:
                 click.echo("The bridge is running and erases the data itself.", err=True)

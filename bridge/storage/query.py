@@ -238,17 +238,17 @@ class Engine(Protocol):
 
 
 async def until_free(attempt: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Repeat an attempt that raises AlreadyInUse, for up to `seconds`; the wait is logged."""
+    """Repeat an attempt that raises AlreadyInUse, for up to `seconds`: a wait that is logged."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    waits = False
+    told = not seconds
     while True:
         try:
             return await attempt()
         except AlreadyInUse:
-            if not waits:
+            if not told:
                 _log.warning("a bridge is using the database: waiting for its end", seconds=seconds)
-            waits = True
+            told = True
             if loop.time() >= end:
                 raise
         await asyncio.sleep(0.2)
