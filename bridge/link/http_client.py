@@ -11,8 +11,7 @@ The server blacklists an IP address that logs in too often, and all customers sh
 * fair queueing: running chats first, then persons with the fewest places taken, then round-robin.
   A person with places gets another only while as many are free (dynamic thresholds): max. 5 of 8;
 * circuit breaker: answers that look like blacklisting close the door for all links for a while. A
-  firewall refuses single persons with such answers, whose names or passwords it suspects, and three
-  persons may be one: so a login without anything of theirs is tried first (`Door._answers_us`).
+  firewall may refuse single persons' names or passwords so: a login of nobody is tried first.
 """
 
 from __future__ import annotations
@@ -482,7 +481,7 @@ class Door:
     def __init__(self, settings: LinkSettings, http: Http, facts: Facts, clock: Clock) -> None:
         server = settings.server
         self._url = Endpoints(server.base_url).login
-        self._nobody = Login(LoginType.PASSWORD, NOBODY, "", server.enterprise_id)
+        self._nobody = dump_login(Login(LoginType.PASSWORD, NOBODY, "", server.enterprise_id))
         self._sign_key = server.sign_key.get_secret_value()
         self._timing = settings.timing
         self._http = http
@@ -496,7 +495,8 @@ class Door:
         make a firewall refuse their logins, which must not stop all others'."""
         self._shut_out: set[RoomId] = set()
         """Rooms refused at the socket; counted apart, as logins may still be answered then."""
-        self._trying = asyncio.Lock()
+        self._try_due = 0.0
+        """Earliest next login of nobody, in loop time."""
         self._closed_until: dict[str, float] = {}
         """By person, in loop time; "" for all."""
 
@@ -534,27 +534,33 @@ class Door:
 
         `innocent`: HTTP statuses that are no sign of blacklisting, whatever the body.
         """
-        try:
-            answer = await self._request(body, longest, cookies)
-        except Unavailable as error:
-            raise self.unreachable(f"{what}: {error}") from error
-        # Like the vendor's clients, parse the body whatever the HTTP status.
-        told = parse(answer.body)
-        if told is None:
-            raise await self.foreign(answer, what, person, innocent)
-        self.answered()
-        return told, answer.cookies
-
-    async def _request(self, body: bytes, longest: int, cookies: str = "") -> Answer:
         headers = {"Content-Type": "application/json; charset=UTF-8"}
         if self._sign_key:
             # The sign covers exactly these bytes (protocol reference 3.2). A server that requires
             # it on logins does so for this URL, not by request type.
             headers["sign"] = login_sign(body, self._sign_key)
-        total = self._timing.mute
-        return await self._http.post(
-            self._url, body, headers, total=total, longest=longest, cookies=cookies
-        )
+        try:
+            total = self._timing.mute
+            answer = await self._http.post(
+                self._url, body, headers, total=total, longest=longest, cookies=cookies
+            )
+        except Unavailable as error:
+            raise self.unreachable(f"{what}: {error}") from error
+        # Like the vendor's clients, parse the body whatever the HTTP status.
+        told = parse(answer.body)
+        if told is None:
+            failure = self.foreign(answer, what, person, innocent)
+            now = asyncio.get_running_loop().time()
+            if len(self._foreign_answers) >= SUSPICIONS and now >= self._try_due:
+                # At most one login above the rate limit, which is below the server's own.
+                self._try_due = now + self._window
+                self._limiter.give_away(self._window)
+                await self._visits.note()
+                await self.post("login of nobody", NOBODY, self._nobody, parse_login_reply)
+                self._log.warning("some persons' logins are refused before they reach webchat?")
+            raise failure
+        self.answered()
+        return told, answer.cookies
 
     async def look(self) -> None:
         """Probe the server with a GET, which logs nobody in, and set `trouble`. It may count as a
@@ -596,7 +602,7 @@ class Door:
         self.trouble = why
         return OpenFailure(FailureReason.UNREACHABLE, why, code=code, pause=pause)
 
-    async def foreign(
+    def foreign(
         self, answer: Answer, what: str, person: str, innocent: Collection[int] = STARTING
     ) -> OpenFailure:
         pause, why = 0.0, answer.foreign(what)
@@ -604,35 +610,11 @@ class Door:
             return OpenFailure(FailureReason.UNREACHABLE, why)  # the server is there
         if not answer.location and answer.status not in innocent:
             self._foreign_answers[person] += 1
-            if len(self._foreign_answers) >= SUSPICIONS:
-                async with self._trying:
-                    if not self.closed_for() and not await self._answers_us(answer.status):
-                        self._close(answer.status)
-                pause = self.closed_for()
+            if person == NOBODY:
+                pause = self._close(answer.status)
             elif self._foreign_answers[person] >= SUSPICIONS:
                 pause = self._close(answer.status, person)
         return self.unreachable(why, pause=pause)
-
-    async def _answers_us(self, status: int) -> bool:
-        """Log in as nobody, to learn whether the server answers the bridge's address at all.
-
-        It refuses the login, but with WebChat's JSON. This may be one login more than the rate
-        limit, which is below the server's own.
-        """
-        if len(self._foreign_answers) < SUSPICIONS:
-            return True  # it has just answered another login
-        self._limiter.give_away(self._window)
-        await self._visits.note()
-        try:
-            answer = await self._request(dump_login(self._nobody), LONGEST_ANSWER)
-        except Unavailable:
-            return False
-        if parse_login_reply(answer.body) is None:
-            return False
-        event = "some persons' logins are refused before they reach webchat"
-        self._log.warning(event, status=status, users=sorted(self._foreign_answers))
-        self.answered()
-        return True
 
     def suspect(self, room_id: RoomId, status: int) -> None:
         """Note that a room's socket was refused with a fresh token. The door closes after

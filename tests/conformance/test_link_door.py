@@ -62,9 +62,7 @@ async def test_05c_a_firewall_that_refuses_three_persons_does_not_stop_the_other
                     with pytest.raises(CallFailure, match="HTTP 403"):
                         await rigged.call(person, 1, ASK)
             assert (await rigged.call(ADA, 1, ASK)).ok
-    told = [log["users"] for log in logs if log["event"].startswith("some persons' logins")]
-    assert all(len(users) == 3 for users in told)
-    assert told
+    assert [log for log in logs if log["event"].startswith("some persons' logins")]
 
 
 @pytest.mark.asyncio
