@@ -53,11 +53,8 @@ _WIDTH = 28
 READABLE = (
     "give the bridge's user read access to the file and its folder (`ls -ld` shows the owners)"
 )
+_TOO_NARROW = "cannot store every text: use UTF8"
 _OUR_FOLDER = "make sure that the folder of database.url exists and belongs to the bridge's user"
-_USE_UTF8 = (
-    "`CREATE DATABASE <name> ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0`; a bridge that used the"
-    " former one moves with `migrate-db` (docs/operators.md)"
-)
 
 
 def doctor(files: Files, *, as_json: bool = False) -> int:
@@ -191,13 +188,12 @@ async def check_database(config: Config) -> str:
             return f"{kind}, reachable; the next start upgrades its schema to version {version}"
         async with open_store(url, clock) as store:
             await store.save_fact("doctor", str(clock.now()))
-            narrow = await store.narrow_encoding()
+            if narrow := await store.narrow_encoding():
+                raise StoreError(f"its encoding {narrow} {_TOO_NARROW}")  # noqa: TRY301 - as others
     except (StoreError, ValueError) as error:
         line = re.sub(r"\s+", " ", str(error)).strip() or describe(error)
         line = line if line.startswith(kind) else f"{kind}: {line}"
         raise Failed(line, _database_fix(error, kind)) from error
-    if narrow:
-        raise Failed(f"{kind}: its encoding {narrow} cannot store every text: use UTF8", _USE_UTF8)
     return f"{kind}, opened and written to in {(perf_counter() - began) * 1000:.0f} ms"
 
 
@@ -261,8 +257,8 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "let PostgreSQL accept more: max_connections, or the role's CONNECTION LIMIT"
     if "42501" in str(error):  # insufficient_privilege
         return "let the role create tables: `ALTER DATABASE <name> OWNER TO <role>`, as a superuser"
-    if "cannot store every text" in str(error):
-        return _USE_UTF8
+    if _TOO_NARROW in str(error):
+        return "`CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`, then `migrate-db` if in use"
     if "25006" in str(error):  # read_only_sql_transaction
         return "set database.url to the primary server (a standby is read-only)"
     return "start PostgreSQL, and check host, name, user, password and sslmode in database.url"

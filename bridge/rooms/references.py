@@ -707,8 +707,7 @@ SEALED_RETRY = 60_000
 """ms between attempts to decrypt it, besides the one when a key arrives."""
 SEALED_LIMIT, SEALED_BYTES = 50, 256 * 1024
 """Maximum number and bytes of sealed events of a room; the oldest are dropped first. Fifty ordinary
-messages take 75 KB. A megabyte would take 5 ms of CPU time with each step, for an hour.
-"""
+messages take 75 KB; a megabyte would cost 5 ms of CPU time in each step."""
 
 
 def key_patience(received: int, now: int) -> float:

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import msgspec
@@ -44,6 +44,7 @@ from bridge.storage.query import (
     until_free,
 )
 from bridge.storage.shards import CLAIM, END_SESSION, LET_GO, MARK, SHARED_CLAIM, Shards
+from bridge.storage.sql import NARROW
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.storage")
 
@@ -173,10 +174,10 @@ class PostgresEngine:
         async with self._writer as connection:
             await _check_encoding(connection)
 
-    async def claim(self, seconds: float | None = None) -> None:
+    async def claim(self, *, wait: bool = True) -> None:
         """See `Engine`; a second call takes the claim again after `migrate` has released it."""
         if self._writer.begin is None:
-            await until_free(self._first_claim, CLAIM_SECONDS if seconds is None else seconds)
+            await until_free(self._first_claim, CLAIM_SECONDS if wait else 0)
         if self.shards is not None and self._intake.begin is None:
             await self.shards.prove()
             self._intake.begin = self._listen
@@ -317,14 +318,9 @@ class PostgresEngine:
                 channel.drop()
 
 
-ENCODINGS = frozenset({"UTF8", "SQL_ASCII"})
-"""Encodings of a database that can store every text."""
-
-
 async def _check_encoding(connection: asyncpg.Connection) -> None:
     """Refuse a new database that cannot store every text; of one in use only warn."""
-    code = connection.get_settings().server_encoding
-    if code in ENCODINGS:
+    if (code := await connection.fetchval(NARROW.postgres)) is None:
         return
     if await connection.fetchval("SELECT to_regclass('rooms') IS NULL"):
         raise Unreachable(f"its encoding {code} cannot store every text: use UTF8")
@@ -502,7 +498,8 @@ class Channel(msgspec.Struct, eq=False):
             except (*_LOST, asyncpg.PostgresError, UnicodeError) as error:  # invalid host name
                 self._url = turned(self._url)
                 if not left:
-                    why = str(error) or f"{describe(error)} from {servers_of(self._url)}"
+                    at = urlsplit(self._url).netloc.rpartition("@")[2]
+                    why = str(error) or f"{describe(error)} from {at or 'the server'}"
                     raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
 
     async def _made(self) -> asyncpg.Connection:
@@ -535,12 +532,6 @@ class Channel(msgspec.Struct, eq=False):
             with suppress(*_LOST, asyncpg.PostgresError):
                 await self._connection.close(timeout=2)
             self.drop()
-
-
-def servers_of(url: str) -> str:
-    """Return the servers of a URL, which may also name them (or a socket's folder) in its query."""
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "the server")
 
 
 def turned(url: str) -> str:

@@ -218,11 +218,10 @@ class Engine(Protocol):
     async def open(self) -> None:
         """Connect, or raise Unreachable; call `close` even then."""
 
-    async def claim(self, seconds: float | None = None) -> None:
+    async def claim(self, *, wait: bool = True) -> None:
         """Take the claim: the lock of the one bridge at work on this database, until closed.
 
-        Waits for a killed process's claim to end, unless told for how long: some seconds, according
-        to the engine. AlreadyInUse if it is still held then.
+        Waits a few seconds, with `wait`, for a killed process's claim to end; AlreadyInUse if held.
         """
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
@@ -241,14 +240,14 @@ async def until_free(attempt: Callable[[], Awaitable[None]], seconds: float) -> 
     """Repeat an attempt that raises AlreadyInUse, for up to `seconds`: a wait that is logged."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    told = not seconds
+    waits = not seconds
     while True:
         try:
             return await attempt()
         except AlreadyInUse:
-            if not told:
+            if not waits:
                 _log.warning("a bridge is using the database: waiting for its end", seconds=seconds)
-            told = True
+            waits = True
             if loop.time() >= end:
                 raise
         await asyncio.sleep(0.2)

@@ -58,7 +58,7 @@ from bridge.rooms.store import (
 from bridge.storage import sql
 from bridge.storage.erasing import Eraser
 from bridge.storage.migrate import Migration, known, migrate, pending
-from bridge.storage.postgres import ENCODINGS, MIGRATION_SECONDS, STATEMENT_SECONDS, PostgresEngine
+from bridge.storage.postgres import MIGRATION_SECONDS, STATEMENT_SECONDS, PostgresEngine
 from bridge.storage.query import (
     CorruptDatabaseError,
     Dialect,
@@ -92,14 +92,13 @@ async def open_store(
     clock: Clock,
     *,
     sole: bool = False,
-    patience: float | None = None,
+    wait: bool = True,
     shared: bool = False,
     seal: Seal | None = None,
 ) -> AsyncIterator[SqlStore]:
     """Open the database of a URL (see `engine_for`), migrate its schema and run its writer.
 
-    `sole`: take the claim as the one bridge at work on it; others may only inspect or repair.
-    `patience`: seconds to wait for the claim (see `Engine`).
+    `sole`: take the claim (`wait`: see `Engine`) as the bridge at work; others inspect or repair.
     `shared`, with `sole` and on PostgreSQL: share the rooms with other bridges that do the same
     (`SqlStore.shards`). `seal`: key of sealed content (encrypted rooms), unreadable without it.
 
@@ -110,7 +109,7 @@ async def open_store(
     try:
         await engine.open()
         if sole:
-            await engine.claim(patience)
+            await engine.claim(wait=wait)
         await migrate(engine, clock.now())
         if shards is not None:
             await engine.claim()
@@ -429,10 +428,9 @@ class SqlStore:
         await self._read(sql.PING)
         await self._update(sql.TOUCH)
 
-    async def narrow_encoding(self) -> str:
-        """Return the database's encoding if it cannot store every text, else ""."""
-        encoding = str(await self._value(sql.ENCODING))
-        return "" if encoding in ENCODINGS else encoding
+    async def narrow_encoding(self) -> str | None:
+        """Return the database's encoding if it cannot store every text."""
+        return cast(str | None, await self._value(sql.NARROW))
 
     async def close(self) -> None:
         """Finish waiting writes and close the database. A second call has no effect."""

@@ -123,7 +123,7 @@ async def test_running_bridge_gets_an_order(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasure.erase, "__kwdefaults__", {"patience": 0.1})
-    monkeypatch.setattr("bridge.storage.sqlite.CLAIM_SECONDS", 20)  # a bridge that runs stays
+    monkeypatch.setattr("bridge.storage.sqlite.CLAIM_SECONDS", 20)  # nobody waits for a bridge
     began = monotonic()
     seal = Sealer(encryption_secret_of(load_config(folder.config, {})), WORDS)
     url = f"sqlite:///{folder.path}/bridge.db"
