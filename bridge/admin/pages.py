@@ -40,9 +40,10 @@ OUR_HEADER = "X-WebChat"
 SIGN_INS = 10, 60.0
 """Rate limit (count, seconds) of failed console sign-ins per address; the rest is not logged."""
 OPENID_SIGN_INS = 60, 60.0
-"""Rate limit of room page sign-ins per address; behind a proxy all admins have the same one."""
-OPENID_TOGETHER = 600, 60.0
-"""Rate limit of room page sign-ins of all addresses, as each costs a request to the homeserver."""
+"""Rate limit of room page sign-ins per address and room. Behind a proxy all have the same address,
+so that strangers may use up no more than the limit of a room whose id they know."""
+OPENID_TOGETHER = 10
+"""Concurrent room page sign-ins, as each costs a request to the homeserver; the others wait."""
 CALLS = 100, 10.0
 """Rate limit of calls per console session, and per user of the room page."""
 CHANGES = 30, 60.0
@@ -94,6 +95,7 @@ class Pages:
         self._secure = where.scheme == "https"
         self._cookie_path = f"{where.raw_path.rstrip('/')}/admin"
         self._budgets: LRUCache[str, Budget] = LRUCache(_KEPT)
+        self._openid = asyncio.Semaphore(OPENID_TOGETHER)
 
     def application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard], client_max_size=LONGEST_BODY)
@@ -217,10 +219,13 @@ class Pages:
     # --- the room page ------------------------------------------------------------------------
 
     async def _sign_in_admin(self, request: web.Request) -> web.Response:
-        self._spend(f"openid {request.remote}", OPENID_SIGN_INS)
-        self._spend("openid", OPENID_TOGETHER)
         claim = msgspec.json.decode(await _body(request), type=_OpenId)
-        token = await self._admins.sign_in(claim.token, RoomId(claim.room))
+        room = RoomId(claim.room)
+        async with self._openid:
+            # Rooms that the bridge does not serve share a limit, or made-up ones would have none.
+            limited = room if await self._admins.serves(room) else ""
+            self._spend(f"openid {request.remote} {limited}", OPENID_SIGN_INS)
+            token = await self._admins.sign_in(claim.token, room)
         session = self._admins.session(token)
         record = await self._admins.room_of(session)
         _LOG.info("room page signed in", actor=session.user, room=record.room_id)

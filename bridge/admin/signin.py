@@ -222,6 +222,11 @@ class RoomAdmins:
         await self.room_of(session)
         return _signed(self._key, urlsafe_b64encode(msgspec.json.encode(session)).decode())
 
+    async def serves(self, room: RoomId) -> bool:
+        """Return whether the bridge knows the room: to be told only to verified users."""
+        around = self._bridge.around
+        return await around.store.room(around.upgrades.record_of(room)) is not None
+
     def session(self, token: str) -> RoomSession:
         session = None
         if len(token) <= _LONGEST and _is_signed(self._key, token):

@@ -79,9 +79,9 @@ def existing(url: str) -> str:
 
 
 def with_store(
-    config: Config, ask: Callable[[SqlStore], Awaitable[Answer]], *, sole: bool = False
+    config: Config, ask: Callable[[SqlStore], Awaitable[Answer]], **claim: bool
 ) -> Answer:
-    """Run `ask` on the configured database; `sole`: raise AlreadyInUse if a bridge uses it.
+    """Run `ask` on the configured database; `claim`: `sole` and `wait`, as `open_store` has them.
 
     Exits if there is no database file: answers from a new, empty one would mislead.
     """
@@ -89,7 +89,7 @@ def with_store(
     seal = Sealer(settings.encryption_secret_of(config), WORDS)
 
     async def session() -> Answer:
-        async with open_store(url, SystemClock(), sole=sole, seal=seal) as store:
+        async with open_store(url, SystemClock(), seal=seal, **claim) as store:
             return await ask(store)
 
     try:
@@ -402,7 +402,7 @@ def erase(
         wish = erasure.Wish(subject=subject, by=by, force=force, stay=stay, redact=redact)
         gone = partial(erasure.erase, wish=wish, is_ours=is_ours, clock=SystemClock())
         try:
-            told = with_store(config, gone, sole=True)
+            told = with_store(config, gone, sole=True, wait=False)
         except AlreadyInUse:
             if not as_json:
                 click.echo("The bridge is running and erases the data itself.", err=True)

@@ -53,6 +53,7 @@ _WIDTH = 28
 READABLE = (
     "give the bridge's user read access to the file and its folder (`ls -ld` shows the owners)"
 )
+_TOO_NARROW = "cannot store every text: use UTF8"
 _OUR_FOLDER = "make sure that the folder of database.url exists and belongs to the bridge's user"
 
 
@@ -187,6 +188,8 @@ async def check_database(config: Config) -> str:
             return f"{kind}, reachable; the next start upgrades its schema to version {version}"
         async with open_store(url, clock) as store:
             await store.save_fact("doctor", str(clock.now()))
+            if narrow := await store.narrow_encoding():
+                raise StoreError(f"its encoding {narrow} {_TOO_NARROW}")  # noqa: TRY301 - as others
     except (StoreError, ValueError) as error:
         line = re.sub(r"\s+", " ", str(error)).strip() or describe(error)
         line = line if line.startswith(kind) else f"{kind}: {line}"
@@ -254,6 +257,8 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "let PostgreSQL accept more: max_connections, or the role's CONNECTION LIMIT"
     if "42501" in str(error):  # insufficient_privilege
         return "let the role create tables: `ALTER DATABASE <name> OWNER TO <role>`, as a superuser"
+    if _TOO_NARROW in str(error):
+        return "`CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`, then `migrate-db` if in use"
     if "25006" in str(error):  # read_only_sql_transaction
         return "set database.url to the primary server (a standby is read-only)"
     return "start PostgreSQL, and check host, name, user, password and sslmode in database.url"

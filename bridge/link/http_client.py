@@ -10,7 +10,8 @@ The server blacklists an IP address that logs in too often, and all customers sh
   has *ended*. The latest request times are kept over restarts (`Visits`);
 * fair queueing: running chats first, then persons with the fewest places taken, then round-robin.
   A person with places gets another only while as many are free (dynamic thresholds): max. 5 of 8;
-* circuit breaker: answers that look like blacklisting close the door for all links for a while.
+* circuit breaker: answers that look like blacklisting close the door for all links for a while. A
+  firewall may refuse single persons' names or passwords so: a login of nobody is tried first.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, LinkSett
 from bridge.rooms.ports import CallFailure, Clock, Unavailable, describe
 from bridge.rooms.store import Facts, StoreError
 from bridge.rooms.surroundings import Connector
-from bridge.webchat.codes import FailureReason
-from bridge.webchat.http import Endpoints, login_sign
+from bridge.webchat.codes import FailureReason, LoginType
+from bridge.webchat.http import Endpoints, Login, dump_login, login_sign, parse_login_reply
 
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -417,6 +418,8 @@ VISITS = "visits"
 STARTING = frozenset({404, 408, 500, 502, 503, 504})
 """HTTP statuses of a server that is starting, or of a proxy in front of it (row 38)."""
 BLACKLISTED = "the server seems to have blacklisted the bridge's address"
+NOBODY = "matrix-webchat-nobody"
+"""Login name of no account."""
 SUSPICIONS = 3
 """Persons with foreign answers, or rooms with refused fresh tokens, that count as blacklisting;
 also the foreign answers to a single person after which the door is closed to that one."""
@@ -478,6 +481,7 @@ class Door:
     def __init__(self, settings: LinkSettings, http: Http, facts: Facts, clock: Clock) -> None:
         server = settings.server
         self._url = Endpoints(server.base_url).login
+        self._nobody = dump_login(Login(LoginType.PASSWORD, NOBODY, "", server.enterprise_id))
         self._sign_key = server.sign_key.get_secret_value()
         self._timing = settings.timing
         self._http = http
@@ -491,6 +495,8 @@ class Door:
         make a firewall refuse their logins, which must not stop all others'."""
         self._shut_out: set[RoomId] = set()
         """Rooms refused at the socket; counted apart, as logins may still be answered then."""
+        self._try_due = 0.0
+        """Earliest next login of nobody, in loop time."""
         self._closed_until: dict[str, float] = {}
         """By person, in loop time; "" for all."""
 
@@ -543,7 +549,16 @@ class Door:
         # Like the vendor's clients, parse the body whatever the HTTP status.
         told = parse(answer.body)
         if told is None:
-            raise self.foreign(answer, what, person, innocent)
+            failure = self.foreign(answer, what, person, innocent)
+            now = asyncio.get_running_loop().time()
+            if len(self._foreign_answers) >= SUSPICIONS and now >= self._try_due:
+                # At most one login above the rate limit, which is below the server's own.
+                self._try_due = now + self._window
+                self._limiter.give_away(self._window)
+                await self._visits.note()
+                await self.post("login of nobody", NOBODY, self._nobody, parse_login_reply)
+                self._log.warning("some persons' logins are refused before they reach webchat?")
+            raise failure
         self.answered()
         return told, answer.cookies
 
@@ -595,7 +610,7 @@ class Door:
             return OpenFailure(FailureReason.UNREACHABLE, why)  # the server is there
         if not answer.location and answer.status not in innocent:
             self._foreign_answers[person] += 1
-            if len(self._foreign_answers) >= SUSPICIONS:
+            if person == NOBODY:
                 pause = self._close(answer.status)
             elif self._foreign_answers[person] >= SUSPICIONS:
                 pause = self._close(answer.status, person)

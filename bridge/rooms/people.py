@@ -246,8 +246,8 @@ def agent_invited(visit: Visit, invitation: ports.AgentInvited) -> None:
 # --- entering -------------------------------------------------------------------------------------
 
 
-PARKED_LIMIT = 100
-"""Maximum number of events parked while the bridge enters a room."""
+PARKED_LIMIT, PARKED_BYTES = 100, 1024 * 1024
+"""Maximum number and bytes of events parked while the bridge enters a room."""
 _ANSWERED = (ports.Spoke, ports.Corrected, ports.Withdrew, ports.Unreadable)
 _NEWS = (ports.MemberGone, ports.MemberJoined, ports.RoomConfigured, ports.EncryptionOn)
 """State that may be newer than the first look at the room."""
@@ -261,7 +261,7 @@ def is_parked(record: RoomRecord, meaning: ports.Meaning) -> bool:
 def park(visit: Visit, meaning: ports.Meaning, raw: Raw) -> None:
     """Keep an event for the moment when we are in the room; too many are answered, or dropped."""
     parked = visit.record.parked
-    if len(parked) < PARKED_LIMIT and fits(parked, raw):
+    if len(parked) < PARKED_LIMIT and fits(parked, raw, PARKED_BYTES):
         visit.set(parked=(*parked, raw))
     elif isinstance(meaning, _ANSWERED):
         visit.report(EventId(str(raw["event_id"])), "undelivered.too_many", {"limit": len(parked)})

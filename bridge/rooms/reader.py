@@ -685,7 +685,7 @@ class Reader:
         people.invited(visit, invited, rooms, others)
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:
-            await surroundings.note_room_begun(store, invited.by, begun, after.room_id, visit.now)
+            await surroundings.note_room_begun(store, invited.by, after.room_id, visit.now)
 
     async def _send_again(self, visit: Visit, event_id: EventId) -> None:
         found = await references.original(self.around, visit.record.room_id, event_id)

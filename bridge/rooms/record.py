@@ -495,13 +495,9 @@ def taken(record: RoomRecord) -> RoomRecord | None:
     return replace(record, conversation=state, read_up_to=read_up_to)
 
 
-KEPT_BYTES = 1024 * 1024
-"""Maximum bytes of a room's sealed events, and of its parked ones: the record is written with each
-step."""
-
-
-def fits(kept: Iterable[Raw], one: Raw) -> bool:
-    return sum(len(msgspec.json.encode(raw)) for raw in (*kept, one)) <= KEPT_BYTES
+def fits(kept: Iterable[Raw], one: Raw, limit: int) -> bool:
+    """Return whether events take `limit` bytes at most: the record is written with each step."""
+    return sum(len(msgspec.json.encode(raw)) for raw in (*kept, one)) <= limit
 
 
 # --- links (Matrix specification, "matrix.to navigation") -----------------------------------------

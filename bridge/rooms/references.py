@@ -704,8 +704,9 @@ SEALED_KEPT = 3_600_000
 """ms for which an event without key is kept."""
 SEALED_RETRY = 60_000
 """ms between attempts to decrypt it, besides the one when a key arrives."""
-SEALED_LIMIT = 50
-"""Maximum sealed events of a room; the oldest are dropped first."""
+SEALED_LIMIT, SEALED_BYTES = 50, 256 * 1024
+"""Maximum number and bytes of sealed events of a room; the oldest are dropped first. Fifty ordinary
+messages take 75 KB; a megabyte would cost 5 ms of CPU time in each step."""
 
 
 def key_patience(received: int, now: int) -> float:
@@ -716,7 +717,7 @@ def key_patience(received: int, now: int) -> float:
 def keep_sealed(visit: Visit, raw: Raw) -> None:
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY)
     kept = visit.record.sealed[1 - SEALED_LIMIT :]
-    while kept and not fits((one.raw for one in kept), raw):
+    while kept and not fits((one.raw for one in kept), raw, SEALED_BYTES):
         kept = kept[1:]
     visit.set(sealed=(*kept, event))
 

@@ -68,14 +68,12 @@ async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId
     return dict(sorted(lately.items(), key=lambda one: one[1]))
 
 
-async def note_room_begun(
-    store: StorePort, person: UserId, known: dict[RoomId, int], room_id: RoomId, now: int
-) -> None:
-    """Store an accepted invitation; `known` is the result of `rooms_begun`.
+async def note_room_begun(store: StorePort, person: UserId, room_id: RoomId, now: int) -> None:
+    """Store an accepted invitation, beside those that other processes have stored meanwhile.
 
     A known room keeps its first time: coming back to it costs no further login.
     """
-    rooms = {room_id: now} | known
+    rooms = {room_id: now} | await rooms_begun(store, person, now)
     await store.save_fact(begun_fact(person), msgspec.json.encode(rooms).decode())
 
 

@@ -44,6 +44,7 @@ from bridge.storage.query import (
     until_free,
 )
 from bridge.storage.shards import CLAIM, END_SESSION, LET_GO, MARK, SHARED_CLAIM, Shards
+from bridge.storage.sql import NARROW
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.storage")
 
@@ -170,20 +171,19 @@ class PostgresEngine:
         self._closed = False
 
     async def open(self) -> None:
-        await self._writer.connect()
+        async with self._writer as connection:
+            await _check_encoding(connection)
 
-    async def claim(self) -> None:
+    async def claim(self, *, wait: bool = True) -> None:
         """See `Engine`; a second call takes the claim again after `migrate` has released it."""
         if self._writer.begin is None:
-            await until_free(self._first_claim, CLAIM_SECONDS)
+            await until_free(self._first_claim, CLAIM_SECONDS if wait else 0)
         if self.shards is not None and self._intake.begin is None:
             await self.shards.prove()
             self._intake.begin = self._listen
 
     async def _first_claim(self) -> None:
         async with self._writer as connection:
-            if self.shards is not None:
-                await _check_encoding(connection)
             await self._take_claim(connection)
             self._writer.begin = self._claim_again
 
@@ -320,8 +320,7 @@ class PostgresEngine:
 
 async def _check_encoding(connection: asyncpg.Connection) -> None:
     """Refuse a new database that cannot store every text; of one in use only warn."""
-    code = connection.get_settings().server_encoding
-    if code in {"UTF8", "SQL_ASCII"}:
+    if (code := await connection.fetchval(NARROW.postgres)) is None:
         return
     if await connection.fetchval("SELECT to_regclass('rooms') IS NULL"):
         raise Unreachable(f"its encoding {code} cannot store every text: use UTF8")
@@ -499,7 +498,8 @@ class Channel(msgspec.Struct, eq=False):
             except (*_LOST, asyncpg.PostgresError, UnicodeError) as error:  # invalid host name
                 self._url = turned(self._url)
                 if not left:
-                    why = str(error) or describe(error)
+                    at = urlsplit(self._url).netloc.rpartition("@")[2]
+                    why = str(error) or f"{describe(error)} from {at or 'the server'}"
                     raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
 
     async def _made(self) -> asyncpg.Connection:

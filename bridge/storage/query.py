@@ -218,10 +218,10 @@ class Engine(Protocol):
     async def open(self) -> None:
         """Connect, or raise Unreachable; call `close` even then."""
 
-    async def claim(self) -> None:
+    async def claim(self, *, wait: bool = True) -> None:
         """Take the claim: the lock of the one bridge at work on this database, until closed.
 
-        Waits a few seconds for a killed process's claim to end; AlreadyInUse if it is still held.
+        Waits a few seconds, with `wait`, for a killed process's claim to end; AlreadyInUse if held.
         """
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
@@ -237,10 +237,10 @@ class Engine(Protocol):
 
 
 async def until_free(attempt: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Repeat an attempt that raises AlreadyInUse, for up to `seconds`; the wait is logged."""
+    """Repeat an attempt that raises AlreadyInUse, for up to `seconds`: a wait that is logged."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    waits = False
+    waits = not seconds
     while True:
         try:
             return await attempt()

@@ -96,10 +96,9 @@ class SqliteEngine:
         Thread(target=_work, args=(self._jobs,), name="sqlite", daemon=True).start()
         await self._hop(self._connect)
 
-    async def claim(self) -> None:
-        await until_free(
-            lambda: self._hop(lambda: self._open.append(_locked(self._path))), CLAIM_SECONDS
-        )
+    async def claim(self, *, wait: bool = True) -> None:
+        seconds = CLAIM_SECONDS if wait else 0
+        await until_free(lambda: self._hop(lambda: self._open.append(_locked(self._path))), seconds)
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
         return self._hop(lambda: self._transact(queries))

@@ -70,12 +70,13 @@ async def open_store(
     clock: Clock,
     *,
     sole: bool = False,
+    wait: bool = True,
     shared: bool = False,
     seal: store.Seal | None = None,
 ) -> AsyncIterator[SqlStore]:
     """Open the database of a URL (see `engine_for`), migrate its schema and run its writer.
 
-    `sole`: take the claim as the one bridge at work on it; others may only inspect or repair.
+    `sole`: take the claim (`wait`: see `Engine`) as the bridge at work; others inspect or repair.
     `shared`, with `sole` and on PostgreSQL: share the rooms with other bridges that do the same
     (`SqlStore.shards`). `seal`: key of sealed content (encrypted rooms), unreadable without it.
 
@@ -86,7 +87,7 @@ async def open_store(
     try:
         await engine.open()
         if sole:
-            await engine.claim()
+            await engine.claim(wait=wait)
         await migrate(engine, clock.now())
         if shards is not None:
             await engine.claim()
@@ -410,6 +411,10 @@ class SqlStore:
         """Check the database by a read and a write, as one on a full disk still answers reads."""
         await self._read(sql.PING)
         await self._update(sql.TOUCH)
+
+    async def narrow_encoding(self) -> str | None:
+        """Return the database's encoding if it cannot store every text."""
+        return cast(str | None, await self._value(sql.NARROW))
 
     async def close(self) -> None:
         """Finish waiting writes and close the database. A second call has no effect."""

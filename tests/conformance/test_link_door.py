@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
+import msgspec
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from bridge.rooms.ports import CallFailure
-from bridge.webchat.codes import FailureReason
+from bridge.webchat.codes import FailureReason, LoginType
 from tests.unit.link.rig import (
     FAST,
     Facts,
@@ -36,7 +38,31 @@ async def test_05c_blacklisting_stops_all_logins(status: int) -> None:
                 with pytest.raises(CallFailure, match=r"blacklisted|WebChat's JSON") as caught:
                     await rigged.call(account(name, name), 1, ASK)
                 assert caught.value.reason is FailureReason.UNREACHABLE
-        assert len(server.logins) <= 7  # three of each of the first two persons, one of the third
+        # Three of each of the first two persons, one of the third, and nobody's.
+        assert len(server.logins) <= 8
+
+
+@pytest.mark.asyncio
+async def test_05c_a_firewall_that_refuses_three_persons_does_not_stop_the_others() -> None:
+    """It refuses names such as `<script>`: one person with three accounts would close the door."""
+
+    async def login(request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if "<script>" in str(body):
+            return web.Response(status=403, text="<html>no</html>", content_type="text/html")
+        refused = body["type"] == LoginType.PASSWORD
+        return web.json_response({"result": -20} if refused else {"result": 1, "token": "T"})
+
+    async with WildServer(login=login).running() as server:
+        settings = settings_for(server.base_url, display_name="{displayname}")
+        async with rig(settings) as rigged:
+            with capture_logs() as logs:
+                for name in "bcdefg":
+                    person = msgspec.structs.replace(account(name, name), displayname="<script>")
+                    with pytest.raises(CallFailure, match="HTTP 403"):
+                        await rigged.call(person, 1, ASK)
+            assert (await rigged.call(ADA, 1, ASK)).ok
+    assert [log for log in logs if log["event"].startswith("some persons' logins")]
 
 
 @pytest.mark.asyncio

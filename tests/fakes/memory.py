@@ -62,7 +62,7 @@ class _Engine:
     async def open(self) -> None:
         pass
 
-    async def claim(self) -> None:
+    async def claim(self, *, wait: bool = True) -> None:
         pass
 
     async def commit(self, queries: Sequence[Query | Together]) -> list[Rows]:

@@ -113,6 +113,12 @@ class PostgresServer:
             return " Z " not in Path(f"/proc/{self.postmaster()}/stat").read_text()
         return False
 
+    def make_narrow(self, url: str) -> None:
+        """Make a database that has tables one of LATIN1, as an earlier version let it be."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        change = "UPDATE pg_database SET encoding = pg_char_to_encoding('LATIN1') WHERE datname"
+        self.sql(f"{change} = '{name}'")
+
     def new_database(self) -> str:
         """Create an empty database; return its URL."""
         name = f"test_{next(self._numbers)}"

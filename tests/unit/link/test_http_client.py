@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.link.http_client import (
+    NOBODY,
     STARTING,
     SUSPICIONS,
     Answer,
@@ -25,6 +26,7 @@ from bridge.link.http_client import (
     WindowLimiter,
 )
 from bridge.rooms.store import StoreError
+from bridge.webchat.http import parse_login_reply
 from tests.fakes.clock import leap
 from tests.unit.link.rig import FAST, Facts, LoopClock, account, settings_for
 
@@ -39,13 +41,49 @@ def door(blacklist: float = 600.0, facts: Facts | None = None) -> Door:
     return Door(settings, http, facts or Facts(), LoopClock())
 
 
+class Refusing(Http):
+    """A firewall that answers in place of the server."""
+
+    async def post(self, *_: object, **__: object) -> Answer:
+        return Answer(FORBIDDEN, b"")
+
+
+def refusing(blacklist: float = 600.0) -> Door:
+    behind_it = door(blacklist)
+    behind_it._http = Refusing(FAST, None)
+    return behind_it
+
+
+async def refused(closing: Door, number: int) -> OpenFailure:
+    with pytest.raises(OpenFailure) as caught:
+        await closing.post("login", f"@{number}:a", b"", parse_login_reply)
+    return caught.value
+
+
+@pytest.mark.asyncio
+async def test_concurrent_refusals_cause_a_single_login_of_nobody() -> None:
+    """The server's own limit is not far above the bridge's."""
+    closing, made = refusing(), list[bytes]()
+
+    async def post(_url: str, body: bytes, *_: object, **__: object) -> Answer:
+        made.append(body)
+        await asyncio.sleep(0)
+        return Answer(FORBIDDEN, b"")
+
+    closing._window = 60.0
+    closing._http.post = post  # type: ignore[assignment]
+    await asyncio.gather(*(refused(closing, number) for number in range(3 * SUSPICIONS)))
+    assert sum(NOBODY.encode() in body for body in made) == 1
+    assert closing.closed_for() > 0
+
+
 @pytest.mark.asyncio
 async def test_foreign_answers_close_the_door() -> None:
-    closing = door()
+    closing = refusing()
     for number in range(1, SUSPICIONS + 1):
-        failure = closing.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
+        failure = await refused(closing, number)
         assert failure.pause == (0 if number < SUSPICIONS else 600)
-        assert "login: HTTP 403" in str(failure)
+        assert "HTTP 403" in str(failure)
     assert closing.trouble
     with pytest.raises(OpenFailure, match="blacklisted") as caught:
         closing.check()
@@ -101,9 +139,9 @@ async def test_one_proper_answer_clears_the_suspicion() -> None:
 
 @pytest.mark.asyncio
 async def test_closed_door_opens_again_after_a_while() -> None:
-    opening = door(blacklist=0.05)
+    opening = refusing(blacklist=0.05)
     for number in range(SUSPICIONS):
-        opening.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
+        await refused(opening, number)
     await asyncio.sleep(0.06)
     async with opening.knock(ADA):
         opening.check()
@@ -111,7 +149,7 @@ async def test_closed_door_opens_again_after_a_while() -> None:
 
 @pytest.mark.asyncio
 async def test_waiting_logins_fail_when_the_door_closes() -> None:
-    closing = door()
+    closing = refusing()
     inside, leave = asyncio.Event(), asyncio.Event()
 
     async def first() -> None:
@@ -132,7 +170,7 @@ async def test_waiting_logins_fail_when_the_door_closes() -> None:
         waiting = tasks.create_task(late())
         await asyncio.sleep(0)
         for number in range(SUSPICIONS):
-            closing.foreign(Answer(FORBIDDEN, b""), "login", f"@{number}:a")
+            await refused(closing, number)
         leave.set()
     assert "blacklisted" in waiting.result()
 

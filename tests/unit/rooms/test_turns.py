@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import ExitStack
 
 import pytest
 
 from bridge.ids import RoomId, UserId
+from bridge.rooms import surroundings
 from bridge.rooms.record import Membership
-from bridge.rooms.surroundings import LATELY, Inviting, note_room_begun, rooms_begun, take_turn
+from bridge.rooms.store import StorePort
+from bridge.rooms.surroundings import (
+    LATELY,
+    Inviting,
+    begun_fact,
+    note_room_begun,
+    rooms_begun,
+    take_turn,
+)
 from tests.fakes.clock import quiet
 from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
@@ -97,9 +107,28 @@ async def test_neither_leaving_nor_a_restart_resets_the_limit_of_new_rooms() -> 
 
 
 @pytest.mark.asyncio
+async def test_a_room_that_another_process_accepts_at_the_same_moment_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or a person who invites the bridge into several rooms at once would begin many an hour."""
+    world = World()
+    now = world.clock.now()
+
+    async def and_then(store: StorePort, person: UserId, at: int) -> dict[RoomId, int]:
+        found = await rooms_begun(store, person, at)
+        if not found:
+            await store.save_fact(begun_fact(person), json.dumps({room(1): now}))
+        return found
+
+    monkeypatch.setattr(surroundings, "rooms_begun", and_then)
+    assert await come_and_go(world, 2) is Membership.JOINED
+    assert {*await rooms_begun(world.store, ADA, now)} == {room(1), room(2)}
+
+
+@pytest.mark.asyncio
 async def test_a_clock_that_is_set_back_does_not_extend_the_limit_of_new_rooms() -> None:
     store, late = MemoryStore(), 100 * LATELY
-    await note_room_begun(store, ADA, {}, room(1), late)
+    await note_room_begun(store, ADA, room(1), late)
     assert await rooms_begun(store, ADA, late - 50 * LATELY) == {room(1): late - 50 * LATELY}
     assert await rooms_begun(store, ADA, late + LATELY - 1) == {room(1): late}
     assert await rooms_begun(store, ADA, late + LATELY) == {}

@@ -35,7 +35,7 @@ from bridge.storage import postgres, transfer
 from bridge.storage.migrate import MovedError
 from bridge.storage.postgres import PostgresEngine, turned
 from bridge.storage.query import Query, Unreachable, same
-from bridge.storage.sqlstore import SqlStore, open_store
+from bridge.storage.sqlstore import SqlStore, open_store, pending_migrations
 from bridge.storage.transfer import move
 from tests.fakes.flow import accept, every, open_inputs
 from tests.support.ports import free_port
@@ -185,8 +185,9 @@ async def test_an_address_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) 
     """As behind a firewall that drops packets; the error says so."""
     monkeypatch.setattr(postgres, "CONNECT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"postgres://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
-        with pytest.raises(Unreachable, match=r"cannot be reached: no answer in time$"):
+        at = f"127.0.0.1:{silent.getsockname()[1]}"
+        url = f"postgres://nobody:secret@{at}/none"
+        with pytest.raises(Unreachable, match=f"cannot be reached: no answer in time from {at}$"):
             async with open_store(url, FixedClock()):
                 pytest.fail("opened")
 
@@ -362,11 +363,15 @@ async def test_a_new_database_without_all_letters_is_refused(server: PostgresSer
     with pytest.raises(Unreachable, match=why):
         async with open_store(server.url(name), FixedClock(), sole=True, shared=True):
             pytest.fail("opened")
-    async with open_store(server.url(name), FixedClock(), sole=True):  # a command makes the tables
+    with pytest.raises(Unreachable, match=why):  # also a command that would make the tables
+        await pending_migrations(server.url(name), FixedClock())
+    used = server.new_database()
+    async with open_store(used, FixedClock()):
         pass
+    server.make_narrow(used)
     with capture_logs() as logs:
-        async with open_store(server.url(name), FixedClock(), sole=True, shared=True):
-            pass
+        async with open_store(used, FixedClock(), sole=True, shared=True) as store:
+            assert await store.narrow_encoding() == "LATIN1"
     said = {(line["event"], line["encoding"]) for line in logs if "encoding" in line}
     assert said == {("the database's encoding cannot store every text: use UTF8", "LATIN1")}
 

@@ -202,6 +202,24 @@ async def test_database_that_takes_no_tables(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("used", [False, True])
+async def test_database_whose_encoding_cannot_store_chinese(
+    postgres_server: PostgresServer, tmp_path: Path, used: bool
+) -> None:
+    url = postgres_server.new_database()
+    if used:
+        async with open_store(url, SystemClock()):
+            pass
+    postgres_server.make_narrow(url)
+    findings, config = Findings(), configured(tmp_path, more=f'database: {{url: "{url}"}}')
+    await findings.of("database", check_database(config))
+    finding = the(findings, "database")
+    assert finding.verdict is Verdict.FAIL
+    assert finding.detail == "PostgreSQL: its encoding LATIN1 cannot store every text: use UTF8"
+    assert "ENCODING 'UTF8'" in finding.fix
+
+
+@pytest.mark.asyncio
 async def test_database_of_another_program(tmp_path: Path) -> None:
     """Synapse's has a table of the same name as ours."""
     config, findings = configured(tmp_path), Findings()
