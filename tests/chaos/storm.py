@@ -23,6 +23,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
+from bridge.conversation.history import SETTLING
 from bridge.simulator.simulator import BadOpError
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.ground import Absences, Ground, Server, Store, ground
@@ -53,6 +54,8 @@ RECOVERY = 90.0
 """Maximum seconds after a fault until new texts pass both ways in each room."""
 ARRIVAL = 120.0
 """Maximum seconds after the last fault until the last text arrives."""
+RECALL = SETTLING / 1000 + 15.0
+"""Maximum seconds from taking over a room until what it missed is read in the history."""
 TWO = 0.2
 """Probability that two faults are combined."""
 GLANCE = 0.4
@@ -295,6 +298,8 @@ async def _judge(place: Ground, played: Played) -> None:
         await all_taken_in(database, chat, ARRIVAL)
     for chat in place.chats:
         await chat.everything_arrived(ARRIVAL)
+        if place.server == "history":
+            await _read_back(chat)
         played.asked += len(chat.asked)
         played.answered += len(chat.answered)
     await everything_settled(database, ARRIVAL)
@@ -310,6 +315,17 @@ async def _judge(place: Ground, played: Played) -> None:
         played.told += told
         played.brief += brief
         await _ghosts_are_agents(chat)
+
+
+async def _read_back(chat: Chat) -> None:
+    """Wait for the texts that are fetched from the history, if the last fault moved the room."""
+
+    def complete() -> bool:
+        read = {LATE.sub("", wording(one)) for one in chat.talk.messages()}
+        return read.issuperset(chat.answered)
+
+    with suppress(TimeoutError):  # what is missing then is judged as lost
+        await chat.talk.customer.wait_until(complete, RECALL)
 
 
 def _keys_late(place: Ground, chat: Chat) -> bool:
