@@ -70,6 +70,10 @@ class Reading(msgspec.Struct, frozen=True):
         return tells or self.for_admins
 
     @property
+    def leaves(self) -> bool:
+        return not self.fault and COMMANDS[self.verb].leaves
+
+    @property
     def in_clear(self) -> bool:
         """True if it works unencrypted where encryption is required."""
         return not self.bare if self.fault else COMMANDS[self.verb].in_clear
@@ -118,6 +122,8 @@ class Command(msgspec.Struct, frozen=True):
     """Number of arguments before free text, whose final punctuation is kept; None for no text."""
     setting: bool = False
     """True if it is about a setting of the room: see `slip`."""
+    leaves: bool = False
+    """True if it ends a request or chat, which the room's customer may do without permission."""
     asks: bool = False
     """True if it asks for an agent or a call-back, which a paused room refuses."""
     outside: str = ""
@@ -662,10 +668,10 @@ COMMANDS: Mapping[str, Command] = {
         makes_sense=_names_queue),
     "cancel": Command(partial(_step, model.Cancel), arguments.no_words, "取消 取消 キャンセル "
         "退出 取消排队 退出排队 取消排隊 退出排隊 取り消し", "leave abort", in_clear=True,
-        outside="acts"),
+        leaves=True, outside="acts"),
     "close": Command(partial(_step, model.Close), arguments.no_words,
         "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True,
-        outside="acts"),
+        leaves=True, outside="acts"),
     "rate": Command(
         lambda visit, call: cards.rate(visit, call.words, call.event_id),
         partial(arguments.number_and_words, form=arguments.RATING), "评价 評分 評価 评分 評價",

@@ -235,8 +235,7 @@ def _spoke(
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
     admin = facts.standing is Standing.ADMIN and command is not None and command.configures
-    leaves = command is not None and command.verb in {"cancel", "close"} and not command.fault
-    leaves = leaves and spoke.sender == visit.record.customer
+    leaves = command is not None and command.leaves and spoke.sender == visit.record.customer
     if (admin or leaves) and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
         pass  # a room admin need not be a customer, and who is one no more may leave
     elif not _served(visit, spoke.event_id, spoke.sender):
