@@ -79,9 +79,13 @@ def existing(url: str) -> str:
 
 
 def with_store(
-    config: Config, ask: Callable[[SqlStore], Awaitable[Answer]], **claim: bool
+    config: Config,
+    ask: Callable[[SqlStore], Awaitable[Answer]],
+    *,
+    sole: bool = False,
+    wait: bool = True,
 ) -> Answer:
-    """Run `ask` on the configured database; `claim`: `sole` and `wait`, as `open_store` has them.
+    """Run `ask` on the configured database; `sole` and `wait`: see `open_store`.
 
     Exits if there is no database file: answers from a new, empty one would mislead.
     """
@@ -89,7 +93,7 @@ def with_store(
     seal = Sealer(settings.encryption_secret_of(config), WORDS)
 
     async def session() -> Answer:
-        async with open_store(url, SystemClock(), seal=seal, **claim) as store:
+        async with open_store(url, SystemClock(), sole=sole, wait=wait, seal=seal) as store:
             return await ask(store)
 
     try:
