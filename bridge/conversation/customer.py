@@ -179,10 +179,16 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
     gone = (*words, *unique_events(empty))
     turn.forget_dropped(gone)
     turn.rewrite(gone, partial(_unquoted, events=words))
-    if event.note and not isinstance(turn.state.phase, model.NoChat):
-        typed, text, about = turn.state.typed, model.CustomerText(event.note), event.event_id
-        note = model.Held(event.by, text, turn.now, last=False, order=typed, amends=about)
-        turn.set(held=(*turn.state.held, note), typed=typed + 1)
+    if event.note:
+        noted(turn, model.Noted(event.by, event.note, event.event_id))
+
+
+def noted(turn: Turn, note: model.Noted) -> None:
+    """Hold a note for the agent, behind what was typed before; without a chat it has no reader."""
+    if not isinstance(turn.state.phase, model.NoChat):
+        typed, text = turn.state.typed, model.CustomerText(note.text)
+        held = model.Held(note.by, text, turn.now, last=False, order=typed, amends=note.about)
+        turn.set(held=(*turn.state.held, held), typed=typed + 1)
 
 
 def unsaid(state: model.Conversation, events: Sequence[EventId]) -> model.Conversation:

@@ -105,6 +105,8 @@ def _apply(turn: Turn, happened: model.Input) -> None:
             history.recalled(turn, happened)
         case model.Moved():
             chat.show_again(turn)
+        case model.Noted():
+            customer.noted(turn, happened)
         case model.Tick():
             tick(turn)
         case _:

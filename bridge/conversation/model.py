@@ -567,6 +567,17 @@ class Moved(Value, frozen=True):
     """The card and the agents are to be shown anew: in an upgraded room, or after new settings."""
 
 
+class Noted(Value, frozen=True):
+    """A note of the bridge's own for the agent of this chat; `about` is the event that it amends.
+
+    It waits its turn, but no event's delivery depends on it: nobody is told if it reaches no agent.
+    """
+
+    by: EventId
+    text: str
+    about: EventId = EventId("")
+
+
 class Tick(Value, frozen=True):
     """A deadline has passed."""
 
@@ -575,7 +586,7 @@ CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallB
 Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
 Signal = LinkLost | TurnAwaited | LinkRestored | Resumed | Tick
 """Inputs that need not be stored: their causes are noticed again after a restart."""
-Input = CustomerAct | Pushed | Outcome | Signal | Moved
+Input = CustomerAct | Pushed | Outcome | Signal | Moved | Noted
 
 
 # --- effects --------------------------------------------------------------------------------------

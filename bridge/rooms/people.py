@@ -570,14 +570,18 @@ def _has_company(visit: Visit) -> bool:
 
 def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
     """Tell the agent that a customer joined or left, if `tell.members` is set."""
-    phase = visit.record.conversation.phase
     if not visit.rules.tell.members or visit.record.direct or not event_id:
         return
     # A robot would answer it, and after a `close` it would reach the agent of the next chat.
-    heard = isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
-    if heard and visit.rules.serves(who):
+    if visit.with_person and visit.rules.serves(who):
         told = model.CustomerText(visit.for_agent(key, {"name": visit.name_of(who)}))
         visit.step(model.Said(event_id, told))
+
+
+def not_shown(visit: Visit) -> None:
+    """Tell the agent that the customer cannot see what they write."""
+    if visit.with_person:
+        visit.step(model.Noted(EventId("unshown"), visit.for_agent("agent.not_shown", {})))
 
 
 def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:

@@ -44,6 +44,7 @@ from bridge.rooms.record import (
     LookedUp,
     MatrixEvent,
     Membership,
+    NotShown,
     Order,
     PartPosted,
     Raw,
@@ -329,9 +330,8 @@ def _commanded(
 
 def _said(visit: Visit, spoke: ports.Spoke, facts: Facts) -> None:
     """Handle a text or a file that is no command: a message to an agent, or a card's answer."""
-    phase, meant, earlier = visit.record.conversation.phase, None, facts.earlier
-    talking = isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
-    if not talking or spoke.reply_to is not None:
+    meant, earlier = None, facts.earlier
+    if not visit.with_person or spoke.reply_to is not None:
         meant = cards.robot_wish(visit, spoke.plain)
         if meant is None and cards.about_chat(visit, spoke, answers=earlier is not None):
             return
@@ -530,6 +530,8 @@ class Reader:
                 cards.remember(visit, stored.card, stored.signs)
             case PartPosted():
                 pass  # kept for the ledger only
+            case NotShown():
+                people.not_shown(visit)
             case RobotAnswered():
                 cards.robot_answered(visit, stored)
             case LookedUp():

@@ -579,6 +579,10 @@ class PartPosted(Value, frozen=True):
     """Event of the first part; empty in rows of an earlier version."""
 
 
+class NotShown(Value, frozen=True):
+    """The room took neither an agent's message nor a notice of it; the key is of the chat."""
+
+
 class RobotAnswered(Value, frozen=True):
     """Result of asking the knowledge base; `key` and `args` are of the sentence that shows it."""
 
@@ -644,8 +648,8 @@ class ErasePerson(Value, frozen=True):
     redact: bool = False
 
 
-_Told = EntryFailed | CardPosted | PartPosted | RobotAnswered | LookedUp | LoginTried | Order
-Simple = _Told | Input
+_Posted = EntryFailed | CardPosted | PartPosted | NotShown
+Simple = _Posted | RobotAnswered | LookedUp | LoginTried | Order | Input
 """An input that needs nothing but the room's record."""
 Stored = MatrixEvent | Entered | EraseRoom | ErasePerson | Simple
 

@@ -340,9 +340,9 @@ def gestured(
     visit: Visit, gesture: ports.Reacted | ports.PollAnswered, earlier: Earlier | None
 ) -> list[model.Input]:
     """Return the inputs of a reaction or a poll vote, for an agent who has seen the target."""
-    record, phase = visit.record, visit.record.conversation.phase
-    alone = not isinstance(phase, model.Chatting) or phase.robot or phase.close
-    if alone or not visit.rules.tell.reactions or earlier is None or _is_past(record, earlier):
+    record = visit.record
+    told = visit.with_person and visit.rules.tell.reactions
+    if not told or earlier is None or _is_past(record, earlier):
         return []
     quotes = _quoted(record, gesture.target)
     if _never_sent(record, quotes[-1], earlier):

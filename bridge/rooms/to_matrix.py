@@ -32,6 +32,7 @@ from bridge.rooms.record import (
     LookedUp,
     MatrixEvent,
     Membership,
+    NotShown,
     OurCard,
     PartPosted,
     RoomRecord,
@@ -137,11 +138,11 @@ class Delivery:
                     if await self._is_being_replaced():
                         await self._room.pause(NEWS_AFTER)
                         continue
-                left = self.record.membership is Membership.LEFT
+                left, described = self.record.membership is Membership.LEFT, False
                 if isinstance(effect, model.Relay) and not left:
                     with suppress(ports.Refused, ports.Unavailable):  # the customer should know
-                        await self._describe(effect)
-                return self._give_up(effect, error.code)
+                        described = bool(await self._describe(effect))
+                return self._give_up(effect, error.code, described=described)
 
     async def _look_back(self, effect: effects.InRoom) -> None:
         """Look in the room for a row's events, as its transaction ids may be forgotten by now.
@@ -173,7 +174,7 @@ class Delivery:
             self._lost = error.code == FORBIDDEN
             return False
 
-    def _give_up(self, effect: effects.InRoom, why: str) -> Done:
+    def _give_up(self, effect: effects.InRoom, why: str, *, described: bool = False) -> Done:
         if self._lost:
             _log.warning("a room has lost the bridge's user: its chat is ended", **self._about())
             lost = Came(EntryFailed(why, lost=True))
@@ -188,7 +189,9 @@ class Delivery:
             return Done(outcome=Outcome.DISCARDED, detail=why)
         about = self._about(effect) | {"why": why}
         _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
-        return Done(outcome=Outcome.DEAD, detail=why)
+        once = f"unshown:{self.record.conversation.number}"  # a chat
+        unseen = isinstance(effect, model.Relay) and not described
+        return Done(came=(Came(NotShown(), once),) * unseen, outcome=Outcome.DEAD, detail=why)
 
     def _perform(self, effect: effects.InRoom) -> Awaitable[Done]:
         if isinstance(effect, model.Relay):  # by far the most frequent

@@ -145,6 +145,12 @@ class Visit(msgspec.Struct, eq=False):
     under_way: bool = False
     """True while effects of the room's enterprise are unfinished; False if it is the only one."""
 
+    @property
+    def with_person(self) -> bool:
+        """True if a person reads what is sent: neither the robot, nor nobody after a `close`."""
+        phase = self.record.conversation.phase
+        return isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
+
     def set(self, **changes: Any) -> None:
         self.record = replace(self.record, **changes)
 

@@ -50,6 +50,23 @@ async def test_the_host_relays_for_an_agent_who_cannot_be_invited(stage: Stage) 
     await talk.sees(membership(MEI, "leave"))
 
 
+async def test_the_agent_is_told_that_a_room_has_muted_the_bridge(stage: Stage) -> None:
+    talk = await closed_room(stage, "censor")
+    await talk.reads("Connected: Mei", stage.bot)
+    levels = await talk.customer.state(talk.room, "m.room.power_levels")
+    muted = levels | {"events_default": 50}
+    await set_state(talk.customer, talk.room, "m.room.power_levels", muted)
+    await talk.desk("say", text="Can you read this?")
+    note = "(This room takes no messages at the moment: the customer cannot see what you write.)"
+    await talk.heard(note)
+    await talk.say("Why does nobody answer?")
+    await talk.heard("Why does nobody answer?")
+    await set_state(talk.customer, talk.room, "m.room.power_levels", levels)
+    await talk.desk("say", text="And this?")
+    await talk.reads_exactly("Mei: And this?", stage.bot)
+    await talk.desk("close")
+
+
 async def test_the_host_relays_for_a_banned_agent(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("angry"), "hello")
     await talk.heard("hello")

@@ -6,7 +6,14 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.conversation.customer import unsaid
-from bridge.conversation.model import CustomerContent, CustomerMedia, CustomerText, Said, Withdrawn
+from bridge.conversation.model import (
+    CustomerContent,
+    CustomerMedia,
+    CustomerText,
+    Noted,
+    Said,
+    Withdrawn,
+)
 from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId
 from bridge.webchat.codes import FailureReason
@@ -47,6 +54,23 @@ def next_chat(scene: Scene) -> None:
 
 
 # --- redactions -----------------------------------------------------------------------------------
+
+
+def test_a_note_of_the_bridges_own_waits_its_turn_and_needs_a_reader() -> None:
+    scene = Scene()
+    noted = Noted(EventId("unshown"), "(your words are not shown)")
+    scene.happen(noted)
+    assert scene.state.held == (), "nobody is there to read it"
+    scene.begin()
+    one = scene.text("one")
+    scene.happen(noted)
+    answer(scene)
+    assert scene.texts == ["one", noted.text]
+    assert scene.delivered == [one]
+    scene.happen(noted)
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    assert scene.state.held == ()
+    assert scene.reported == {}, "no customer wrote it"
 
 
 def test_the_agent_is_told_of_a_redaction_without_its_text() -> None:

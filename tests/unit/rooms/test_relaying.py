@@ -22,6 +22,8 @@ from bridge.webchat.frames import (
     AgentText,
     MessageReceived,
     Received,
+    SendMessage,
+    Text,
     UnknownContent,
 )
 from tests.fakes.clock import quiet
@@ -30,6 +32,7 @@ from tests.fakes.memory import dead_letters
 from tests.fakes.reading import ReadingWorld
 from tests.unit.rooms.visits import ADA, RULES
 
+NOT_SHOWN = RULES.texts.render("zh-CN", "agent.not_shown", {})
 GHOST = "@webchat_K00017:example.org"
 
 
@@ -216,6 +219,21 @@ async def test_a_room_that_refuses_even_the_report_leaves_a_dead_letter() -> Non
     world.matrix.trouble += [Refused("M_UNKNOWN")] * 2
     assert await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf")) == []
     assert len(await dead_letters(world.store)) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("robot", [True, False])
+async def test_the_agent_is_told_once_a_chat_that_the_room_takes_no_messages(robot: bool) -> None:
+    world = World()
+    await world.chatting(robot=robot)  # which would answer the note
+    async with world.running() as engine:
+        for number in range(2):
+            world.matrix.trouble += [Refused("M_UNKNOWN")] * 2
+            await engine.pushed(ROOM, f"p{number}", said("hello?"))
+            await world.clock.turn(1)
+    assert len(await dead_letters(world.store)) == 2
+    told = [call.command for call in world.link.calls if isinstance(call.command, SendMessage)]
+    assert [one.content for one in told] == ([] if robot else [Text(NOT_SHOWN)])
 
 
 @pytest.mark.asyncio
