@@ -392,21 +392,24 @@ class WindowLimiter:
         before each of this person's.
         """
         line = [*self._line.values()]
-        ahead = line[: [*self._line].index(turn)]
-        running, person = line[len(ahead)].running, line[len(ahead)].person
-        earlier = sum(one.person == person for one in ahead)
-        others = [one for one in line if one.person != person]
-        rivals = {one.person for one in (others if earlier else ahead) if one.running == running}
-        first = sum(one.running and not running for one in others)
-        before = first + len(rivals) * (earlier + 1) + earlier
-        # There is a wait only because places are taken, so `backs` is not empty.
+        place = [*self._line].index(turn)
+        this, ahead = line[place], line[:place]
+        others = [one for one in line if one.person != this.person]
+        earlier = sum(one.person == this.person for one in ahead)
+        # Before this person's first turn come the rivals ahead; before each further one, all.
+        rivals = others if earlier else ahead
+        persons = {one.person for one in rivals if one.running == this.running}
+        favoured = sum(one.running and not this.running for one in others)
+        before = favoured + len(persons) * (earlier + 1) + earlier
+        # There is a wait only because places are taken, so `freed` is not empty.
         now = asyncio.get_running_loop().time()
-        backs = sorted(place.back or now + self._seconds for place in self._taken)
-        windows, place = divmod(before, len(backs))
-        until = backs[place] + windows * self._seconds
-        own = [one.back or now + self._seconds for one in self._taken if one.person == person]
-        if own:  # by the dynamic threshold free places may be for others only
-            until = max(until, max(own) + earlier * self._seconds)
+        freed = sorted((one.back or now + self._seconds, one.person) for one in self._taken)
+        windows, nth = divmod(before, len(freed))
+        until = freed[nth][0] + windows * self._seconds
+        # By the dynamic threshold free places may be for others only.
+        own = [moment for moment, person in freed if person == this.person]
+        if own:
+            until = max(until, own[-1] + earlier * self._seconds)
         return max(0.0, until - now)
 
 

@@ -465,35 +465,12 @@ def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
 
 def _help(visit: Visit, call: Call) -> None:
     """Answer in five lines with what makes sense now, or with `all` list every command."""
-    conversation, rules = visit.record.conversation, visit.rules
-    phase, ended = conversation.phase, ended_at(conversation)
-    waiting = isinstance(visible(phase), model.Waiting)
-    policy = rules.policy_for(visit.record)
-    idle = inviting("robot.welcome" if policy.robot is RobotUse.FIRST else "help.idle", policy)
-    now, verbs = idle, ["start", "lang", "history", "help"]
+    rules, direct = visit.rules, visit.record.direct
+    now, verbs = _sensible(visit, call.elsewhere)
     if call.words:
-        direct = visit.record.direct
-        now, verbs = "help.all", [verb for verb in COMMANDS if direct or verb != "login"]
-    elif hides(rules, visit.record):
-        now, verbs[:3] = "encrypting.needed", ("status", "lang")
-    elif isinstance(phase, model.Chatting):
-        asks = "human" if phase.robot and not policy.paused else "status"
-        now = "start.ending" if phase.close else "help.chatting"
-        verbs[:3] = asks, "close", "transcript"
-    elif waiting or unseen_callback(conversation) is not None:
-        now, verbs[:2] = "help.waiting", ("cancel", "status")
-        if not (policy.paused or callback_wanted(conversation)):
-            verbs[2] = "callback"
-    elif policy.paused:
-        verbs[:2] = "resume", "status"
-    elif conversation.callback is not None:
-        verbs[1], now = "callback", "help.nobody" if idle == "help.idle" else idle
-    elif ended is not None and visit.now - ended < cards.FRESH:
-        first = 1 if idle == "help.idle_command" else 0  # "to reach an agent:"
-        verbs[first : first + 2] = "rate", "transcript"
-    elif call.elsewhere:
-        now = "room.elsewhere"
-    now = idle if policy.paused else now
+        now, verbs = "help.all", tuple(verb for verb in COMMANDS if direct or verb != "login")
+    if visit.rules.policy_for(visit.record).paused:
+        now = _idle_help(visit)
     queue = rules.queue_name(rules.queue_for(visit.record))
     now = visit.for_room(now, {"queue": queue, "prefix": rules.prefix, "link": call.elsewhere})
     rows = {verb: COMMANDS[verb] for verb in verbs if COMMANDS[verb].provided(rules)}
@@ -506,6 +483,36 @@ def _help(visit: Visit, call: Call) -> None:
         args: model.Args = {"command": _as_typed(visit, verb), "lang": f"{lead}lang"}
         lines.append(visit.for_room(named.get(verb, f"usage.{verb}"), args))
     _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
+
+
+def _sensible(visit: Visit, elsewhere: str) -> tuple[str, tuple[str, ...]]:
+    """Return what is going on (a text key), and the commands that make sense now."""
+    conversation, policy = visit.record.conversation, visit.rules.policy_for(visit.record)
+    phase, ended, idle = conversation.phase, ended_at(conversation), _idle_help(visit)
+    if hides(visit.rules, visit.record):
+        return "encrypting.needed", ("status", "lang", "help")
+    if isinstance(phase, model.Chatting):
+        first = "human" if phase.robot and not policy.paused else "status"
+        ending = "start.ending" if phase.close else "help.chatting"
+        return ending, (first, "close", "transcript", "help")
+    if isinstance(visible(phase), model.Waiting) or unseen_callback(conversation) is not None:
+        noted = policy.paused or callback_wanted(conversation)
+        return "help.waiting", ("cancel", "status", "history" if noted else "callback", "help")
+    if policy.paused:
+        return idle, ("resume", "status", "history", "help")
+    if conversation.callback is not None:
+        now = "help.nobody" if idle == "help.idle" else idle
+        return now, ("start", "callback", "history", "help")
+    if ended is not None and visit.now - ended < cards.FRESH:
+        if idle == "help.idle_command":  # "to reach an agent:"
+            return idle, ("start", "rate", "transcript", "help")
+        return idle, ("rate", "transcript", "history", "help")
+    return "room.elsewhere" if elsewhere else idle, ("start", "lang", "history", "help")
+
+
+def _idle_help(visit: Visit) -> str:
+    policy = visit.rules.policy_for(visit.record)
+    return inviting("robot.welcome" if policy.robot is RobotUse.FIRST else "help.idle", policy)
 
 
 def _start(visit: Visit, call: Call) -> None:

@@ -170,35 +170,25 @@ async def erase(
             why = "its record cannot be read (it is damaged, or of a later version)"
             raise BadSubject(f"{room_id}: {why}: stop the bridge, then erase the room")
     person = None if wish.subject.startswith("!") else UserId(wish.subject)
-    kind, fact = "room" if person is None else "person", f"erase {secrets.token_hex(8)}"
+    now, fact = clock.now(), f"erase {secrets.token_hex(8)}"
     rooms = [one for one in report.rooms if not (wish.stay and await _is_new(store, one))]
     going = {one for one in rooms if (await record_of(store, one)).gone_at is not None}
     begins = {*rooms} - going if report.rooms else report.found
     if begins:  # otherwise the call only checks the progress of an earlier one
-        await store.record_change(Change(clock.now(), *wish.by, "erase", after=kind))
+        kind = "room" if person is None else "person"
+        await store.record_change(Change(now, *wish.by, "erase", after=kind))
     if person is not None:
         await store.save_fact(fact, person)
-    orders: dict[RoomId, Stored] = {one: EraseRoom(wish.stay, wish.redact) for one in rooms}
-    for room_id in report.shared:
-        # A room that was never served, or cannot be read, has no state in memory.
-        row = (await store.load(room_id)).room
-        if tell is None or row is None or _is_unreadable(row):
-            await _erase_person_here(store, room_id, UserId(wish.subject), clock.now())
-        else:
-            orders[room_id] = ErasePerson(fact, wish.redact)
-    ended = True
-    if tell is not None:
+    if tell is None:
+        await _erase_here(store, wish, rooms, report.shared, clock)
+        ended = True
+    else:
+        orders = await _orders_of(store, wish, rooms, report.shared, fact=fact, now=now)
         keys = {room_id: f"{fact}.{number}" for number, room_id in enumerate(orders)}
         for room_id, order in orders.items():
             if room_id not in going:
                 await tell(room_id, order, keys[room_id])
         ended = await _all_carried_out(store, keys, clock, patience)
-    else:
-        upgrades = Upgrades()
-        await upgrades.load(store)
-        for room_id in rooms:
-            record = replace(await record_of(store, room_id), stays=wish.stay)
-            await erase_room(store, record, places_of(record, upgrades), clock.now())
     if person is not None and ended:
         await store.eraser.erase_person(person)
     if ended and not await store.eraser.overwrite(at_all_cost=tell is None):
@@ -212,6 +202,21 @@ async def erase(
 
 
 # --- while a bridge runs --------------------------------------------------------------------------
+
+
+async def _orders_of(
+    store: StorePort, wish: Wish, rooms: list[RoomId], shared: list[RoomId], *, fact: str, now: int
+) -> dict[RoomId, Stored]:
+    """Return the orders to the rooms' owners; `fact` names the stored fact with the person's id."""
+    orders: dict[RoomId, Stored] = {one: EraseRoom(wish.stay, wish.redact) for one in rooms}
+    for room_id in shared:
+        row = (await store.load(room_id)).room
+        # A room that was never served, or cannot be read, has no state in memory.
+        if row is None or _is_unreadable(row):
+            await _erase_person_here(store, room_id, UserId(wish.subject), now)
+        else:
+            orders[room_id] = ErasePerson(fact, wish.redact)
+    return orders
 
 
 async def _all_carried_out(
@@ -280,6 +285,18 @@ async def erase_room(
 
 
 # --- while no bridge runs -------------------------------------------------------------------------
+
+
+async def _erase_here(
+    store: StorePort, wish: Wish, rooms: list[RoomId], shared: list[RoomId], clock: Clock
+) -> None:
+    for room_id in shared:
+        await _erase_person_here(store, room_id, UserId(wish.subject), clock.now())
+    upgrades = Upgrades()
+    await upgrades.load(store)
+    for room_id in rooms:
+        record = replace(await record_of(store, room_id), stays=wish.stay)
+        await erase_room(store, record, places_of(record, upgrades), clock.now())
 
 
 async def _is_new(store: StorePort, room_id: RoomId) -> bool:

@@ -94,19 +94,9 @@ def invited(visit: Visit, invitation: ports.Invited, rooms: int, begun: tuple[in
     `rooms`: number of other rooms served for the inviter. `begun`: times of the inviter's recent
     invitations into other rooms (ms), oldest first.
     """
-    record = visit.record
-    if record.gone_at is not None and not record.stays:
-        visit.ask(effects.LeaveRoom((invitation.whom,)))  # not while it is being erased
-        return
     rules = enterprise_for(visit, invitation)
     passes_on = visit.rules.enterprise == GONE and rules.serves(invitation.by)
-    if record.served and invitation.whom != record.host:
-        if not passes_on:
-            visit.ask(effects.LeaveRoom((invitation.whom,)))  # one host is enough
-            visit.say("room.host_here")
-            return
-        visit.ask(effects.LeaveRoom((record.host,)))
-    if record.membership is Membership.ENTERING:
+    if not _takes_host(visit, invitation.whom, passes_on=passes_on):
         return
     other = rules is not visit.rules
     if other and passes_on:
@@ -150,6 +140,23 @@ def invited(visit: Visit, invitation: ports.Invited, rooms: int, begun: tuple[in
     )
     encrypt = visit.rules.encryption.default and not refusal
     visit.ask(effects.EnterRoom(invitation.whom, invitation.by, encrypt))
+
+
+def _takes_host(visit: Visit, whom: UserId, *, passes_on: bool) -> bool:
+    """Return whether the room can have the invited host; one that it cannot have leaves.
+
+    `passes_on`: the present host's enterprise is gone, so it makes way.
+    """
+    record = visit.record
+    erasing = record.gone_at is not None and not record.stays
+    if erasing:
+        visit.ask(effects.LeaveRoom((whom,)))
+    elif record.served and whom != record.host:
+        visit.ask(effects.LeaveRoom((record.host if passes_on else whom,)))  # one is enough
+        if not passes_on:
+            visit.say("room.host_here")
+            return False
+    return not (erasing or record.membership is Membership.ENTERING)
 
 
 def enterprise_for(visit: Visit, invitation: ports.Invited) -> Rules:

@@ -235,14 +235,11 @@ def _spoke(
         people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
-    admin = facts.standing is Standing.ADMIN and command is not None and command.configures
-    leaves = command is not None and command.leaves and spoke.sender == visit.record.customer
-    if (admin or leaves) and visit.rules.permission(spoke.sender) is not Permission.IGNORED:
-        pass  # a room admin need not be a customer, and who is one no more may leave
-    elif not _served(visit, spoke.event_id, spoke.sender):
-        return
-    elif visit.record.speaker != spoke.sender:
-        visit.set(speaker=spoke.sender)
+    if not _needs_no_permission(visit, spoke.sender, facts, command):
+        if not _served(visit, spoke.event_id, spoke.sender):
+            return
+        if visit.record.speaker != spoke.sender:
+            visit.set(speaker=spoke.sender)
     _hear_language(visit, spoke.plain, command)
     if isinstance(spoke, ports.Spoke):
         root = spoke.thread
@@ -267,6 +264,15 @@ def _spoke(
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
     else:
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
+
+
+def _needs_no_permission(visit: Visit, who: UserId, facts: Facts, command: Reading | None) -> bool:
+    """True for what a room admin configures, and for the end of a former customer's chat."""
+    if command is None:
+        return False
+    admin = facts.standing is Standing.ADMIN and command.configures
+    leaves = command.leaves and who == visit.record.customer
+    return (admin or leaves) and visit.rules.permission(who) is not Permission.IGNORED
 
 
 def _messages_of(spoke: ports.Spoke | ports.Corrected) -> int:

@@ -300,22 +300,23 @@ class Delivery:
         and so does one whose former version was redacted.
         """
         anchor = self.record.anchored(f"card:{card.number}")
-        earlier, behind = await self._room.anchor(anchor), self._behind()
-        others = (one for one in behind if isinstance(one, model.Card))
-        newer = next((one for one in others if one.number == card.number), card)
-        if not (newer is card or newer.anew or card.ping or card.anew or earlier is None):
+        earlier = await self._room.anchor(anchor)
+        edits = earlier is not None and not (card.ping or card.anew)
+        behind = (one for one in self._behind() if isinstance(one, model.Card))
+        newer = next((one for one in behind if one.number == card.number), None)
+        if edits and newer is not None and not newer.anew:
             return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
         if card.ping and earlier is not None:
             await self._notice(
                 ports.EditableNotice(self._sentence("queue.over", {}), earlier), ".over"
             )
         removed = any(one.event_id == earlier and one.removed for one in self.record.cards)
-        earlier = None if card.ping or card.anew or removed else earlier
+        edited = earlier if edits and not removed else None
         mentions = _rung(self.record) if card.ping else ()
-        event_id = await self._notice(ports.EditableNotice(self._shown(card), earlier, mentions))
-        posted = cards.request_card(card, earlier or event_id, CardKind.QUEUE)
+        event_id = await self._notice(ports.EditableNotice(self._shown(card), edited, mentions))
+        posted = cards.request_card(card, edited or event_id, CardKind.QUEUE)
         came = () if posted.card in self.record.cards else (Came(posted),)
-        return Done(event_id, None if earlier else anchor, came)
+        return Done(event_id, None if edited else anchor, came)
 
     def _shown(self, card: model.Card) -> str:
         """Return the card's text, at most two lines; in the queue, the second tells the wait."""
