@@ -158,6 +158,12 @@ def resumed(turn: Turn) -> None:
         turn.set(recall=replace(recall, brief=False, calls_since=turn.state.next_call))
 
 
+def link_answers(turn: Turn, recall: model.Recall) -> None:
+    """Fetch at once a history that waits for the link to open (`resumed`): a call was answered."""
+    if recall.tries == 0 and not recall.asked and turn.now < recall.due:
+        turn.set(recall=replace(recall, due=turn.now))
+
+
 def _may_have_spoken(state: model.Conversation) -> bool:
     """Return whether an agent may have written: not before a 101 was sent."""
     phase, asked = state.phase, state.outstanding

@@ -373,6 +373,8 @@ def _trouble_over(turn: Turn) -> None:
         turn.no_trouble()
     if state.turn_at is not None:
         queue.turn_came(turn)
+    if state.recall is not None:
+        history.link_answers(turn, state.recall)
 
 
 # --- 101: the request for a chat ------------------------------------------------------------------

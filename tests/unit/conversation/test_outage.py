@@ -363,6 +363,20 @@ def test_after_a_start_the_history_is_requested_even_without_link_news() -> None
     assert len(centre.asked_for) == 1
 
 
+def test_after_a_start_an_answer_shows_that_the_link_is_up() -> None:
+    """Unless the history was asked for and could not be read: that retry has its own time."""
+    centre = chat()
+    centre.text("are you there?")
+    centre.happen(Resumed())
+    assert centre.asked_for == []
+    centre.reply()
+    assert len(centre.asked_for) == 1
+    centre.tell(failed=True)
+    centre.text("hello?")
+    centre.reply()
+    assert len(centre.asked_for) == 1
+
+
 def test_a_history_answer_that_nothing_waits_for_is_used() -> None:
     centre = chat()
     centre.said("one", heard=False)
