@@ -71,8 +71,9 @@ _MOST_ROOMS = 10
 """Maximum number of a person's rooms that are searched for a chat."""
 KEPT_TURNED_AWAY = 50
 """Maximum people without permission whose last refusal a room's record keeps."""
-TURN_AWAY_EVERY = 3_600_000
-"""Minimum ms between two refusals to a person without permission."""
+TURN_AWAY_EVERY, TURN_AWAY_DIRECT = 3_600_000, 300_000
+"""Minimum ms between two refusals to a person without permission; in a direct room, where all that
+they write is for the service."""
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot: refused in a paused room."""
 Gesture = ports.Withdrew | ports.Reacted | ports.PollAnswered
@@ -197,15 +198,16 @@ def _chose_queue(visit: Visit, vote: ports.FromPerson, queue: QueueId, facts: Fa
         commands.carry_out(visit, "start", call)
 
 
-def _may_be_told(visit: Visit, who: UserId) -> bool:
-    """Rate limit of telling a person that they have no permission: True once an hour."""
+def _refusal(visit: Visit, who: UserId) -> str:
+    """Return the text key that tells a person of the lack of permission; empty if told lately."""
     known, now = visit.record.turned_away, visit.now
-    told = {user: at for user, at in known if 0 <= now - at < TURN_AWAY_EVERY}  # clock set back?
+    every = TURN_AWAY_DIRECT if visit.record.direct else TURN_AWAY_EVERY
+    told = {user: at for user, at in known if 0 <= now - at < every}  # clock set back?
     if who in told:
-        return False
+        return ""
     told[who] = now
     visit.set(turned_away=tuple(told.items())[-KEPT_TURNED_AWAY:])
-    return True
+    return "refused.gone" if visit.rules.enterprise == GONE else "refused.permission"
 
 
 def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
@@ -220,9 +222,8 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
         if visit.record.gone_at is None:
             return True
         visit.say("room.erasing", reply_to=event_id)
-    elif permission is Permission.NONE and _may_be_told(visit, sender):
-        gone = visit.rules.enterprise == GONE
-        visit.report(event_id, "refused.gone" if gone else "refused.permission", {"user": sender})
+    elif permission is Permission.NONE and (key := _refusal(visit, sender)):
+        visit.report(event_id, key, {"user": sender})
     return False
 
 
@@ -351,10 +352,12 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
     if isinstance(gesture, ports.Withdrew):  # by anybody whom the homeserver allows it
         visit.record = cards.unasked(visit.record, (gesture.target,))
         return references.withdrew(visit, gesture, earlier)
-    permission = visit.rules.permission(gesture.sender)
+    who, permission = gesture.sender, visit.rules.permission(gesture.sender)
     crosses = isinstance(gesture, ports.Reacted) and bare_sign(gesture.key) in cards.CROSSES
-    leaves = crosses and gesture.sender == visit.record.customer
-    if permission not in SERVED and not (leaves and permission is Permission.NONE):
+    former = who == visit.record.customer and permission is Permission.NONE
+    if permission not in SERVED and not (crosses and former):
+        if former and visit.record.direct and (key := _refusal(visit, who)):
+            visit.say(key, {"user": who}, reply_to=gesture.target)
         return []
     if isinstance(gesture, ports.Reacted) and references.resend_by_reaction(
         visit, gesture, earlier
