@@ -160,15 +160,18 @@ def read(visit: Visit, text: str, *, bare: bool) -> Reading | None:
 def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
     """Parse a command; None for an ordinary message.
 
-    The prefix may be in full-width letters of an input method ("！wc"). A message that begins with
-    a prefix like `!wc` never goes to an agent: it may be a misspelt login.
+    The prefix may be in full-width letters of an input method ("！wc"), or have the slash of an
+    app's own commands ("/wc"). A message that begins with a prefix like `!wc` never goes to an
+    agent: it may be a misspelt login.
     """
     first, wanted = text.split(None, 1)[:1], _wanted(prefix)
     if not first:
         return None
-    if folded(first[0]).startswith(wanted):
+    word = folded(first[0])
+    slashed = word == f"/{wanted[1:]}" and word != "/" and not wanted[0].isalnum()
+    if slashed or word.startswith(wanted):
         words = text.split()
-        glued = _behind(words[0], wanted)
+        glued = "" if slashed else _behind(words[0], wanted)
         if glued is not None:
             return _parse_words(_split(parted([glued, *words[1:]])), marked=True)
     if prefix_needed:
