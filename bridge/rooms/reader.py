@@ -31,7 +31,7 @@ from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, own_account, people, ports, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Reading
-from bridge.rooms.effects import Conceal
+from bridge.rooms.effects import Conceal, ShowSettings
 from bridge.rooms.erasure import erase_person, record_of
 from bridge.rooms.people import Standing
 from bridge.rooms.record import (
@@ -158,7 +158,9 @@ def receive(
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
         case ports.RoomConfigured(event_id=event_id, sender=sender):
-            if not excessive(visit, event_id, facts.received):
+            if excessive(visit, event_id, facts.received):
+                visit.ask(ShowSettings())  # a homeserver does not pass on the same content again
+            else:
                 people.configured(visit, meaning.content, facts.standing, sender, event_id)
         case ports.EncryptionOn():
             people.became_encrypted(visit)
