@@ -74,6 +74,7 @@ def show_again(turn: Turn) -> None:
     """Rewrite the card of a request or chat and have the chat's agents join."""
     phase = turn.state.phase
     queue.show_card(turn)
+    queue.plan_callback(turn)
     if isinstance(phase, model.Chatting) and not phase.unwanted:
         _bring_in(turn, phase)
 

@@ -443,6 +443,15 @@ def wish_callback(turn: Turn, queue_id: QueueId) -> None:
     turn.set(callback=_scheduled(turn, model.Callback(queue_id, wanted=turn.now)))
 
 
+def plan_callback(turn: Turn) -> None:
+    """Plan the next attempt of a callback anew, as the opening hours may have changed."""
+    callback = turn.state.callback
+    if callback is not None and callback.wanted is not None:
+        turn.set(callback=_scheduled(turn, replace(callback, tries=0)))
+        if isinstance(turn.state.phase, model.NoChat) and is_near(turn):
+            show_end(turn)
+
+
 def promise_callback(turn: Turn, callback: model.Callback) -> None:
     """Promise a callback: on the near card that offers it, else in a new notice."""
     offered = callback.wanted is None

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from bridge.config.model import Encryption, Permission, Queue
 from bridge.conversation.model import (
     Args,
+    Callback,
     Card,
     Conversation,
     CustomerText,
@@ -17,6 +18,7 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
     Say,
+    Vain,
 )
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId, UserId
 from bridge.rooms import cards
@@ -357,6 +359,19 @@ def test_bare_hours_goes_to_the_agent_unless_hours_are_set(text: str) -> None:
     assert answer(told)[0] == "hours.shown"
     told.say("!wc hours")
     assert answer(told)[0] == "hours.shown"
+
+
+def test_new_opening_hours_move_a_promised_callback() -> None:
+    house = House().served()
+    vain = Vain("result.-3", {"queue": 2}, house.now, 0)
+    callback = Callback(QueueId(2), wanted=house.now, next_at=house.now + 86_400_000)
+    house.visit.set(conversation=Conversation(Idle(), callback=callback, vain=vain))
+    house.say("hours set daily 00:00-24:00 UTC", standing=Standing.ADMIN)
+    (card,) = (one for one in house.effects if isinstance(one, Card))
+    assert (card.key, card.below) == ("result.-3", ("callback.promised",))
+    moved = house.record.conversation.callback
+    assert moved is not None
+    assert moved.next_at < callback.next_at
 
 
 @pytest.mark.parametrize("value", ["never", "Mon 09:00-18:00", "Mon 9-18 Asia/Shanghai", "x" * 400])
