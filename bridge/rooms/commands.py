@@ -21,7 +21,7 @@ from bridge.conversation import model
 from bridge.conversation.chat import ended_at
 from bridge.conversation.queue import callback_wanted, kept, unseen_callback, visible
 from bridge.conversation.turn import inviting
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms import arguments, cards, effects, own_account, people
 from bridge.rooms.arguments import Words, parted, reads_as_words, unended
 from bridge.rooms.record import CardKind, Membership, Order, RoomRecord
@@ -520,8 +520,13 @@ def _start(visit: Visit, call: Call) -> None:
     elif place.cancel:
         _answer(visit, call, "start.leaving")
     else:
-        present, other = map(visit.rules.queue_name, (place.queue_id, queue))
-        _answer(visit, call, "start.other_queue", queue=present, other=other)
+        _answer(visit, call, "start.other_queue", **_between(visit, place, queue))
+
+
+def _between(visit: Visit, place: model.Waiting, queue: QueueId) -> model.Args:
+    """Return the arguments of the sentence on how to change to another queue while waiting."""
+    present, other = map(visit.rules.queue_name, (place.queue_id, queue))
+    return {"queue": present, "other": other}
 
 
 def _retry(visit: Visit, call: Call) -> None:
@@ -568,7 +573,15 @@ def _queue(visit: Visit, call: Call) -> None:
         case ("list",):
             visit.ask(effects.AskQueue(call.event_id, in_words=True))
         case ("set",):
-            _set("queue", "config.queue_set", visit, call)
+            shown = people.set_settings(visit, {"queue": call.words[-1]}, call.by)
+            place, queue = visible(visit.record.conversation.phase), rules.queue_for(visit.record)
+            if not isinstance(place, model.Waiting) or place.cancel or place.queue_id == queue:
+                _answer(visit, call, "config.queue_set", **shown)
+                return
+            told = visit.for_room("config.queue_set", shown)
+            args = _between(visit, place, queue) | {"prefix": rules.prefix}
+            kept_place = visit.for_room("start.other_queue", args)
+            _answer(visit, call, "command.status_kept", status=told, kept=kept_place)
         case _:
             name = rules.queue_name(rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name)

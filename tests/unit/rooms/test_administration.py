@@ -546,6 +546,24 @@ def test_an_admins_vote_sets_the_queue_and_a_customers_asks_for_an_agent() -> No
     assert house.record.settings.queue == 1
 
 
+@pytest.mark.parametrize(("chosen", "leaving"), [(1, False), (2, False), (1, True)])
+def test_who_sets_the_queue_while_waiting_in_another_is_told_how_to_change(
+    chosen: int, leaving: bool
+) -> None:
+    house = House().served()
+    waiting = Queued(QueueId(2), house.now, cancel=leaving)
+    house.visit.set(conversation=Conversation(waiting))
+    house.say(f"queue set {chosen}", standing=Standing.ADMIN)
+    key, args = answer(house)
+    assert house.record.settings.queue == chosen
+    if chosen == 1 and not leaving:
+        assert key == "command.status_kept"
+        assert "「Sales」" in str(args["status"])
+        assert "「Returns」" in str(args["kept"])
+    else:
+        assert key == "config.queue_set"
+
+
 @pytest.mark.parametrize("said", ["1", "1️⃣", "sales", "Sales.", "一", "１番", "1号"])
 def test_a_number_or_a_name_answers_the_poll_of_queues(said: str) -> None:
     """As a reaction or as the next words; else the agent of another queue would get them."""
