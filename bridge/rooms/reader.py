@@ -150,6 +150,7 @@ def receive(
     match meaning:
         case ports.Withdrew() | ports.Reacted() | ports.PollAnswered():
             _gestured(visit, meaning, facts)
+            _unquote(visit, meaning.event_id)
         case ports.AgentInvited():
             people.agent_invited(visit, meaning)
         case ports.MemberGone() | ports.MemberJoined():
@@ -157,11 +158,9 @@ def receive(
         case ports.Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
-        case ports.RoomConfigured(event_id=event_id, sender=sender):
-            if excessive(visit, event_id, facts.received):
-                visit.ask(ShowSettings())  # a homeserver does not pass on the same content again
-            else:
-                people.configured(visit, meaning.content, facts.standing, sender, event_id)
+        case ports.RoomConfigured():
+            _configured(visit, meaning, facts)
+            _unquote(visit, meaning.event_id)
         case ports.EncryptionOn():
             people.became_encrypted(visit)
         case ports.Upgraded():
@@ -170,6 +169,20 @@ def receive(
             references.note_redacted(visit, raw)
         case _:
             assert_never(meaning)
+
+
+def _configured(visit: Visit, event: ports.RoomConfigured, facts: Facts) -> None:
+    if excessive(visit, event.event_id, facts.received):
+        visit.ask(ShowSettings())  # a homeserver does not pass on the same content again
+    else:
+        people.configured(visit, event.content, facts.standing, event.sender, event.event_id)
+
+
+def _unquote(visit: Visit, event_id: EventId) -> None:
+    """Let answers to an event that apps do not show be no replies: they would quote an error."""
+    for place, one in enumerate(visit.effects):
+        if isinstance(one, model.Say) and one.reply_to == event_id:
+            visit.effects[place] = replace(one, unquoted=True)
 
 
 def _gestured(visit: Visit, gesture: Gesture, facts: Facts) -> None:

@@ -248,7 +248,7 @@ class Delivery:
         thread = thread_in_use(record, self._around.clock.now())
         notice = ports.NoticeText(
             "\n".join(self._sentence(key, say.args) for key in keys),
-            reply_to=say.reply_to,
+            reply_to=None if say.unquoted else say.reply_to,
             thread=thread.root if thread is not None and thread.latest == say.reply_to else None,
             ping=say.ping or spoken,
             mentions=_rung(record) if say.ping else (),
