@@ -111,11 +111,17 @@ def resume_held(turn: Turn, *, ask: bool = True) -> None:
         return
     policy = turn.policy
     if not (policy.start_on_message or policy.paused):
-        turn.say("start.needed")
+        remind(turn)
     elif ask and not policy.paused:
         request_chat(turn, said=True)
     else:
         turn.say("queue.kept", {"count": kept(turn.state)})
+
+
+def remind(turn: Turn) -> None:
+    """Say how many messages are kept until a command requests an agent."""
+    count = kept(turn.state)
+    turn.say("start.needed_still" if count > 1 else "start.needed", {"count": count})
 
 
 def _want_person(turn: Turn, key: str) -> None:
