@@ -28,6 +28,7 @@ from msgspec.structs import replace
 from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry
+from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, own_account, people, ports, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Reading
@@ -280,8 +281,17 @@ def _spoke(
         _said(visit, spoke, facts)
     elif facts.elsewhere:
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
-    else:
+    elif not _rates_anew(visit, spoke, facts.earlier):
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
+
+
+def _rates_anew(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> bool:
+    """Handle the edit of a rating in words, which no agent has; False if it is none."""
+    if earlier is None or not earlier.unsent:
+        return False
+    anew = ports.Spoke(edit.event_id, edit.sender, edit.content, edit.plain)
+    held = edit.target in unique_events(all_pieces(visit.record.conversation))
+    return not held and cards.about_chat(visit, anew, answers=True)
 
 
 def _messages_of(spoke: ports.Spoke | ports.Corrected) -> int:

@@ -256,6 +256,22 @@ def test_a_correction_of_a_rating_comment_requests_no_agent(taken: bool) -> None
     assert house.carried == []
 
 
+@pytest.mark.parametrize(
+    ("unsent", "held", "value"), [(True, False, 2), (False, False, None), (True, True, None)]
+)
+def test_the_edit_of_a_rating_rates_anew(unsent: bool, held: bool, value: int | None) -> None:
+    house = asked()
+    target = house.say("hello") if held else EventId("$old")
+    state = house.record.conversation
+    over = msgspec.structs.replace(state, phase=Ended(LAST, since=house.now), outstanding=None)
+    house.visit.set(conversation=over)
+    edit = Corrected(EventId("$edit"), ADA, target, CustomerText("2"), "2")
+    earlier = Earlier("4", CustomerText("4"), ADA, unsent=unsent)
+    receive(house.visit, edit, {}, Facts(house.now, earlier=earlier), command=None)
+    given = house.record.conversation.rating
+    assert (given and given.value) == value
+
+
 def test_messages_that_are_no_comment_on_a_rating() -> None:
     long, late, answering, company = unhappy(), unhappy(), unhappy(), unhappy()
     late.visit.now += RATING_CHANGE + 1
