@@ -344,6 +344,8 @@ class Delivery:
             told = self.record.conversation.ratings
             known["rating"] = cards.rating_label(rules, language, told, rating)
         if isinstance(queue, int):
+            if key.startswith("chat.ended") and rules.queue(queue) is None:
+                queue = queue_id  # an agent has transferred the chat to a queue without a name here
             known["queue"] = rules.queue_name(queue)
             if isinstance(opens, int):
                 now = self._around.clock.now()

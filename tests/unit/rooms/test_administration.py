@@ -44,7 +44,7 @@ from bridge.rooms.rules import (
     state_of,
 )
 from bridge.texts import CATALOGUE, LANGUAGES, Texts
-from bridge.webchat.frames import Agent, AgentsUpdated, Received
+from bridge.webchat.frames import Agent, AgentsUpdated, Received, SessionClosed
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
@@ -448,6 +448,19 @@ def test_the_opening_time_follows_the_rooms_own_sentence() -> None:
     said = RULES.sentence(house.record, "queue.closed", args)
     assert said == "Shut, Sales.\nWe are closed until 09:00."
     assert RULES.sentence(house.record, "status.6", {}) == "Shut, Returns."
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("queue", "named"), [(2, "Returns"), (17, "Sales")])
+async def test_the_end_of_a_chat_names_the_queue_of_the_chat(queue: int, named: str) -> None:
+    """The room's queue may have changed since; a transfer may lead to one that has no name here."""
+    world = World(rules=replace(RULES, default_queue=QueueId(1)))
+    world.speak(Texts({"chat.ended": {"zh-CN": "Bye from {queue}"}}))
+    await world.chatting(queue_id=QueueId(queue))
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+    assert f"Bye from {named}" in world.matrix.texts(ROOM)
 
 
 @pytest.mark.parametrize(
