@@ -74,6 +74,7 @@ def show_again(turn: Turn) -> None:
     """Rewrite the card of a request or chat and have the chat's agents join."""
     phase = turn.state.phase
     queue.show_card(turn)
+    queue.plan_callback(turn)
     if isinstance(phase, model.Chatting) and not phase.unwanted:
         _bring_in(turn, phase)
 
@@ -114,7 +115,7 @@ def end_chat(
     turn.enter(model.Ended(phase.session_id, since=turn.now))
     turn.lapse()
     if not phase.unwanted:  # else the customer never saw this chat, only the end of the queue
-        turn.say(inviting(key, turn.policy))
+        turn.say(inviting(key, turn.policy), {"queue": phase.queue_id})  # the room may have another
         if closed:
             ask_rating(turn, phase)
     queue.resume_held(turn, ask=ask)

@@ -59,7 +59,7 @@ def said(turn: Turn, event: model.Said) -> None:
     elif not event.again and (
         queue.kept(turn.state) <= 2 or turn.now - state.held[-1].at >= REMIND_AFTER
     ):
-        _remind(turn)  # not with every message
+        queue.remind(turn)  # not with every message
 
 
 def _refuse_long(turn: Turn, pieces: tuple[model.Held, ...]) -> bool:
@@ -85,12 +85,7 @@ def pending(turn: Turn) -> None:
     if turn.policy.start_on_message:
         queue.resume_held(turn)
     elif isinstance(turn.state.phase, model.NoChat):
-        _remind(turn)
-
-
-def _remind(turn: Turn) -> None:
-    count = queue.kept(turn.state)
-    turn.say("start.needed_still" if count > 1 else "start.needed", {"count": count})
+        queue.remind(turn)
 
 
 def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:

@@ -631,6 +631,8 @@ class Say(Value, frozen=True):
     """True to notify the customer's phone: sent as m.text instead of m.notice."""
     also: str = ""
     """Key of a second sentence, with the same `args`, shown below the first."""
+    unquoted: bool = False
+    """True if apps do not show the event of `reply_to`, such as a vote: it is only the cause."""
 
 
 class Card(Value, frozen=True):

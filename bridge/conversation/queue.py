@@ -111,11 +111,17 @@ def resume_held(turn: Turn, *, ask: bool = True) -> None:
         return
     policy = turn.policy
     if not (policy.start_on_message or policy.paused):
-        turn.say("start.needed")
+        remind(turn)
     elif ask and not policy.paused:
         request_chat(turn, said=True)
     else:
         turn.say("queue.kept", {"count": kept(turn.state)})
+
+
+def remind(turn: Turn) -> None:
+    """Say how many messages are kept until a command requests an agent."""
+    count = kept(turn.state)
+    turn.say("start.needed_still" if count > 1 else "start.needed", {"count": count})
 
 
 def _want_person(turn: Turn, key: str) -> None:
@@ -441,6 +447,15 @@ def unseen_callback(state: model.Conversation) -> model.Callback | None:
 
 def wish_callback(turn: Turn, queue_id: QueueId) -> None:
     turn.set(callback=_scheduled(turn, model.Callback(queue_id, wanted=turn.now)))
+
+
+def plan_callback(turn: Turn) -> None:
+    """Plan the next attempt of a callback anew, as the opening hours may have changed."""
+    callback = turn.state.callback
+    if callback is not None and callback.wanted is not None:
+        turn.set(callback=_scheduled(turn, replace(callback, tries=0)))
+        if isinstance(turn.state.phase, model.NoChat) and is_near(turn):
+            show_end(turn)
 
 
 def promise_callback(turn: Turn, callback: model.Callback) -> None:

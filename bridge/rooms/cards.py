@@ -440,10 +440,12 @@ _POINTS = "分(?![钟鐘])|[つ颗顆]?星"
 _UNIT = rf"(?:[ -]?(?:stars?|points?|{_POINTS}|つ|点|點))?"
 _NUMERAL = rf"[一二三四五](?={_POINTS})|(?<=星)[一二三四五](?=つ)"
 _NUMBER = re.compile(
-    rf"(?<![a-z0-9_/-])(?<![0-9][.,:])星?(?P<number>[0-9]{{1,6}}|{_NUMERAL})"
+    rf"(?<![a-z0-9_/-])(?<![0-9][.,:])(?:我?[打给給])?星?(?P<number>[0-9]{{1,6}}|{_NUMERAL})"
     rf"{_UNIT}(?: ?/ ?(?P<of>[0-9]{{1,6}}))?(?![a-z0-9_/分]|[.,:][0-9])",
     re.IGNORECASE,
 )
+_COUNTS = ("one", "two", "three", "four", "five")
+_STARS_IN_WORDS = re.compile(rf"\b({'|'.join(_COUNTS)})(?=[ -]stars?\b)", re.IGNORECASE)
 _SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")
 _THUMBS = frozenset("👍👎")
 _SCALES = frozenset({"5", "10", "100"})
@@ -476,7 +478,7 @@ def about_chat(visit: Visit, spoke: ports.Spoke, *, answers: bool) -> bool:
     rate, unclear, asked = None, "", card or question
     if asked is not None:
         rate = _read_rating(visit, asked, words, reply=card is not None)
-        unclear = _unclear_rating(asked, words)
+        unclear = _unclear_rating(asked, words, reply=card is not None)
     of_newest = card is not None and card.session_id == conversation.last_session
     if rate is not None:
         visit.step(replace(rate, said_by=spoke.event_id) if rate.comment else rate)
@@ -544,16 +546,18 @@ def _marks(text: str, *, reply: bool) -> Iterator[tuple[re.Match[str], str]]:
             yield found, " ".join(filter(None, beside))
 
 
-def _unclear_rating(card: OurCard, words: str) -> str:
+def _unclear_rating(card: OurCard, words: str, *, reply: bool) -> str:
     """Return the stars or number in a text that are no rating of the card; empty if none."""
-    for found, _ in _marks(_trimmed(words), reply=False):
+    for found, _ in _marks(_trimmed(words), reply=reply):
         if _rating_in(found, card) is not None:
             continue
         if is_stars(found[0]):
             return found[0]
         named = found.groupdict()
-        if named.get("of") is None and _FIGURES.fullmatch(named.get("number") or ""):
-            return str(named["number"])
+        number = (named.get("number") or "").translate(NUMERALS)
+        scaled = named.get("of") in (_SCALES if reply else ())  # else it may be a date
+        if (named.get("of") is None or scaled) and _FIGURES.fullmatch(number):
+            return number
     return ""
 
 
@@ -593,7 +597,8 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
 
 
 def _trimmed(words: str) -> str:
-    return narrow(words).strip().rstrip(_EDGES)
+    text = _STARS_IN_WORDS.sub(lambda one: str(_COUNTS.index(one[0].lower()) + 1), narrow(words))
+    return text.strip().rstrip(_EDGES)
 
 
 # --- answers of the knowledge base ----------------------------------------------------------------

@@ -21,7 +21,7 @@ from bridge.conversation import model
 from bridge.conversation.chat import ended_at
 from bridge.conversation.queue import callback_wanted, kept, unseen_callback, visible
 from bridge.conversation.turn import inviting
-from bridge.ids import EventId, UserId
+from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms import arguments, cards, effects, own_account, people
 from bridge.rooms.arguments import Words, parted, reads_as_words, unended
 from bridge.rooms.record import CardKind, Membership, Order, RoomRecord
@@ -160,15 +160,18 @@ def read(visit: Visit, text: str, *, bare: bool) -> Reading | None:
 def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
     """Parse a command; None for an ordinary message.
 
-    The prefix may be in full-width letters of an input method ("！wc"). A message that begins with
-    a prefix like `!wc` never goes to an agent: it may be a misspelt login.
+    The prefix may be in full-width letters of an input method ("！wc"), or have the slash of an
+    app's own commands ("/wc"). A message that begins with a prefix like `!wc` never goes to an
+    agent: it may be a misspelt login.
     """
     first, wanted = text.split(None, 1)[:1], _wanted(prefix)
     if not first:
         return None
-    if folded(first[0]).startswith(wanted):
+    word = folded(first[0])
+    slashed = word == f"/{wanted[1:]}" and word != "/" and not wanted[0].isalnum()
+    if slashed or word.startswith(wanted):
         words = text.split()
-        glued = _behind(words[0], wanted)
+        glued = "" if slashed else _behind(words[0], wanted)
         if glued is not None:
             return _parse_words(_split(parted([glued, *words[1:]])), marked=True)
     if prefix_needed:
@@ -524,8 +527,13 @@ def _start(visit: Visit, call: Call) -> None:
     elif place.cancel:
         _answer(visit, call, "start.leaving")
     else:
-        present, other = map(visit.rules.queue_name, (place.queue_id, queue))
-        _answer(visit, call, "start.other_queue", queue=present, other=other)
+        _answer(visit, call, "start.other_queue", **_between(visit, place, queue))
+
+
+def _between(visit: Visit, place: model.Waiting, queue: QueueId) -> model.Args:
+    """Return the arguments of the sentence on how to change to another queue while waiting."""
+    present, other = map(visit.rules.queue_name, (place.queue_id, queue))
+    return {"queue": present, "other": other}
 
 
 def _retry(visit: Visit, call: Call) -> None:
@@ -572,7 +580,15 @@ def _queue(visit: Visit, call: Call) -> None:
         case ("list",):
             visit.ask(effects.AskQueue(call.event_id, in_words=True))
         case ("set",):
-            _set("queue", "config.queue_set", visit, call)
+            shown = people.set_settings(visit, {"queue": call.words[-1]}, call.by)
+            place, queue = visible(visit.record.conversation.phase), rules.queue_for(visit.record)
+            if not isinstance(place, model.Waiting) or place.cancel or place.queue_id == queue:
+                _answer(visit, call, "config.queue_set", **shown)
+                return
+            told = visit.for_room("config.queue_set", shown)
+            args = _between(visit, place, queue) | {"prefix": rules.prefix}
+            kept_place = visit.for_room("start.other_queue", args)
+            _answer(visit, call, "command.status_kept", status=told, kept=kept_place)
         case _:
             name = rules.queue_name(rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name)

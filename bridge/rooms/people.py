@@ -27,6 +27,7 @@ from bridge.conversation.turn import all_pieces, inviting, unique_events
 from bridge.ids import EventId, RoomId, UserId, server_of
 from bridge.rooms import effects, ports
 from bridge.rooms.record import (
+    CardKind,
     Entered,
     EraseRoom,
     Membership,
@@ -322,6 +323,7 @@ def entered(
     if moving is not None:
         _continue_in(visit, moving)
     else:
+        _show_cancelled(visit)
         if visit.record.direct and other is not None:
             _learn_from(visit, other)
         if entry.config is not None:
@@ -374,6 +376,18 @@ def _greet(visit: Visit, link: str, *, words_came: bool) -> None:
         _welcome(visit, words_came=words_came)
     elif not words_came and (link or visit.record.came_from is None):
         visit.set(greet_at=visit.now + GREET_AFTER, greet_link=link)
+
+
+def _show_cancelled(visit: Visit) -> None:
+    """Bring the card of a cancelled request up to date: a room that the bridge has left stays as it
+    was, and the removal of the bridge cancels a request.
+    """
+    state, known = visit.record.conversation, visit.record.undelivered
+    numbers = [one.number for one in visit.record.cards if one.kind is CardKind.QUEUE]
+    if isinstance(state.phase, model.Idle) and state.vain is None and state.number in numbers:
+        left = tuple(one.event_id for one in known if not (one.again or one.private))
+        more, args = (model.COUNTED,) * bool(left), model.Args(count=len(left))
+        visit.ask(model.Card(state.number, "queue.over", args, more=more, dropped=left))
 
 
 def _learn_from(visit: Visit, other: RoomRecord) -> None:

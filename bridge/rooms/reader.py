@@ -28,10 +28,11 @@ from msgspec.structs import replace
 from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
 from bridge.conversation.machine import deadline, no_deadline_but_retry
+from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, own_account, people, ports, references, surroundings
 from bridge.rooms.commands import COMMANDS, Call, Reading
-from bridge.rooms.effects import Conceal
+from bridge.rooms.effects import Conceal, ShowSettings
 from bridge.rooms.erasure import erase_person, record_of
 from bridge.rooms.people import Standing
 from bridge.rooms.record import (
@@ -72,8 +73,9 @@ _MOST_ROOMS = 10
 """Maximum number of a person's rooms that are searched for a chat."""
 KEPT_TURNED_AWAY = 50
 """Maximum people without permission whose last refusal a room's record keeps."""
-TURN_AWAY_EVERY = 3_600_000
-"""Minimum ms between two refusals to a person without permission."""
+TURN_AWAY_EVERY, TURN_AWAY_DIRECT = 3_600_000, 300_000
+"""Minimum ms between two refusals to a person without permission; in a direct room, where all that
+they write is for the service."""
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot: refused in a paused room."""
 Gesture = ports.Withdrew | ports.Reacted | ports.PollAnswered
@@ -150,6 +152,7 @@ def receive(
     match meaning:
         case ports.Withdrew() | ports.Reacted() | ports.PollAnswered():
             _gestured(visit, meaning, facts)
+            _unquote(visit, meaning.event_id)
         case ports.AgentInvited():
             people.agent_invited(visit, meaning)
         case ports.MemberGone() | ports.MemberJoined():
@@ -157,9 +160,9 @@ def receive(
         case ports.Unreadable():
             if _served(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
-        case ports.RoomConfigured(event_id=event_id, sender=sender):
-            if not excessive(visit, event_id, facts.received):
-                people.configured(visit, meaning.content, facts.standing, sender, event_id)
+        case ports.RoomConfigured():
+            _configured(visit, meaning, facts)
+            _unquote(visit, meaning.event_id)
         case ports.EncryptionOn():
             people.became_encrypted(visit)
         case ports.Upgraded():
@@ -168,6 +171,20 @@ def receive(
             references.note_redacted(visit, raw)
         case _:
             assert_never(meaning)
+
+
+def _configured(visit: Visit, event: ports.RoomConfigured, facts: Facts) -> None:
+    if excessive(visit, event.event_id, facts.received):
+        visit.ask(ShowSettings())  # a homeserver does not pass on the same content again
+    else:
+        people.configured(visit, event.content, facts.standing, event.sender, event.event_id)
+
+
+def _unquote(visit: Visit, event_id: EventId) -> None:
+    """Let answers to an event that apps do not show be no replies: they would quote an error."""
+    for place, one in enumerate(visit.effects):
+        if isinstance(one, model.Say) and one.reply_to == event_id:
+            visit.effects[place] = replace(one, unquoted=True)
 
 
 def _gestured(visit: Visit, gesture: Gesture, facts: Facts) -> None:
@@ -198,15 +215,16 @@ def _chose_queue(visit: Visit, vote: ports.FromPerson, queue: QueueId, facts: Fa
         commands.carry_out(visit, "start", call)
 
 
-def _may_be_told(visit: Visit, who: UserId) -> bool:
-    """Rate limit of telling a person that they have no permission: True once an hour."""
+def _refusal(visit: Visit, who: UserId) -> str:
+    """Return the text key that tells a person of the lack of permission; empty if told lately."""
     known, now = visit.record.turned_away, visit.now
-    told = {user: at for user, at in known if 0 <= now - at < TURN_AWAY_EVERY}  # clock set back?
+    every = TURN_AWAY_DIRECT if visit.record.direct else TURN_AWAY_EVERY
+    told = {user: at for user, at in known if 0 <= now - at < every}  # clock set back?
     if who in told:
-        return False
+        return ""
     told[who] = now
     visit.set(turned_away=tuple(told.items())[-KEPT_TURNED_AWAY:])
-    return True
+    return "refused.gone" if visit.rules.enterprise == GONE else "refused.permission"
 
 
 def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
@@ -221,9 +239,8 @@ def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
         if visit.record.gone_at is None:
             return True
         visit.say("room.erasing", reply_to=event_id)
-    elif permission is Permission.NONE and _may_be_told(visit, sender):
-        gone = visit.rules.enterprise == GONE
-        visit.report(event_id, "refused.gone" if gone else "refused.permission", {"user": sender})
+    elif permission is Permission.NONE and (key := _refusal(visit, sender)):
+        visit.report(event_id, key, {"user": sender})
     return False
 
 
@@ -262,7 +279,7 @@ def _spoke(
         _said(visit, spoke, facts)
     elif facts.elsewhere:
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
-    else:
+    elif not _rates_anew(visit, spoke, facts.earlier):
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
 
 
@@ -273,6 +290,15 @@ def _needs_no_permission(visit: Visit, who: UserId, facts: Facts, command: Readi
     admin = facts.standing is Standing.ADMIN and command.configures
     leaves = command.leaves and who == visit.record.customer
     return (admin or leaves) and visit.rules.permission(who) is not Permission.IGNORED
+
+
+def _rates_anew(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> bool:
+    """Handle the edit of a rating in words, which no agent has; False if it is none."""
+    if earlier is None or not earlier.unsent:
+        return False
+    anew = ports.Spoke(edit.event_id, edit.sender, edit.content, edit.plain)
+    held = edit.target in unique_events(all_pieces(visit.record.conversation))
+    return not held and cards.about_chat(visit, anew, answers=True)
 
 
 def _messages_of(spoke: ports.Spoke | ports.Corrected) -> int:
@@ -357,10 +383,12 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
     if isinstance(gesture, ports.Withdrew):  # by anybody whom the homeserver allows it
         visit.record = cards.unasked(visit.record, (gesture.target,))
         return references.withdrew(visit, gesture, earlier)
-    permission = visit.rules.permission(gesture.sender)
+    who, permission = gesture.sender, visit.rules.permission(gesture.sender)
     crosses = isinstance(gesture, ports.Reacted) and bare_sign(gesture.key) in cards.CROSSES
-    leaves = crosses and gesture.sender == visit.record.customer
-    if permission not in SERVED and not (leaves and permission is Permission.NONE):
+    former = who == visit.record.customer and permission is Permission.NONE
+    if permission not in SERVED and not (crosses and former):
+        if former and visit.record.direct and (key := _refusal(visit, who)):
+            visit.say(key, {"user": who}, reply_to=gesture.target)
         return []
     if isinstance(gesture, ports.Reacted) and references.resend_by_reaction(
         visit, gesture, earlier

@@ -251,7 +251,7 @@ class Delivery:
         thread = thread_in_use(record, self._around.clock.now())
         notice = ports.NoticeText(
             "\n".join(self._sentence(key, say.args) for key in keys),
-            reply_to=say.reply_to,
+            reply_to=None if say.unquoted else say.reply_to,
             thread=thread.root if thread is not None and thread.latest == say.reply_to else None,
             ping=say.ping or spoken,
             mentions=_rung(record) if say.ping else (),
@@ -348,6 +348,8 @@ class Delivery:
             told = self.record.conversation.ratings
             known["rating"] = cards.rating_label(rules, language, told, rating)
         if isinstance(queue, int):
+            if key.startswith("chat.ended") and rules.queue(queue) is None:
+                queue = queue_id  # an agent has transferred the chat to a queue without a name here
             known["queue"] = rules.queue_name(queue)
             if isinstance(opens, int):
                 now = self._around.clock.now()

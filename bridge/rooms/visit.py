@@ -367,9 +367,11 @@ def change(visit: Visit, settings: RoomSettings, by: By) -> None:
         visit.ask(ShowSettings(record.settings))
         if {"queue", "enterprise"} & set(keys):
             visit.ask(ShowBridge())
-        queued = isinstance(record.conversation.phase, model.Queued)
-        if queued and {"paused", "language"} & set(keys):
-            visit.step(model.Moved())  # the queue card says whether words go to an agent
+        phase = record.conversation.phase
+        # The queue card says whether words go to an agent; a callback waits for the opening.
+        about = {"paused", "language"} if isinstance(phase, model.Queued) else {"hours"}
+        if about & set(keys) and isinstance(phase, model.Queued | model.NoChat):
+            visit.step(model.Moved())
         if record.settings.paused and not settings.paused:
             visit.step(model.Pending())
 

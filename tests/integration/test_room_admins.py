@@ -15,7 +15,7 @@ from tests.support.operator import succeeds, typed
 from tests.support.replicas import Replicas, three
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
-from tests.support.talk import Talk, upgraded, wording
+from tests.support.talk import Talk, reply_to, upgraded, wording
 
 __all__ = ["three"]
 
@@ -54,13 +54,15 @@ async def test_commands_polls_state_events_and_orders_change_the_same_settings(
     await talk.say("!wc queue")
     poll = await talk.sees(lambda event: event.get("type") == POLL)
     await talk.customer.vote(talk.room, poll, "2")
-    await talk.reads("The queue is now Service", stage.bot)
+    told = await talk.reads("The queue is now Service", stage.bot)
+    assert reply_to(told) is None, "Element quotes a vote as an event that cannot be displayed"
     await shows(talk, {"queue": 2, "language": "en"})
 
     content: dict[str, object] = {"queue": 1, "language": "en", "hours": "daily 08:00-20:00 UTC"}
     await set_state(talk.customer, talk.room, SETTINGS, content)
-    told = wording(await talk.reads("Settings changed: queue Sales", stage.bot))
-    assert "hours: daily 08:00-20:00 UTC" in told
+    told = await talk.reads("Settings changed: queue Sales", stage.bot)
+    assert "hours: daily 08:00-20:00 UTC" in wording(told)
+    assert reply_to(told) is None, "and a state event of an unknown type"
     await talk.say("!wc undo")
     await talk.reads("The last change is undone. Settings: queue Service", stage.bot)
     await shows(talk, {"queue": 2, "language": "en"})

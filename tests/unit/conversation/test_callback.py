@@ -9,7 +9,7 @@ import pytest
 
 from bridge.config.hours import parse_hours
 from bridge.conversation.machine import deadline
-from bridge.conversation.model import COUNTED, LinkLost
+from bridge.conversation.model import COUNTED, LinkLost, Moved
 from bridge.conversation.queue import NEAR_FOR, NEAR_MESSAGES, callback_wanted, unseen_callback
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
@@ -158,6 +158,23 @@ def test_attempts_tell_nothing_of_an_outage() -> None:
     scene.happen(LinkLost())
     scene.restored()
     assert scene.notices == []
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_new_opening_hours_bring_the_next_attempt_forward(near: bool) -> None:
+    """The card no longer names the former opening, unless it has scrolled away."""
+    scene = wished(with_hours())
+    scene.later(0 if near else 2 * HOUR)
+    scene.policy = Policy(queue_id=QueueId(7), ping_wait=0)
+    scene.happen(Moved())
+    assert scene.cards == ["result.-3"] * near
+    scene.later(5 * MINUTE - 1)
+    assert scene.frames == []
+    scene.later(1)
+    assert scene.sent(101) == [ASK]
+    scene.forget()
+    scene.happen(Moved())
+    assert scene.effects == [], "it is being asked for"
 
 
 def test_attempts_are_made_in_opening_hours_only() -> None:

@@ -112,6 +112,7 @@ def test_the_end_of_a_chat_says_how_the_next_begins(policy: Policy, ended: str) 
     scene.begin()
     scene.push(205, sessionId=SESSION)
     assert [key for key in scene.notices if key.startswith("chat.ended")] == [ended]
+    assert scene.filled(ended) == [{"queue": 1}], "its own queue, for a sentence that names it"
 
 
 def test_a_caption_follows_its_file() -> None:

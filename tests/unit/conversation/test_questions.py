@@ -156,7 +156,7 @@ def test_where_only_a_command_starts_a_chat_questions_are_kept() -> None:
     event = scene.text("how?")
     helped(scene, event)
     scene.happen(Consulted(scene.text("why?")))
-    assert scene.notices == ["robot.person_nothing", "start.needed"]
+    assert scene.notices == ["robot.person_nothing", "start.needed_still"]
     assert scene.phase == "Idle"
     scene.start()
     scene.reply(requestId=REQUEST)

@@ -340,9 +340,11 @@ def test_a_lost_session_where_only_a_command_starts_a_chat() -> None:
     scene = Scene(Policy(start_on_message=False))
     scene.begin()
     scene.text("one")
+    scene.text("two")
     scene.reply(-11)
     assert scene.phase == "Ended"
-    assert scene.notices[-2:] == ["chat.ended_command", "start.needed"]
+    assert scene.notices[-2:] == ["chat.ended_command", "start.needed_still"]
+    assert scene.filled("start.needed_still") == [{"count": 2}]
 
 
 def test_a_message_refused_by_every_session_is_reported() -> None:

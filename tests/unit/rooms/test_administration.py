@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from bridge.config.model import Encryption, Permission, Queue
 from bridge.conversation.model import (
     Args,
+    Callback,
     Card,
     Conversation,
     CustomerText,
@@ -17,6 +18,7 @@ from bridge.conversation.model import (
     Queued,
     Requesting,
     Say,
+    Vain,
 )
 from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId, UserId
 from bridge.rooms import cards
@@ -42,7 +44,7 @@ from bridge.rooms.rules import (
     state_of,
 )
 from bridge.texts import CATALOGUE, LANGUAGES, Texts
-from bridge.webchat.frames import Agent, AgentsUpdated, Received
+from bridge.webchat.frames import Agent, AgentsUpdated, Received, SessionClosed
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World
 from tests.unit.rooms.visits import ADA, RULES, STRANGER, House, answer
@@ -359,6 +361,19 @@ def test_bare_hours_goes_to_the_agent_unless_hours_are_set(text: str) -> None:
     assert answer(told)[0] == "hours.shown"
 
 
+def test_new_opening_hours_move_a_promised_callback() -> None:
+    house = House().served()
+    vain = Vain("result.-3", {"queue": 2}, house.now, 0)
+    callback = Callback(QueueId(2), wanted=house.now, next_at=house.now + 86_400_000)
+    house.visit.set(conversation=Conversation(Idle(), callback=callback, vain=vain))
+    house.say("hours set daily 00:00-24:00 UTC", standing=Standing.ADMIN)
+    (card,) = (one for one in house.effects if isinstance(one, Card))
+    assert (card.key, card.below) == ("result.-3", ("callback.promised",))
+    moved = house.record.conversation.callback
+    assert moved is not None
+    assert moved.next_at < callback.next_at
+
+
 @pytest.mark.parametrize("value", ["never", "Mon 09:00-18:00", "Mon 9-18 Asia/Shanghai", "x" * 400])
 def test_bad_hours_are_refused(value: str) -> None:
     house = House().served()
@@ -433,6 +448,19 @@ def test_the_opening_time_follows_the_rooms_own_sentence() -> None:
     said = RULES.sentence(house.record, "queue.closed", args)
     assert said == "Shut, Sales.\nWe are closed until 09:00."
     assert RULES.sentence(house.record, "status.6", {}) == "Shut, Returns."
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("queue", "named"), [(2, "Returns"), (17, "Sales")])
+async def test_the_end_of_a_chat_names_the_queue_of_the_chat(queue: int, named: str) -> None:
+    """The room's queue may have changed since; a transfer may lead to one that has no name here."""
+    world = World(rules=replace(RULES, default_queue=QueueId(1)))
+    world.speak(Texts({"chat.ended": {"zh-CN": "Bye from {queue}"}}))
+    await world.chatting(queue_id=QueueId(queue))
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", Received(SessionClosed(SESSION, MEI.id)))
+        await quiet()
+    assert f"Bye from {named}" in world.matrix.texts(ROOM)
 
 
 @pytest.mark.parametrize(
@@ -529,6 +557,24 @@ def test_an_admins_vote_sets_the_queue_and_a_customers_asks_for_an_agent() -> No
     assert isinstance(phase, Requesting)
     assert phase.queue_id == 2
     assert house.record.settings.queue == 1
+
+
+@pytest.mark.parametrize(("chosen", "leaving"), [(1, False), (2, False), (1, True)])
+def test_who_sets_the_queue_while_waiting_in_another_is_told_how_to_change(
+    chosen: int, leaving: bool
+) -> None:
+    house = House().served()
+    waiting = Queued(QueueId(2), house.now, cancel=leaving)
+    house.visit.set(conversation=Conversation(waiting))
+    house.say(f"queue set {chosen}", standing=Standing.ADMIN)
+    key, args = answer(house)
+    assert house.record.settings.queue == chosen
+    if chosen == 1 and not leaving:
+        assert key == "command.status_kept"
+        assert "「Sales」" in str(args["status"])
+        assert "「Returns」" in str(args["kept"])
+    else:
+        assert key == "config.queue_set"
 
 
 @pytest.mark.parametrize("said", ["1", "1️⃣", "sales", "Sales.", "一", "１番", "1号"])

@@ -374,7 +374,7 @@ def test_no_reaction_requests_anybody_in_a_paused_room(card: OurCard, key: str) 
     house.visit.set(settings=RoomSettings(paused=True))
     before, event_id = house.record.conversation, house.event_id()
     house.receive(Reacted(event_id, ADA, CARD, key))
-    assert house.effects == [Say("config.paused", reply_to=event_id)]
+    assert house.effects == [Say("config.paused", reply_to=event_id, unquoted=True)]
     assert house.record.conversation == before
 
 

@@ -82,6 +82,10 @@ from tests.unit.rooms.visits import RULES, House
         ("!wc 再送 すべて", "retry", ("すべて",)),
         ("!wc help all", "help", ("all",)),
         ("!wc 帮助 全部", "help", ("全部",)),
+        ("/wc", "help", ()),
+        ("/WC rate 5 great", "rate", ("5", "great")),
+        ("／wc 取消", "cancel", ()),
+        ("/wc login ada S3cret", "login", ("ada", "S3cret")),
     ],
 )
 @pytest.mark.parametrize("prefix_needed", [True, False])
@@ -169,13 +173,18 @@ def test_a_prefix_of_letters_must_stand_alone() -> None:
     assert parse("restart it", "re", prefix_needed=True) is None
     assert parse("re start", "re", prefix_needed=True) == Reading("start")
     assert parse("!help", "!", prefix_needed=True) == Reading("help")
+    assert parse("/e start", "re", prefix_needed=True) is None
+    assert parse("/ start", "!", prefix_needed=True) is None
 
 
 def test_every_command_has_its_usage() -> None:
     assert {f"usage.{verb}" for verb in COMMANDS} <= set(CATALOGUE)
 
 
-@pytest.mark.parametrize("text", ["", "  ", "hello", "start", "please !wc help", "!w", "wc"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "  ", "hello", "start", "please !wc help", "!w", "wc", "/", "/start", "/wcs", "/wc/tmp"],
+)
 def test_text_without_the_prefix_is_no_command_where_it_is_needed(text: str) -> None:
     assert parse(text, "!wc", prefix_needed=True) is None
 

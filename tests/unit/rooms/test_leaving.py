@@ -46,6 +46,7 @@ from bridge.rooms.ports import (
     Unreadable,
     Upgraded,
 )
+from bridge.rooms.reader import TURN_AWAY_DIRECT
 from bridge.rooms.record import CardKind, Entered, EraseRoom, Membership, OurCard, Person, Thread
 from bridge.webchat.codes import ResultCode
 from bridge.webchat.frames import Reply, SendPreMessage
@@ -327,3 +328,24 @@ def test_nobody_else_without_permission_may_leave_for_the_customer() -> None:
     refused = [house.say(words) for words in ("start", "cancel please")]
     assert house.reported == {refused[0]: "refused.permission"}
     assert not leaves(house)
+
+
+@pytest.mark.parametrize(("sign", "target"), [("🔁", "$card"), ("👍", "$other")])
+def test_a_customer_without_permission_is_told_every_few_minutes_that_nobody_reads_on(
+    sign: str, target: str
+) -> None:
+    house = unpermitted()
+    house.receive(Reacted(EventId("$r"), ADA, EventId(target), sign))
+    assert house.effects[-1] == Say("refused.permission", {"user": ADA}, EventId(target))
+    house.say("hello?")
+    assert house.reported == {}, "told a moment ago"
+    house.visit.now += TURN_AWAY_DIRECT
+    later = house.say("anybody?")
+    assert house.reported == {later: "refused.permission"}
+
+
+def test_reactions_of_people_without_permission_in_a_shared_room_are_not_answered() -> None:
+    house = unpermitted()
+    house.visit.set(direct=False)
+    house.receive(Reacted(EventId("$r"), ADA, EventId("$card"), "🔁"))
+    assert house.effects == []

@@ -7,7 +7,10 @@ import pytest
 
 from bridge.config.model import Permission, TellAgents
 from bridge.conversation.model import (
+    CallFailed,
+    CallWebChat,
     Cancel,
+    Card,
     Chatting,
     Conversation,
     CustomerContent,
@@ -17,6 +20,7 @@ from bridge.conversation.model import (
     Requesting,
     Said,
     Say,
+    Start,
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RoomId, UserId
@@ -24,8 +28,17 @@ from bridge.rooms import people, reader
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.people import Standing, passed
 from bridge.rooms.ports import Corrected, MemberGone, MemberJoined, Spoke
-from bridge.rooms.record import Entered, Membership, Person, RoomRecord, Upgrade
+from bridge.rooms.record import (
+    CardKind,
+    Entered,
+    Membership,
+    OurCard,
+    Person,
+    RoomRecord,
+    Upgrade,
+)
 from bridge.rooms.visit import Visit, signed
+from bridge.webchat.codes import FailureReason
 from tests.fakes.clock import quiet
 from tests.fakes.house import World
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
@@ -440,6 +453,28 @@ def test_members_of_an_earlier_stay_are_forgotten_on_the_next() -> None:
     house.enter(Entered(direct=True, people=(Person(ADA, "Ada"),)))
     assert house.record.people == (Person(ADA, "Ada"),)
     assert house.record.direct
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_the_card_of_a_request_cancelled_by_the_bots_removal_says_so_on_the_next_stay(
+    kept: int,
+) -> None:
+    house = House().served()
+    house.visit.report(house.event_id(), "undelivered.like_login")
+    hello = house.say("hello") if kept else None
+    house.visit.step(Start())
+    number = house.record.conversation.number
+    house.visit.set(cards=(OurCard(EventId("$card"), CardKind.QUEUE, number=number),))
+    house.receive(MemberGone(BOT))
+    (call,) = (one for one in house.visit.effects if isinstance(one, CallWebChat))
+    house.visit.step(CallFailed(call.call_id, FailureReason.NO_TURN))
+    house.visit.effects.clear()
+    house.invite()
+    house.enter()
+    (card,) = (one for one in house.visit.effects if isinstance(one, Card))
+    assert (card.number, card.key) == (number, "queue.over")
+    assert card.more == ("queue.dropped",) * kept
+    assert card.dropped == (() if hello is None else (hello,)), "never the password"
 
 
 def test_a_room_of_an_earlier_version_learns_its_members_from_messages() -> None:

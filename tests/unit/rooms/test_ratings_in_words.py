@@ -109,6 +109,10 @@ def test_in_a_paused_room_a_rating_is_taken_and_nothing_else() -> None:
         ("五", None),
         ("五分钟后再说", None),
         ("十分感谢", None),
+        ("我给5分", 5),
+        ("five stars", 5),
+        ("打5个电话", None),
+        ("five phones please", None),
     ],
 )
 def test_a_number_alone_answers_the_question(words: str, value: int | None) -> None:
@@ -252,6 +256,22 @@ def test_a_correction_of_a_rating_comment_requests_no_agent(taken: bool) -> None
     assert house.carried == []
 
 
+@pytest.mark.parametrize(
+    ("unsent", "held", "value"), [(True, False, 2), (False, False, None), (True, True, None)]
+)
+def test_the_edit_of_a_rating_rates_anew(unsent: bool, held: bool, value: int | None) -> None:
+    house = asked()
+    target = house.say("hello") if held else EventId("$old")
+    state = house.record.conversation
+    over = msgspec.structs.replace(state, phase=Ended(LAST, since=house.now), outstanding=None)
+    house.visit.set(conversation=over)
+    edit = Corrected(EventId("$edit"), ADA, target, CustomerText("2"), "2")
+    earlier = Earlier("4", CustomerText("4"), ADA, unsent=unsent)
+    receive(house.visit, edit, {}, Facts(house.now, earlier=earlier), command=None)
+    given = house.record.conversation.rating
+    assert (given and given.value) == value
+
+
 def test_messages_that_are_no_comment_on_a_rating() -> None:
     long, late, answering, company = unhappy(), unhappy(), unhappy(), unhappy()
     late.visit.now += RATING_CHANGE + 1
@@ -303,6 +323,8 @@ PHASES = [Ended(LAST), Idle(), Queued(QueueId(1), 0), Chatting(LAST, 0, QueueId(
         ("5 stars, quick and kind", 5, "quick and kind"),
         ("４分，很快", 4, "很快"),
         ("五颗星，很快", 5, "很快"),
+        ("打5分，很快", 5, "很快"),
+        ("Four stars, quick", 4, "quick"),
         ("星五つ", 5, ""),
         ("⭐⭐⭐ so so", 3, "so so"),
         ("2/5", 2, ""),
@@ -329,6 +351,14 @@ def test_a_reply_that_begins_with_a_time_or_a_count_rates_nothing(words: str) ->
     reply(house, words)
     assert house.record.conversation.rating is None
     assert len(house.carried) == 1
+
+
+@pytest.mark.parametrize("words", ["5分，很好", "five stars, great", "五星好评", "4/5 quick", "5"])
+def test_a_reply_with_a_rating_of_another_scale_requests_no_agent(words: str) -> None:
+    house = asked()
+    house.visit.set(cards=(OurCard(CARD, CardKind.RATING, LAST, choices=(1, 0)),))
+    reply(house, words)
+    assert (house.carried, house.notices) == ([], ["rating.unknown"])
 
 
 @pytest.mark.parametrize("direct", [True, False])

@@ -481,13 +481,14 @@ def test_reactions_that_come_too_fast_are_answered_once_a_minute() -> None:
 
 
 def test_settings_by_state_event_count_towards_the_rate_limit() -> None:
-    """Beyond it the former settings stay."""
+    """Beyond it the former settings stay, and each event is replaced by them."""
     house = House().served()
     for number in range(20):
         content: dict[str, object] = {"from": "PC", "queue": 9 if number else 1}
         house.receive(RoomConfigured(EventId(f"$s{number}"), ADA, content), Standing.ADMIN)
     told = [one.key for one in house.effects if isinstance(one, Say)]
     assert told == ["config.taken", *["config.bad_queue"] * 4, "refused.too_fast"]
+    assert house.effects.count(ShowSettings()) == 15
     house.say("words")
     assert "undelivered.too_fast" in house.reported.values()
     house.now += 60_000

@@ -50,6 +50,13 @@ THANKS = (
     *("谢谢，再见", "好的。謝謝，掰掰", "ありがとうございました。失礼します。"),
     *("Thanks all!", "谢谢大家！", "謝謝大家", "皆さん、ありがとうございました"),
     *("Thanks anyway!", "ok, thank you anyway", "还是谢谢您", "好的，還是謝謝"),
+    *("Thank you for your help!", "Got it, thanks!", "That’s all, thank you.", "Vielen Dank!"),
+    *("谢谢您的帮助", "知道了，谢谢", "没有其他问题了，谢谢！", "辛苦了", "明白了，謝謝您的協助"),
+    *(
+        "助かりました。",
+        "了解しました。ありがとうございます",
+        "解決しました、ありがとうございました！",
+    ),
 )
 MORE = (
     *("but it is broken again", "When will it come?", "to you", "and my refund", "5", "where", "?"),
@@ -76,7 +83,7 @@ def test_sentences_that_are_only_thanks(words: str) -> None:
             "thanks" * LONGEST_THANKS,
         ),
         *("Thank you Mei", "谢谢小梅", "thanks bye", "Thanks, Mei", "thanks?", "ありがとう？"),
-        *("ok, bye", "好的，再见", "thanks, it is broken", "thanks, 5"),
+        *("ok, bye", "好的，再见", "thanks, it is broken", "thanks, 5", "知道了", "了解しました"),
     ],
 )
 def test_sentences_that_are_more_than_thanks(words: str) -> None:
