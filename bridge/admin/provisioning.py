@@ -2,11 +2,11 @@
 
 It is served on the appservice port. A request passes three checks:
 
-- A token bucket per address, refilled at `provisioning.rate`. A wrong secret costs `GUESS` tokens;
-  while the bucket is empty no secret is compared. Behind a proxy all clients are one address.
-- The secret, compared in constant time.
-- A token bucket of all addresses, `TOGETHER` times as large. Only requests with the right secret
-  draw from it, so that strangers cannot empty it.
+- The secret, compared in constant time. It is too long to be guessed (`loading.LEAST_SECRET`), so
+  wrong ones are not limited: behind a proxy, where all clients are one address, the limit would
+  shut out those that know it.
+- A token bucket per address, refilled at `provisioning.rate`.
+- A token bucket of all addresses, `TOGETHER` times as large.
 
 Its OpenAPI 3.1 document, `openapi.json`, follows from the table of operations:
 `python -m tests.support.api_table` writes it.
@@ -29,7 +29,6 @@ from bridge.config import model
 
 PREFIX = "/_matrix/provision/v1"
 DOCUMENT = "/openapi.json"
-GUESS = 20
 TOGETHER = 4
 ADDRESSES = 4096
 """Maximum number of addresses whose budget is cached."""
@@ -87,26 +86,21 @@ class Provisioning:
         return web.Response(status=outcome.status, body=outcome.body, headers=headers)
 
     def _authorise(self, request: web.BaseRequest) -> None:
-        full = Budget(self._count, self._seconds)
-        budget = self._budgets.setdefault(request.remote or "", full)
-        if (wait := budget.wait()) > 0:
-            raise _too_many(wait)
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given.strip():
-            budget.spend()
             sentence = "Send the header `Authorization: Bearer <provisioning.secret>`."
             raise ApiError(401, "M_MISSING_TOKEN", sentence)
         known = given.strip().encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(known, self._secret):
-            budget.spend(GUESS)
             if (now := monotonic()) >= self._quiet_until:
                 self._quiet_until = now + WARN_EVERY
                 _LOG.warning("provisioning call with a wrong secret", remote=request.remote)
             raise ApiError(401, "M_UNKNOWN_TOKEN", "The provisioning.secret is wrong.")
-        budget.spend()
-        if (wait := self._together.wait()) > 0:
-            raise _too_many(wait)
-        self._together.spend()
+        full = Budget(self._count, self._seconds)
+        for budget in self._budgets.setdefault(request.remote or "", full), self._together:
+            if (wait := budget.wait()) > 0:
+                raise _too_many(wait)
+            budget.spend()
 
     async def _answer(self, request: web.BaseRequest) -> Outcome:
         path = request.rel_url.raw_path.removeprefix(PREFIX)

@@ -14,8 +14,9 @@ reads the list of members, and rebalances:
 - A replica that cannot reach the homeserver or the call centre says that it is leaving, and takes
   no further shards. If others can after `CUT_OFF` seconds, it hands its own over to them.
 - A replica without an answer over its own session for `DEAF` seconds may have lost it: it leaves
-  its rooms and closes their links until an answer comes. If it knows of no other replica, it waits
-  `STORE_AWAY` instead, as a link does: another may have been started meanwhile.
+  its rooms, closes their links and ends the session, whose next one locks what is free by then. If
+  it knows of no other replica, it waits `STORE_AWAY` instead, as a link does: another may have been
+  started meanwhile.
 
 None of this prevents two processes from doing the same work: the locks do.
 """
@@ -295,6 +296,8 @@ class Replica:
             if self.served and loop.time() - self._answered > limit:
                 LOG.warning("no answer from the database: leaving the rooms to other replicas")
                 self._engine.lose(list(self.served))
+                # Answers that are merely late would keep the locks, and the others waiting.
+                self._shards.let_go()
 
     async def _keep_listening(self) -> None:
         """Keep the connection for notices open, in its own task so as not to delay heartbeats."""

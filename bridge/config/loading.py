@@ -54,6 +54,7 @@ _SENTENCES = {
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
     **dict.fromkeys(("model_type", "dict_type"), "must be a mapping of keys to values"),
     "tuple_type": "must be a list",
+    "string_pattern_mismatch": "must be a URL such as https://host/path",
     **dict.fromkeys(("too_short", "string_too_short"), "must not be empty"),
 }
 

@@ -157,7 +157,7 @@ class Rate(Section):
 
     count: Annotated[int, Field(ge=1)] = 8
     """Maximum number within the window."""
-    per_seconds: Annotated[float, Field(gt=0)] = 60
+    per_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60
     """Length of the window in seconds."""
 
 

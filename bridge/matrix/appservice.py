@@ -241,9 +241,9 @@ class Endpoint:
                 return _read_transaction(body)
             except msgspec.ValidationError:
                 raise
-            except ValueError:
+            except _UNREADABLE:
                 return _Transaction(_salvage(body))
-        except (ValueError, RecursionError) as error:
+        except _UNREADABLE as error:
             self._log.error("transaction is not readable", size=len(body), error=str(error))
             why = 'The body must be a JSON object with "events".'
             raise Refusal(400, "M_BAD_JSON", why) from error
@@ -401,7 +401,7 @@ def _salvage(body: bytes) -> list[msgspec.Raw]:
     """
     gc.disable()  # it would look through the growing transaction again and again
     try:
-        transaction = json.loads(body, parse_int=wire.whole_number)
+        transaction = json.loads(wire.shallow(body), parse_int=wire.whole_number)
     finally:
         gc.enable()
     events = transaction.get("events", []) if isinstance(transaction, dict) else None

@@ -615,10 +615,10 @@ def _shown_to(who: UserId, state: Sequence[Json]) -> bool:
 def _load(reply: bytes, *, storable: bool) -> object:
     try:
         return msgspec.json.decode(reply)
-    except ValueError:
+    except (ValueError, RecursionError):
         # Strangers' events may contain NaN, endless integers, and lone surrogates, which no
         # database stores.
-        found = json.loads(reply, parse_int=wire.whole_number)
+        found = json.loads(wire.shallow(reply), parse_int=wire.whole_number)
         return json.loads(clean(json.dumps(found, ensure_ascii=False))) if storable else found
 
 

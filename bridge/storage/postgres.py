@@ -64,9 +64,7 @@ BACKOFF_LAST = 2.0
 
 _SETTINGS = {
     # Limits of an administrator's, in place of which the bridge has its own.
-    **dict.fromkeys(
-        ("statement_timeout", "lock_timeout", "idle_session_timeout", "transaction_timeout"), "0"
-    ),
+    **dict.fromkeys(("statement_timeout", "idle_session_timeout", "transaction_timeout"), "0"),
     "default_transaction_isolation": "read committed",
     # Ends a snapshot (`transfer`) if this machine vanishes (ms).
     "idle_in_transaction_session_timeout": "30000",
@@ -120,6 +118,7 @@ _LOST = (
 _TAKES_NOTHING = (
     asyncpg.exceptions.InsufficientResourcesError,  # a full disk, no memory
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # after a failover
+    asyncpg.exceptions.LockNotAvailableError,
 )
 _UNSTORABLE = (
     asyncpg.exceptions.DataError,
@@ -258,7 +257,7 @@ class PostgresEngine:
             if self.shards is not None and self._writer.begin is not None:
                 self._writer.begin = None
                 await connection.execute(LET_GO)
-            await connection.execute("BEGIN")
+            await connection.execute("BEGIN; SET LOCAL lock_timeout = 0")
             first = (*queries[:1], Query(_ALONE))
             *_, ((alone,),) = await _uncommitted(connection, first, MIGRATION_SECONDS)
             if not alone:
@@ -512,7 +511,10 @@ class Channel(msgspec.Struct, eq=False):
             command_timeout=self._seconds,
         )
         try:
-            settings = msgspec.json.encode({**_SETTINGS, **self._settings}).decode()
+            # The lock of an ALTER or VACUUM FULL holds up heartbeats for less than `replica.DEAF`
+            # seconds, and writes to other tables no longer.
+            locked = {"lock_timeout": str(int(self._seconds * 1000 / 3))}
+            settings = msgspec.json.encode({**_SETTINGS, **self._settings, **locked}).decode()
             await made.execute(_SET.format(settings))
             if self.begin is not None:
                 await self.begin(made)

@@ -37,6 +37,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 import asyncpg
 import msgspec
@@ -160,8 +161,10 @@ async def _tried(connection: asyncpg.Connection, shards: Iterable[int]) -> set[i
 _read_passed_on = msgspec.json.Decoder(list[PassedOn]).decode
 
 
-Session = AbstractAsyncContextManager[asyncpg.Connection]
-"""Exclusive use of a connection (`postgres.Channel`)."""
+class Session(AbstractAsyncContextManager[asyncpg.Connection], Protocol):
+    """Exclusive use of a connection (`postgres.Channel`)."""
+
+    def drop(self) -> None: ...
 
 
 @dataclass(eq=False)
@@ -250,6 +253,10 @@ class Shards:
             taken = await _tried(connection, set(shards) - self.held)
             self.held |= taken
             return taken
+
+    def let_go(self) -> None:
+        """End the writer's session and so free its locks, even while a statement runs."""
+        self._writer.drop()
 
     async def give(self, shard: int) -> None:
         """Unlock a shard whose rooms have no work running, and notify the other replicas."""

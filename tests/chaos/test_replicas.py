@@ -68,8 +68,9 @@ async def test_takeover_after_each_replica_is_killed(three: Replicas) -> None:
 
 
 @pytest.mark.asyncio
-async def test_takeover_when_packets_to_the_database_are_dropped(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
+@pytest.mark.parametrize("delay", [0, 0.85], ids=["dropped", "late"])
+async def test_takeover_when_packets_to_the_database_are_dropped_or_late(
+    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer, delay: float
 ) -> None:
     folder, times = tmp_path_factory.mktemp("cut"), []
     url, server = postgres_server.new_database(), postgres_server.directory
@@ -85,12 +86,15 @@ async def test_takeover_when_packets_to_the_database_are_dropped(
         async with under_load(shared) as (chats, _):
             for number in range(TAKEOVERS or 3):
                 index, owned = await owner_and_owned(shared, chats, number)
-                wires[index].lose()
+                if delay:
+                    wires[index].delay = delay
+                else:
+                    wires[index].lose()
                 times.append(await taken_over(shared, owned, index))
                 wires[index].mend()
                 await shared.until_shared(3, 60)
         await judge(shared, chats, len(times))
-    told("a cut", times)
+    told("a delay" if delay else "a cut", times)
 
 
 @pytest.mark.asyncio

@@ -204,7 +204,7 @@ async def test_calls_with_a_wrong_secret_are_refused_and_chats_go_on(stage: Stag
     for _ in range(20):
         headers = {"Authorization": "Bearer guess"}
         async with stage.session.get(address, headers=headers) as response:
-            assert response.status in {401, 429}
+            assert response.status == 401
     talk = await chatting(stage, "lin")
     await talk.say("unmoved")
     await talk.heard("unmoved")

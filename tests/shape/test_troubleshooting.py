@@ -32,6 +32,7 @@ OTHERS = {
     "Cannot assign requested address": "the system's",
     "insufficient privilege (42501": "asyncpg's and PostgreSQL's",
     "unique violation (23505": "asyncpg's and PostgreSQL's",
+    "lock not available (55P03": "asyncpg's and PostgreSQL's",
     "disk full (53100": "PostgreSQL's",
     "SQLite: file is not a database": "SQLite's",
     "No such file or directory": "the system's",

@@ -132,8 +132,9 @@ def patterns() -> Iterator[tuple[str, Reader]]:
                     yield where, partial(applied, re.compile(str(pattern.value)), way)
 
 
-def applied(pattern: re.Pattern[str], way: str, text: str) -> None:
-    found = getattr(pattern, way)(*(("", text) if way == "sub" else (text,)))
+def applied(pattern: re.Pattern[str] | re.Pattern[bytes], way: str, text: str) -> None:
+    read = text.encode("utf-8", "replace") if isinstance(pattern.pattern, bytes) else text
+    found = getattr(pattern, way)(*(("", read) if way == "sub" else (read,)))
     if way == "finditer":
         list(found)
 

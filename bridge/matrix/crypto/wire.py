@@ -140,6 +140,30 @@ def whole_number(digits: str) -> float:
     return int(digits) if len(digits) < _LONGEST_NUMBER else float(digits)
 
 
+_MARKS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_DEEPEST = 200
+"""Maximum levels of JSON that `shallow` keeps; honest content has less than ten."""
+
+
+def shallow(body: bytes) -> bytes:
+    """Replace what is nested deeper than `_DEEPEST` levels of JSON by null.
+
+    One stranger's content would make all that comes with it unreadable: a homeserver may be able to
+    decode 10,000 levels (Python 3.13), where this process cannot decode 1,000.
+    """
+    parts, depth, start = [], 0, 0
+    for found in _MARKS.finditer(body):
+        if found[0] in (b"[", b"{"):
+            depth += 1
+            if depth == _DEEPEST + 1:
+                parts += [body[start : found.start()], b"null"]
+        elif found[0] in (b"]", b"}"):
+            if depth == _DEEPEST + 1:
+                start = found.end()
+            depth -= 1
+    return b"".join(parts) + body[start:] if depth <= _DEEPEST else body
+
+
 def device_ids(reply: Mapping[str, object]) -> list[str]:
     """Return the device ids in a homeserver's reply to `GET /devices`."""
     return list(filter(None, (text(device, "device_id") for device in objects(reply, "devices"))))

@@ -295,21 +295,23 @@ async def test_session_of_a_silent_replica_is_ended(start: Start) -> None:
 
 
 @pytest.mark.asyncio
-async def test_suspended_database_ends_no_session(
+async def test_suspended_database_moves_no_shard(
     start: Start, postgres_server: PostgresServer
 ) -> None:
     """By the database's clock all replicas were silent, and one of them notices first."""
     one, other, third = [await start(name) for name in ("one", "other", "third")]
     await until(shared(one, other, third))
-    sessions = [process.shards.pid for process in (one, other, third)]
-    async with other.writer:  # its beat has its turn after this, and so is not the first one
-        postgres_server.signal(signal.SIGSTOP)
-        await asyncio.sleep(module.SILENT + 0.5)
-        postgres_server.signal(signal.SIGCONT)
-        await asyncio.sleep(0.1)
-    await asyncio.sleep(0.5)
-    await until(shared(one, other, third))
-    assert [process.shards.pid for process in (one, other, third)] == sessions
+    before = [set(process.shards.held) for process in (one, other, third)]
+    with capture_logs() as logs:
+        async with other.writer:  # its beat has its turn after this, and so is not the first one
+            postgres_server.signal(signal.SIGSTOP)
+            await asyncio.sleep(module.SILENT + 0.5)
+            postgres_server.signal(signal.SIGCONT)
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
+        await until(shared(one, other, third))
+    assert [process.shards.held for process in (one, other, third)] == before
+    assert [line for line in logs if "ended the database session" in line["event"]] == []
 
 
 @pytest.mark.asyncio
@@ -348,6 +350,22 @@ async def test_replica_without_answers_gives_up_its_rooms(
         await until(lambda: other.rooms.lost == before)
         assert other.rooms.shards == set()
     await until(shared(one, other))
+
+
+@pytest.mark.asyncio
+async def test_replica_whose_answers_come_late_frees_its_locks(
+    start: Start, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others see its heartbeats, so they do not end its session."""
+    monkeypatch.setattr(module, "SILENT", 600.0)
+    async with wire_to_postgres(postgres_server.directory) as (wire, here):
+        one, other = await start("one"), await start("other", through=here)
+        await until(shared(one, other))
+        wire.delay = 0.45  # two statements take longer than `DEAF`
+        await until(shared(one))
+        assert other.rooms.shards == set()
+        wire.delay = 0.0
+        await until(shared(one, other))
 
 
 @pytest.mark.asyncio

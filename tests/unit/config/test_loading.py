@@ -408,6 +408,16 @@ REFUSED = [
     ("bridge:\n", "console: {public_url: chat.example.org}\nbridge:\n", "must be a URL such as"),
     (
         "webchat:\n",
+        "webchat:\n  robot: {km_base_url: kb.example.org}\n",
+        "webchat.robot.km_base_url: must be a URL such as",
+    ),
+    (
+        "webchat:\n",
+        "webchat:\n  login_rate: {per_seconds: .inf}\n",
+        "webchat.login_rate.per_seconds: must be a finite number",
+    ),
+    (
+        "webchat:\n",
         'webchat:\n  accounts: {"*": {name: n}}\n',
         "webchat.accounts: needs webchat.login.type: password",
     ),

@@ -393,6 +393,22 @@ async def test_content_that_cannot_be_taken_is_dropped_but_not_its_event() -> No
 
 
 @pytest.mark.asyncio
+async def test_content_too_deep_for_this_process_does_not_block_other_events() -> None:
+    """A homeserver on Python 3.13 decodes 10,000 levels."""
+    deep = b'{"a":' * 5_000 + b"1" + b"}" * 5_000
+    first, second = msgspec.json.encode(event(1)), msgspec.json.encode(event(2))
+    odd = msgspec.json.encode(event(7) | {"content": 7}).replace(
+        b'"content":7', b'"content":' + deep
+    )
+    async with running() as rig:
+        body = b'{"events":[%b,%b,%b],"to_device":[%b]}' % (first, odd, second, deep)
+        assert (await rig.put(body)).status == 200
+        taken = [(event_id, raw["content"]) for _, event_id, raw in rig.intake.taken]
+    assert [event_id for event_id, _ in taken] == ["$1", "$7", "$2"]
+    assert taken[1] == ("$7", {})
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("key", ["event_id", "room_id", "sender", "type"])
 async def test_lone_surrogate_in_one_event_does_not_block_the_others(key: str) -> None:
     odd = msgspec.json.encode(event(7) | {key: "x"}).replace(b'"x"', b'"\\ud83d"', 1)

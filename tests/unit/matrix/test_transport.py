@@ -166,6 +166,20 @@ async def test_content_beyond_strict_json_is_sent_and_received() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_reply_is_read_however_deep_one_part_of_it_is() -> None:
+    """As in /sync, a to-device message of a stranger; homeservers may decode 10,000 levels."""
+    deep = b'[{"}]\\"":' * 5_000 + b"1" + b"}]" * 5_000
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        body = b'{"events":[{"content":%b},{"content":{"body":"]\\\\"}}],"n":NaN}' % deep
+        return web.Response(body=body, content_type="application/json")
+
+    async with homeserver(answer) as transport:
+        reply = await transport.request("GET", "_matrix/x")
+    assert reply["events"][1] == {"content": {"body": "]\\"}}  # type: ignore[index]
+
+
+@pytest.mark.asyncio
 async def test_page_of_a_room_is_read_whatever_its_events_contain() -> None:
     """Events are stored: a lone surrogate, which no database accepts, becomes U+FFFD."""
     events = (

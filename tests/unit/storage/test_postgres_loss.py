@@ -267,6 +267,28 @@ async def test_read_only_or_full_server_is_reported(
 
 
 @pytest.mark.asyncio
+async def test_a_locked_table_holds_up_no_write_to_others(
+    server: PostgresServer,
+) -> None:
+    """As by an administrator's ALTER or VACUUM FULL; the session stays."""
+    url = server.new_schema()
+    async with open_store(url, FixedClock()) as store, open_store(url, FixedClock()) as other:
+        assert isinstance(store._engine, PostgresEngine)
+        assert isinstance(other._engine, PostgresEngine)
+        async with store._engine._writer as connection:
+            session = connection.get_server_pid()
+            await connection.execute("SET lock_timeout = 300")
+        async with other._engine._writer as connection, connection.transaction():
+            await connection.execute("LOCK TABLE facts")
+            with pytest.raises(Unreachable, match=r"lock not available \(55P03\)"):
+                await store.save_fact("name", "value")
+            await accepted(store, "meanwhile")
+        await store.save_fact("name", "value")
+        async with store._engine._writer as connection:
+            assert connection.get_server_pid() == session
+
+
+@pytest.mark.asyncio
 async def test_sequence_behind_its_rows_is_not_reported_as_stale(server: PostgresServer) -> None:
     """As after a failover to a logical replica: neither Stale nor Unstorable is raised."""
     url = server.new_schema()
@@ -306,7 +328,7 @@ async def test_settings_of_the_connections(server: PostgresServer) -> None:
 _LIMITS = {
     "synchronous_commit": ("off", "on"),
     "statement_timeout": ("100", "0"),
-    "lock_timeout": ("100", "0"),
+    "lock_timeout": ("100", "4s"),
     "idle_session_timeout": ("100", "0"),
     "default_transaction_isolation": ("serializable", "read committed"),
 }
