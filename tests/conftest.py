@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import gc
 import os
-import ssl
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from hypothesis import HealthCheck, settings
 
 from bridge.demo import child_process
 from tests.support import forked
+from tests.support.certificates import trust_no_authority
 from tests.support.logs import LOGS, end_of, logging_as_it_was
 from tests.support.postgres import postgres_server, postgres_url
 
@@ -53,26 +53,14 @@ CLAIMED = pytest.StashKey[dict[Path, bool]]()
 """Test files seen so far, and whether this process claimed each."""
 
 
-_load_default_certs = ssl.SSLContext.load_default_certs
-
-
-def _load_named_certs(
-    context: ssl.SSLContext, purpose: ssl.Purpose = ssl.Purpose.SERVER_AUTH
-) -> None:
-    if "SSL_CERT_FILE" in os.environ:
-        _load_default_certs(context, purpose)
-
-
 def pytest_configure() -> None:
-    """Trust no authority of the system: reading them takes 10 ms, in each of 1,100 TLS contexts.
+    """Fork each Synapse and each bridge instead of importing them (see `forked`).
 
-    Fork each Synapse and each bridge instead of importing them (see `forked`). Collect garbage
-    rarely: a tenth of the time that reading the tests takes.
+    Collect garbage rarely: a tenth of the time that reading the tests takes.
     """
     gc.set_threshold(50_000, 20, 100)
-    patch = pytest.MonkeyPatch()
-    patch.setattr(ssl.SSLContext, "load_default_certs", _load_named_certs)
-    patch.setattr(child_process, "spawn", forked.spawn)
+    trust_no_authority()
+    pytest.MonkeyPatch().setattr(child_process, "spawn", forked.spawn)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

