@@ -1,6 +1,6 @@
 """Synapse's modules, imported before the fork (see `forked`), and its start after it.
 
-It goes without some things that no test looks at, and that take a sixth of its CPU time: its
+It goes without some things that no test looks at, and that take much of its CPU time: its
 statistics; debug messages, which are not logged, and the random names made up for them; the search
 for delayed events, of which there are none; and the check of its own JSON schemas at each use.
 """

@@ -46,7 +46,7 @@ def tone(seconds: float, container: str = "ogg", channels: int = 1) -> bytes:
 
 
 def _rising(seconds: float, rate: int) -> Iterator[av.AudioFrame]:
-    """Yield the tone in frames of 20 ms, from FFmpeg: computing it here takes 20 times as long."""
+    """Yield the tone in frames of 20 ms, from FFmpeg: computing it in Python takes much longer."""
     graph = av.filter.Graph()
     source = graph.add(
         "aevalsrc",
