@@ -147,7 +147,7 @@ class Visit(msgspec.Struct, eq=False):
 
     @property
     def with_person(self) -> bool:
-        """True if a person reads what is sent: neither the robot, nor nobody after a `close`."""
+        """True if a person reads what is sent now: not the robot, and no `close` was given."""
         phase = self.record.conversation.phase
         return isinstance(phase, model.Chatting) and not (phase.robot or phase.close)
 
