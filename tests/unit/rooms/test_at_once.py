@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.conversation.history import SETTLING
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, said
@@ -16,6 +17,7 @@ async def test_a_message_takes_two_commits() -> None:
     """An idle room commits an input with its effects; only the first call is marked separately."""
     world, store = await flaky_chat()
     async with world.running() as engine:
+        await world.clock.turn(SETTLING / 1000)  # the history is read
         for text, marks in (("one", ["mark_attempted"]), ("two", [])):
             store.calls.clear()
             await engine.accept_events([world.event(text=text)])

@@ -193,7 +193,7 @@ async def test_erasing_a_person_erases_their_rooms_and_nobody_elses() -> None:
         assert closed == [ROOM]
         assert (NEXT, BOT) in world.matrix.reasons
         assert world.matrix.forgotten[0][0] == (ROOM, NEXT)
-    assert report.found["ledger lines"] == 3
+    assert report.found["ledger lines"] == 4  # a message each way, the history, the dead letter
     assert report.found["dead letters"] == 1
     assert report.left == {}
     kept = [one["key"] for one in world.store.rows("journal") if one["outcome"] == "erased"]

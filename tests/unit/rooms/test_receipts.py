@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from bridge.conversation.history import SETTLING
 from bridge.ids import AgentId, EventId, SessionId, UserId
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
 from bridge.rooms.receipts import FIRST_PAUSE, PAUSE, TRIES, Receipts
@@ -192,6 +193,9 @@ async def test_a_refused_receipt_is_not_retried() -> None:
 async def test_a_receipt_needs_no_database_row() -> None:
     world = await chat()
     async with world.running() as engine:
+        await world.clock.turn(SETTLING / 1000)
+        assert {lane for lane, _ in world.counts.settled_rows} == {Lane.ASIDE}, "the history"
+        world.counts.settled_rows.clear()
         await engine.accept_events([world.event()])
         await quiet()
         assert await world.open_rows() == []
