@@ -146,6 +146,13 @@ class Two(World):
         await quiet()
 
 
+async def with_former(world: Two, **changes: object) -> None:
+    """Store the room, with these changes, as one of a call centre that has been removed."""
+    record = replace(await world.stored(), enterprise="former", **changes)
+    phase = type(record.conversation.phase).__name__
+    await flow.step(world.writing, StoredRoom(ROOM, dump_record(record), True, phase, revision=1))
+
+
 @pytest.mark.asyncio
 async def test_the_invited_user_decides_which_call_centre_serves_a_room() -> None:
     world = Two()
@@ -204,10 +211,7 @@ async def test_messages_for_a_removed_call_centre_go_to_no_other() -> None:
     world = Two()
     phase = Chatting(SESSION, world.clock.now(), QueueId(1), (MEI,))
     await world.record(ROOM, phase)
-    record = replace(await world.stored(), enterprise="former")
-    await flow.step(
-        world.writing, StoredRoom(ROOM, dump_record(record), True, "Chatting", revision=1)
-    )
+    await with_former(world)
     async with world.running() as engine:
         await engine.accept_events([world.event(text="hello")])
         await quiet()
@@ -455,10 +459,7 @@ async def of_removed(world: Two) -> None:
     await world.record(ROOM, Chatting(SESSION, world.clock.now(), QueueId(1), (MEI,)))
     chat = Chat(1, QueueId(1), 1, 2, session_id=SESSION, enterprise="former")
     state = replace((await world.stored()).conversation, number=1)
-    record = replace(await world.stored(), enterprise="former", chats=(chat,), conversation=state)
-    await flow.step(
-        world.writing, StoredRoom(ROOM, dump_record(record), True, "Chatting", revision=1)
-    )
+    await with_former(world, chats=(chat,), conversation=state)
 
 
 @pytest.mark.asyncio
@@ -513,10 +514,7 @@ async def test_the_queue_of_a_removed_call_centre_can_be_left() -> None:
     world = Two()
     now = world.clock.now()
     await world.record(ROOM, Queued(QueueId(1), now, RequestId(9001), heard_at=now))
-    record = replace(await world.stored(), enterprise="former")
-    await flow.step(
-        world.writing, StoredRoom(ROOM, dump_record(record), True, "Queued", revision=1)
-    )
+    await with_former(world)
     async with world.running() as engine:
         await engine.accept_events([world.event(text="!wc cancel")])
         await quiet()
