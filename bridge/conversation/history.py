@@ -44,7 +44,8 @@ from bridge.webchat.http import HistoryEntry
 from bridge.webchat.words import decode_emoji
 
 SETTLING = 15_000
-"""ms after a restart of the bridge for the link to open before the history is fetched."""
+"""ms after a restart of the bridge for the link to open before the history is fetched, unless a
+call is answered sooner."""
 TRIES = 8
 """Maximum number of attempts to fetch a history, over more than an hour."""
 FIRST_PAUSE = 30_000

@@ -207,7 +207,10 @@ async def erase(
 async def _orders_of(
     store: StorePort, wish: Wish, rooms: list[RoomId], shared: list[RoomId], *, fact: str, now: int
 ) -> dict[RoomId, Stored]:
-    """Return the orders to the rooms' owners; `fact` names the stored fact with the person's id."""
+    """Return the orders to the rooms' owners; in a room that has none, the person is erased here.
+
+    `fact` names the stored fact with the person's id.
+    """
     orders: dict[RoomId, Stored] = {one: EraseRoom(wish.stay, wish.redact) for one in rooms}
     for room_id in shared:
         row = (await store.load(room_id)).room

@@ -216,7 +216,10 @@ def _chose_queue(visit: Visit, vote: ports.FromPerson, queue: QueueId, facts: Fa
 
 
 def _refusal(visit: Visit, who: UserId) -> str:
-    """Return the text key that tells a person of the lack of permission; empty if told lately."""
+    """Return the text key that tells a person of the lack of permission; empty if told lately.
+
+    Whoever gets it counts as told from now on.
+    """
     known, now = visit.record.turned_away, visit.now
     every = TURN_AWAY_DIRECT if visit.record.direct else TURN_AWAY_EVERY
     told = {user: at for user, at in known if 0 <= now - at < every}  # clock set back?
