@@ -297,7 +297,7 @@ class Replica:
                 LOG.warning("no answer from the database: leaving the rooms to other replicas")
                 self._engine.lose(list(self.served))
                 # Answers that are merely late would keep the locks, and the others waiting.
-                self._shards.let_go()
+                self._shards.drop()
 
     async def _keep_listening(self) -> None:
         """Keep the connection for notices open, in its own task so as not to delay heartbeats."""

@@ -254,7 +254,7 @@ class Shards:
             self.held |= taken
             return taken
 
-    def let_go(self) -> None:
+    def drop(self) -> None:
         """End the writer's session and so free its locks, even while a statement runs."""
         self._writer.drop()
 
