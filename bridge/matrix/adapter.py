@@ -152,10 +152,7 @@ class MatrixAdapter:
         )
         if encryption is None and encrypt:
             encryption = await self._encrypt(room_id, host)
-        kind = "m.room.message" if encryption is None else "m.room.encrypted"
-        muted = not may_send(kind, host, None, levels)
-        if muted:  # unless it is a creator
-            muted = not may_send(kind, host, await state("m.room.create"), levels)
+        muted = await self._muted(room_id, host, levels, encrypted=encryption is not None)
         present = [one for one in members if _membership(one) in {"join", "invite"}]
         found = Entered(
             direct=said_direct or len(present) == 2,
@@ -214,6 +211,20 @@ class MatrixAdapter:
             if not before:
                 break
         return found[::-1], False
+
+    async def is_muted(self, room_id: RoomId, host: UserId, *, encrypted: bool) -> bool:
+        levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
+        return await self._muted(room_id, host, levels, encrypted=encrypted)
+
+    async def _muted(
+        self, room_id: RoomId, host: UserId, levels: Json | None, *, encrypted: bool
+    ) -> bool:
+        kind = "m.room.encrypted" if encrypted else "m.room.message"
+        if may_send(kind, host, None, levels):
+            return False
+        # It may yet be a creator.
+        create = await self.homeserver.state(host, room_id, "m.room.create")
+        return not may_send(kind, host, create, levels)
 
     async def power_levels(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]

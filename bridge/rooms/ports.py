@@ -590,6 +590,9 @@ class MatrixPort(Protocol):
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         """True if the room was upgraded: an `m.room.tombstone` names its replacement."""
 
+    async def is_muted(self, room_id: RoomId, host: UserId, *, encrypted: bool) -> bool:
+        """True if the power level of `host` is too low to send messages into the room."""
+
     async def configuration(self, room_id: RoomId, reader: UserId) -> Raw | None:
         """Content of the state event `org.matrix_webchat.room`; None if there is none."""
 

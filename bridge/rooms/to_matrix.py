@@ -99,6 +99,8 @@ class Delivery:
         self._row = row
         self._lost = False
         """Whether the host is not in the room any more, so that nothing can be carried out."""
+        self._told_of = 0
+        """Number of the chat whose agent was told that the room shows nothing."""
         self._no_media = "chat.media_failed"
         """Text key of the notice instead of an agent's file."""
 
@@ -109,6 +111,7 @@ class Delivery:
 
     async def run(self) -> Done:
         effect, wait, waited = _effects.decode(self._row.effect), FIRST_WAIT, 0.0
+        muted = False
         said, moved_at = isinstance(effect, model.Say) and effect.key, self.record.moved_at
         if said in _UNSAID or isinstance(effect, effects.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
@@ -116,33 +119,35 @@ class Delivery:
             return Done(outcome=Outcome.DISCARDED, detail="the bridge is in the new room")
         while True:
             try:
-                if self._row.created <= max(moved_at, self._around.clock.now() - REMEMBERED):
+                # What a room has refused is not in it.
+                late = self._row.created <= max(moved_at, self._around.clock.now() - REMEMBERED)
+                if late and not muted:
                     await self._look_back(effect)
                 return await self._perform(effect)
             except ports.Unavailable as error:
-                waiting_since = max(self._row.created, self._row.revived or 0)
-                late = self._around.clock.now() - waiting_since >= GIVE_UP_AFTER
-                if late and waited >= LEAST_WAIT:
-                    return self._give_up(effect, str(error))
-                asked = error.retry_after
-                pause = wait if asked is None else min(asked, MOST_ASKED)
-                about = self._about(effect) | {"wait": pause, "why": str(error)}
-                _log.info("the homeserver has not accepted an effect yet", **about)
-                await self._room.pause(pause)
-                waited += pause
-                wait = min(wait * 2, LAST_WAIT)
+                why, asked, muted = str(error), error.retry_after, False
             except ports.Refused as error:
+                muted = False
                 if error.code == FORBIDDEN and not isinstance(effect, effects.EnterRoom):
                     if self.record.upgrade is not None:
                         raise Shut from error
                     if await self._is_being_replaced():
                         await self._room.pause(NEWS_AFTER)
                         continue
-                left, described = self.record.membership is Membership.LEFT, False
-                if isinstance(effect, model.Relay) and not left:
-                    with suppress(ports.Refused, ports.Unavailable):  # the customer should know
-                        described = bool(await self._describe(effect))
-                return self._give_up(effect, error.code, described=described)
+                    muted = await self._is_muted(effect)
+                if not muted:
+                    return await self._refused(effect, error.code)
+                why, asked = "the room lets the bridge write nothing", None
+            waiting_since = max(self._row.created, self._row.revived or 0)
+            late = self._around.clock.now() - waiting_since >= GIVE_UP_AFTER
+            if late and waited >= LEAST_WAIT:
+                return self._give_up(effect, why)
+            pause = wait if asked is None else min(asked, MOST_ASKED)
+            about = self._about(effect) | {"wait": pause, "why": why}
+            _log.info("the homeserver has not accepted an effect yet", **about)
+            await self._room.pause(pause)
+            waited += pause
+            wait = min(wait * 2, LAST_WAIT)
 
     async def _look_back(self, effect: effects.InRoom) -> None:
         """Look in the room for a row's events, as its transaction ids may be forgotten by now.
@@ -174,6 +179,33 @@ class Delivery:
             self._lost = error.code == FORBIDDEN
             return False
 
+    async def _is_muted(self, effect: effects.InRoom) -> bool:
+        """True if the room lets the host write nothing; an agent who writes is told so."""
+        record = self.record
+        if record.membership is not Membership.JOINED:
+            return False
+        where, host = record.matrix_id, record.host
+        try:
+            if not await self._matrix.is_muted(where, host, encrypted=record.encrypted):
+                return False
+        except ports.Unavailable:
+            return True  # unknown: retried
+        except ports.Refused:
+            return False
+        spoken = any(isinstance(one, model.Relay) for one in (effect, *self._behind()))
+        if spoken and self._told_of != (chat := record.conversation.number):
+            self._told_of = chat
+            await self._room.take((self._unshown(),))
+        return True
+
+    async def _refused(self, effect: effects.InRoom, code: str) -> Done:
+        """Give up a refused effect; the customer is told of an agent's message."""
+        left, described = self.record.membership is Membership.LEFT, False
+        if isinstance(effect, model.Relay) and not left:
+            with suppress(ports.Refused, ports.Unavailable):
+                described = bool(await self._describe(effect))
+        return self._give_up(effect, code, described=described)
+
     def _give_up(self, effect: effects.InRoom, why: str, *, described: bool = False) -> Done:
         if self._lost:
             _log.warning("a room has lost the bridge's user: its chat is ended", **self._about())
@@ -189,9 +221,12 @@ class Delivery:
             return Done(outcome=Outcome.DISCARDED, detail=why)
         about = self._about(effect) | {"why": why}
         _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
-        once = f"unshown:{self.record.conversation.number}"  # a chat
         unseen = isinstance(effect, model.Relay) and not described
-        return Done(came=(Came(NotShown(), once),) * unseen, outcome=Outcome.DEAD, detail=why)
+        return Done(came=(self._unshown(),) * unseen, outcome=Outcome.DEAD, detail=why)
+
+    def _unshown(self) -> Came:
+        """Return the input that has the agent told, once a chat, that the room shows nothing."""
+        return Came(NotShown(), f"unshown:{self.record.conversation.number}")
 
     def _perform(self, effect: effects.InRoom) -> Awaitable[Done]:
         if isinstance(effect, model.Relay):  # by far the most frequent

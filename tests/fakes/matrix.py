@@ -100,6 +100,7 @@ class FakeMatrix:
         redacted: redacted events; others' events need a `level` of 50.
         event_ids: format of the event ids.
         replaced: upgraded rooms, in which the bridge may not send.
+        muted: rooms in which the bridge may not send, by their power levels.
         unreadable: rooms, and the bridge users that cannot read them.
     """
 
@@ -141,6 +142,7 @@ class FakeMatrix:
         self.statuses: list[tuple[RoomId, Status, str]] = []
         self.polls: list[Poll] = []
         self.replaced: set[RoomId] = set()
+        self.muted: set[RoomId] = set()
         self.unreadable: set[tuple[RoomId, UserId]] = set()
         self._by_transaction: dict[tuple[RoomId, str], Posted] = {}
         self._found: dict[str, Posted] = {}
@@ -283,6 +285,11 @@ class FakeMatrix:
         await self._request(f"is {room_id} replaced for {reader}")
         return room_id in self.replaced
 
+    async def is_muted(self, room_id: RoomId, host: UserId, *, encrypted: bool) -> bool:
+        del encrypted
+        await self._request(f"is {host} muted in {room_id}")
+        return room_id in self.muted
+
     async def say(self, room_id: RoomId, sender: UserId, notice: Notice, txn_id: str) -> EventId:
         if isinstance(notice, EditableNotice):
             new = Posted(
@@ -419,7 +426,7 @@ class FakeMatrix:
         await self._request(txn_id)
         if new.sender in self.foreign:
             raise Refused("FOREIGN_USER")
-        if new.room_id in self.replaced:
+        if new.room_id in self.replaced | self.muted:
             raise Refused("M_FORBIDDEN")
         found = self._by_transaction.get((new.room_id, txn_id)) or self._found.get(txn_id)
         if found is None:

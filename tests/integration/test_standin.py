@@ -7,7 +7,7 @@ import pytest
 from tests.support.client import room_call, set_state
 from tests.support.matrix_user import content_of, membership
 from tests.support.stage import Stage
-from tests.support.talk import JUN, MEI, Talk
+from tests.support.talk import JUN, MEI, Talk, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -50,7 +50,7 @@ async def test_the_host_relays_for_an_agent_who_cannot_be_invited(stage: Stage) 
     await talk.sees(membership(MEI, "leave"))
 
 
-async def test_the_agent_is_told_that_a_room_has_muted_the_bridge(stage: Stage) -> None:
+async def test_an_agents_words_wait_while_a_room_mutes_the_bridge(stage: Stage) -> None:
     talk = await closed_room(stage, "censor")
     await talk.reads("Connected: Mei", stage.bot)
     levels = await talk.customer.state(talk.room, "m.room.power_levels")
@@ -61,9 +61,11 @@ async def test_the_agent_is_told_that_a_room_has_muted_the_bridge(stage: Stage) 
     await talk.heard(note)
     await talk.say("Why does nobody answer?")
     await talk.heard("Why does nobody answer?")
-    await set_state(talk.customer, talk.room, "m.room.power_levels", levels)
     await talk.desk("say", text="And this?")
+    await set_state(talk.customer, talk.room, "m.room.power_levels", levels)
     await talk.reads_exactly("Mei: And this?", stage.bot)
+    relayed = [wording(event) for event in talk.messages(stage.bot)]
+    assert relayed[-2:] == ["Mei: Can you read this?", "Mei: And this?"]
     await talk.desk("close")
 
 

@@ -10,7 +10,7 @@ import pytest
 from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId
 from bridge.rooms.ports import BrokenOff, NoSpace, NoticeText, Refused, TooBig, Unavailable
-from bridge.rooms.to_matrix import FETCH_TRIES
+from bridge.rooms.to_matrix import FETCH_TRIES, LAST_WAIT, REMEMBERED
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
     Agent,
@@ -234,6 +234,75 @@ async def test_the_agent_is_told_once_a_chat_that_the_room_takes_no_messages(rob
     assert len(await dead_letters(world.store)) == 2
     told = [call.command for call in world.link.calls if isinstance(call.command, SendMessage)]
     assert [one.content for one in told] == ([] if robot else [Text(NOT_SHOWN)])
+
+
+@pytest.mark.asyncio
+async def test_what_a_muted_room_does_not_take_waits_until_it_may_be_sent() -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.muted.add(ROOM)
+    async with world.running() as engine:
+        for number, word in enumerate(("hello?", "anybody there?")):
+            await engine.pushed(ROOM, f"p{number}", said(word))
+            await world.clock.turn(REMEMBERED / 1000)
+        tries = len(world.matrix.requests)
+        await world.clock.turn(10 * LAST_WAIT)
+        asked = world.matrix.requests[tries:]
+        assert sum(one.startswith("look back") for one in asked) == 0, "nothing of it can be there"
+        assert len(asked) <= 40, "each minute: sent, why refused"
+        world.matrix.muted.clear()
+        await world.clock.turn(LAST_WAIT)
+    assert world.matrix.texts(ROOM) == ["hello?", "anybody there?"]
+    assert await dead_letters(world.store) == []
+    told = [call.command for call in world.link.calls if isinstance(call.command, SendMessage)]
+    assert [one.content for one in told] == [Text(NOT_SHOWN)]
+
+
+@pytest.mark.asyncio
+async def test_an_agent_is_told_even_if_a_notice_was_the_first_that_a_muted_room_refused() -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.muted.add(ROOM)
+    async with world.running() as engine:
+        await engine.accept_events([world.event("unreadable")])
+        await world.clock.turn(LAST_WAIT)
+        assert len(world.link.calls) == 0
+        await engine.pushed(ROOM, "p", said("hello?"))
+        await world.clock.turn(LAST_WAIT)
+    (told,) = world.link.calls
+    assert isinstance(told.command, SendMessage)
+    assert told.command.content == Text(NOT_SHOWN)
+
+
+@pytest.mark.asyncio
+async def test_nothing_waits_for_a_muted_room_that_the_bridge_has_left() -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.muted.add(ROOM)
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", said("hello?"))
+        await world.clock.turn(1)
+        await engine.accept_events([world.event("gone")])
+        await world.clock.turn(LAST_WAIT)
+    assert await dead_letters(world.store) == []
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("trouble", [Unavailable("away"), Refused("M_UNKNOWN")])
+async def test_why_a_room_refuses_may_stay_unknown(trouble: Exception) -> None:
+    """Asked for again while the homeserver is away, and given up if it does not say."""
+    world = World()
+    await world.chatting()
+    # The message, whether the room is replaced, whether it is muted.
+    replaced = Refused("M_UNKNOWN")
+    world.matrix.trouble += [Refused("M_FORBIDDEN"), replaced, trouble]
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", said("hello?"))
+        await world.clock.turn(1)
+    waits = isinstance(trouble, Unavailable)
+    assert world.matrix.texts(ROOM) == ["hello?" if waits else "chat.unknown"]
+    assert len(await dead_letters(world.store)) == (0 if waits else 1)
 
 
 @pytest.mark.asyncio
