@@ -31,6 +31,7 @@ from bridge.rooms.rules import (
     ENTERPRISE,
     LONGEST_WORD,
     MARKS,
+    SETTINGS,
     SOURCES,
     BadOrder,
     Rules,
@@ -345,6 +346,14 @@ def _parse_words(words: list[str], *, marked: bool = False) -> Reading:
     return Reading(verb, rest or (), fault=fault, secret=secret)
 
 
+def _key(word: str) -> str:
+    """Return the key of a setting, which may be named by its command in any language: `语言`."""
+    word = folded(word)
+    verb = _VERBS.get(word, word)
+    key = _KEYS.get(verb, verb)
+    return key if key in SETTINGS else word
+
+
 def _action(other: str, keys: int, words: list[str]) -> Words | None:
     """Parse `show` or the word `other`, or `set` with `keys` keys (0 or 1) and a value.
 
@@ -352,8 +361,8 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
     """
     action, rest = arguments.action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
-        return ("set", *map(folded, rest[:keys]), " ".join(rest[keys:]))
-    names = tuple(map(folded, rest))
+        return ("set", *map(_key, rest[:keys]), " ".join(rest[keys:]))
+    names = tuple(map(_key, rest))
     known = all(one in (*BY_COMMAND, ENTERPRISE) or one.startswith("text.") for one in names)
     if action == other == "reset" and len(rest) <= keys and known:
         return ("reset", *names)
@@ -763,3 +772,7 @@ COMMANDS: Mapping[str, Command] = {
 # fmt: on
 _VERBS = {word: verb for verb, row in COMMANDS.items() for word in (verb, *row.names.split())}
 _OTHERS = {word: verb for verb, row in COMMANDS.items() for word in row.others.split()}
+_KEYS = {"lang": "language", "pause": "paused"} | dict.fromkeys(
+    ("开始方式", "開始方式", "開始方法"), "start"
+)
+"""Keys of settings whose command, or name in the answers, is another word."""

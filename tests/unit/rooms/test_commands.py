@@ -163,6 +163,27 @@ def test_marks_at_the_end_of_a_command_change_nothing(
     assert parse(text, "!wc", prefix_needed=True) == Reading(verb, words, secret=verb == "login")
 
 
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ("队列 佇列 窓口 queue", "queue"),
+        ("来源 來源 接続元 from", "from"),
+        ("语言 語言 言語 lang Language", "language"),
+        ("开始方式 開始方式 開始方法 开始 start", "start"),
+        ("暂停 暫停 一時停止 pause paused", "paused"),
+        ("营业时间 營業時間 営業時間", "hours"),
+    ],
+)
+def test_a_setting_is_named_in_any_language(words: str, key: str) -> None:
+    for word in words.split():
+        assert parse(f"设置 设为 {word} x", "!wc", prefix_needed=False) == Reading(
+            "config", ("set", key, "x"), bare=True
+        )
+        assert parse(f"!wc config reset {word}", "!wc", prefix_needed=True) == Reading(
+            "config", ("reset", key)
+        )
+
+
 @pytest.mark.parametrize("text", ["!!!", "!important", "！取消我的订单"])
 def test_a_prefix_of_punctuation_may_begin_a_customers_message(text: str) -> None:
     assert parse(text, "!", prefix_needed=True) is None
