@@ -111,33 +111,33 @@ class Delivery:
 
     async def run(self) -> Done:
         effect, wait, waited = _effects.decode(self._row.effect), FIRST_WAIT, 0.0
-        muted = False
+        why, asked, muted = "", None, False
         said, moved_at = isinstance(effect, model.Say) and effect.key, self.record.moved_at
         if said in _UNSAID or isinstance(effect, effects.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
         if said == _INVITE_US and self.record.place is not None and self._row.created <= moved_at:
             return Done(outcome=Outcome.DISCARDED, detail="the bridge is in the new room")
         while True:
-            try:
-                # What a room has refused is not in it.
-                late = self._row.created <= max(moved_at, self._around.clock.now() - REMEMBERED)
-                if late and not muted:
-                    await self._look_back(effect)
-                return await self._perform(effect)
-            except ports.Unavailable as error:
-                why, asked, muted = str(error), error.retry_after, False
-            except ports.Refused as error:
-                muted = False
-                if error.code == FORBIDDEN and not isinstance(effect, effects.EnterRoom):
-                    if self.record.upgrade is not None:
-                        raise Shut from error
-                    if await self._is_being_replaced():
-                        await self._room.pause(NEWS_AFTER)
-                        continue
-                    muted = await self._is_muted(effect)
-                if not muted:
-                    return await self._refused(effect, error.code)
-                why, asked = "the room lets the bridge write nothing", None
+            # While it is, nothing is sent: the homeserver may forget the transaction id meanwhile.
+            if not (muted and await self._is_muted(effect)):
+                try:
+                    if self._row.created <= max(moved_at, self._around.clock.now() - REMEMBERED):
+                        await self._look_back(effect)
+                    return await self._perform(effect)
+                except ports.Unavailable as error:
+                    why, asked, muted = str(error), error.retry_after, False
+                except ports.Refused as error:
+                    muted = False
+                    if error.code == FORBIDDEN and not isinstance(effect, effects.EnterRoom):
+                        if self.record.upgrade is not None:
+                            raise Shut from error
+                        if await self._is_being_replaced():
+                            await self._room.pause(NEWS_AFTER)
+                            continue
+                        muted = await self._is_muted(effect)
+                    if not muted:
+                        return await self._refused(effect, error.code)
+                    why, asked = "the room lets the bridge write nothing", None
             waiting_since = max(self._row.created, self._row.revived or 0)
             late = self._around.clock.now() - waiting_since >= GIVE_UP_AFTER
             if late and waited >= LEAST_WAIT:
@@ -182,7 +182,7 @@ class Delivery:
     async def _is_muted(self, effect: effects.InRoom) -> bool:
         """True if the room lets the host write nothing; an agent who writes is told so."""
         record = self.record
-        if record.membership is not Membership.JOINED:
+        if record.membership is not Membership.JOINED or record.upgrade is not None:
             return False
         where, host = record.matrix_id, record.host
         try:
