@@ -446,7 +446,9 @@ _NUMBER = re.compile(
 )
 _COUNTS = ("one", "two", "three", "four", "five")
 _STARS_IN_WORDS = re.compile(rf"\b({'|'.join(_COUNTS)})(?=[ -]stars?\b)", re.IGNORECASE)
-_SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")
+_SIGN = re.compile(
+    "(?:(?:[⭐★🌟][\ufe0e\ufe0f]?)+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*"
+)
 _THUMBS = frozenset("👍👎")
 _SCALES = frozenset({"5", "10", "100"})
 """Usual ends of a scale: a date such as "12/12" is for an agent."""

@@ -80,6 +80,7 @@ def test_in_a_paused_room_a_rating_is_taken_and_nothing_else() -> None:
         ("5分", 5),
         ("1つ星", 1),
         ("⭐⭐⭐⭐", 4),
+        ("⭐\ufe0f⭐\ufe0f⭐\ufe0f⭐\ufe0f", 4),  # as iOS writes them
         ("👎", 1),
         ("5 thanks", 5),
         ("5/5", 5),
@@ -327,6 +328,7 @@ PHASES = [Ended(LAST), Idle(), Queued(QueueId(1), 0), Chatting(LAST, 0, QueueId(
         ("Four stars, quick", 4, "quick"),
         ("星五つ", 5, ""),
         ("⭐⭐⭐ so so", 3, "so so"),
+        ("⭐\ufe0f⭐\ufe0f⭐\ufe0f so so", 3, "so so"),
         ("2/5", 2, ""),
         ("不满意，太慢", 2, "太慢"),
         ("满意", 4, ""),
