@@ -106,6 +106,8 @@ def test_in_a_paused_room_a_rating_is_taken_and_nothing_else() -> None:
         ("星四つです", None),
         ("五星", 5),
         ("四颗星，谢谢", 4),
+        ("五星好评", 5),
+        ("5星好评！", 5),
         ("三分", 3),
         ("五", None),
         ("五分钟后再说", None),

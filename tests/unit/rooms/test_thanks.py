@@ -58,6 +58,7 @@ THANKS = (
     ),
     *("Thanks anyway!", "ok, thank you anyway", "还是谢谢您", "好的，還是謝謝"),
     *("Thank you for your help!", "Got it, thanks!", "That’s all, thank you.", "Vielen Dank!"),
+    *("okay thanks", "谢啦！", "嗯，谢谢", "行，谢谢", "好评！", "好評"),
     *("谢谢您的帮助", "知道了，谢谢", "没有其他问题了，谢谢！", "辛苦了", "明白了，謝謝您的協助"),
     *(
         "助かりました。",
