@@ -627,7 +627,7 @@ LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
 
 _PERSON_WORDS, _ENOUGH_WORDS = frozenset(WORDS["person"]), frozenset(WORDS["enough"])
 _ENOUGH = frozenset(_bare(narrow(one)) for one in _ENOUGH_WORDS)
-_ENDINGS = " \t\r\n.!。！~～"
+_ENDINGS = " .!。~"
 
 
 def ask(visit: Visit, question: str, event_id: EventId) -> None:
@@ -707,7 +707,8 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
     Customers know no commands, and thanks for an answer are no new question.
     """
     conversation, use = visit.record.conversation, visit.rules.policy.robot
-    phase, word = conversation.phase, " ".join(words.split()).strip(_ENDINGS).casefold()
+    phase = conversation.phase
+    word = " ".join(narrow(words).split()).strip(_ENDINGS).casefold()
     if isinstance(phase, model.Chatting):
         return model.Human() if phase.robot and word in _PERSON_WORDS else None
     if use is RobotUse.OFF or not isinstance(phase, model.NoChat):

@@ -201,6 +201,8 @@ def test_a_person_is_offered_only_to_somebody_without_one(
         ("转人工服务", Human()),
         ("客服", Human()),
         ("Talk to a human!", Human()),
+        ("ｈｕｍａｎ！", Human()),
+        ("ｵﾍﾟﾚｰﾀｰ", Human()),
         ("オペレーター", Human()),
         ("谢谢！", Solved()),
         ("Thank  you", Solved()),
