@@ -561,13 +561,7 @@ _TAKE_BACK = (
 @json_option
 @click.pass_obj
 def migrate_db(
-    files: Files,
-    urls: Sequence[str],
-    *,
-    replace: bool,
-    take_back: bool,
-    yes: bool,
-    as_json: bool,
+    files: Files, urls: Sequence[str], *, replace: bool, take_back: bool, yes: bool, as_json: bool
 ) -> None:
     """Move everything into another database.
 

@@ -11,6 +11,7 @@ The robot inside a chat is an agent whose proposals are answered by number (refe
 from __future__ import annotations
 
 import html
+import unicodedata
 
 from msgspec.structs import replace
 
@@ -274,6 +275,7 @@ def _rated(state: model.Conversation, session_id: SessionId) -> model.Rated | No
 
 # --- the robot inside a chat ---------------------------------------------------------------------
 
+_BEHIND = ".,)。、\ufe0f\u20e3"
 _NAMELESS = Agent(AgentId("robot"))
 """Agent for a robot that no frame has named."""
 
@@ -282,8 +284,10 @@ def chosen(phase: model.Chatting, event: model.Said) -> model.Said:
     """Replace a number with the text of the robot's proposal, since the robot expects words."""
     if not isinstance(event.content, model.CustomerText):
         return event
-    word = (event.words or event.content.text).strip()
-    number = int(word) if word.isascii() and word.isdigit() and len(word) <= 2 else 0
+    words = (event.words or event.content.text).strip()
+    # With an input method's digits, the mark behind a number of a list, or as an emoji.
+    word = unicodedata.normalize("NFKC", words).strip(_BEHIND) if len(words) <= 4 else ""
+    number = int(word) if word.isascii() and word.isdigit() else 0
     if not 0 < number <= len(phase.choices):
         return event
     return model.Said(event.event_id, model.CustomerText(phase.choices[number - 1]))

@@ -234,7 +234,10 @@ def _heard_until(turn: Turn) -> int:
 
 
 def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered: bool) -> bool:
-    """Remember an agent's push; return False for a repeat (never true of `numbered` ones)."""
+    """Remember an agent's push; return False if it was shown before, and look into the history.
+
+    So it was if the history had it, or if it is the last one repeated (never if `numbered`).
+    """
     words = _words(content.html) if isinstance(content, AgentText) else _NO_WORDS
     mark, exact = _mark(agent.id, words), exact_mark(agent.id, content)
     state = turn.state

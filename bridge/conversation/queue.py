@@ -651,12 +651,7 @@ def hand_over(turn: Turn) -> None:
         else:
             after, text = piece.order + 1, model.CustomerText(note)  # `said` reserved the order
             told = model.Held(
-                piece.event_id,
-                text,
-                turn.now,
-                order=after,
-                consulted=True,
-                sender=piece.sender,
+                piece.event_id, text, turn.now, order=after, consulted=True, sender=piece.sender
             )
             held += [replace(piece, last=False), told]
     turn.set(held=tuple(held), questions=())

@@ -342,7 +342,7 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
         return
     if not reply.ok and meaning(reply.result).passing and try_again(turn, asked, reply.result):
         return
-    turn.state = replace(turn.state, outstanding=None)
+    turn.set(outstanding=None)
     _trouble_over(turn)
     command = asked.what
     match command:
@@ -541,8 +541,7 @@ def _message_sent(
     reply: frames.Reply,
 ) -> None:
     if reply.ok:
-        if held.last:
-            turn.effects.append(model.Delivered(held.event_id))
+        turn.delivered(held)
         if reply.session_id is not None:  # the 202 or part of it was missed (trap T14)
             by_robot = reply.robot_type is not None
             chat_started(turn, frames.ChatStarted(reply.session_id, reply.agents, robot=by_robot))

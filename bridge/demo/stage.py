@@ -356,8 +356,7 @@ class Scene:
     async def reads(self, part: str, sender: str = "") -> Event:
         """Wait for a message, or an edit to a text, that contains `part`."""
         return await self.sees(
-            f"“{part}”",
-            lambda event: sender in {"", event["sender"]} and part in wording(event),
+            f"“{part}”", lambda event: sender in {"", event["sender"]} and part in wording(event)
         )
 
     @property

@@ -384,10 +384,6 @@ def _divided(root: LexborNode, pictures: list[tuple[LexborNode, AgentMedia]]) ->
     """Cut a fragment at its pictures; none if it has none, or an element is too deep."""
     if not pictures:
         return []
-    for link in root.css("a[href]"):
-        if not link.text().strip():
-            # The link held only a picture: show its address instead.
-            link.insert_child(link.attributes["href"] or "")
     cuts: list[list[LexborNode]] = []
     for image, _ in pictures[:MAX_PICTURES]:
         around = _ancestors(image)
@@ -472,15 +468,19 @@ def _link_embedded(root: LexborNode) -> bool:
 
 
 def _resolve(root: LexborNode, absolute: Callable[[str], str]) -> bool:
-    """Make relative links absolute; True if there was one."""
+    """Make relative links absolute, and show the address of one without words; True if any."""
     changed = False
     for link in root.css("a[href]"):
         address = (link.attributes.get("href") or "").strip()
-        if not address or address.startswith("#") or _SCHEME.match(address):
+        if not address or address.startswith("#"):
             continue
-        if address.lower().startswith("www."):  # meant as a host name, despite the URL standard
-            link.attrs["href"] = f"https://{address}"
-        else:
-            link.attrs["href"] = absolute(address)
-        changed = True
+        if not _SCHEME.match(address):
+            www = address.lower().startswith("www.")  # a host name, despite the URL standard
+            address = link.attrs["href"] = f"https://{address}" if www else absolute(address)
+            changed = True
+        leads = address.partition(":")[0].lower() in _SCHEMES
+        # It holds only pictures, which become messages of their own, or nothing that clients show.
+        if leads and not link.text().strip() and all(map(picture_of, link.css("img"))):
+            link.insert_child(address)
+            changed = True
     return changed

@@ -59,7 +59,6 @@ class Health:
         self._seen: set[str] = set()
         self._began = self._clock.now()
         self._told = self._stopping = False
-        self._log = structlog.get_logger(__name__)
 
     async def watch(self) -> None:
         """Probe all parts until cancelled; log `ready` once none is missing."""
@@ -84,18 +83,18 @@ class Health:
                 self.on_change(part, False)  # noqa: FBT003 - a callback
             bare = re.sub(r"[\d.]+", "", why)
             if reasons.pop(bare, None) is None:
-                self._log.warning("peer unreachable", part=part, why=why)
+                LOG.warning("peer unreachable", part=part, why=why)
             reasons[bare] = why
             return
         lost = self._lost.pop(part, None) is not None
         if lost:
-            self._log.info("peer reachable again", part=part)
+            LOG.info("peer reachable again", part=part)
         if lost or part not in self._seen:
             self.on_change(part, True)  # noqa: FBT003
         self._seen.add(part)
         if not self._told and not self.missing():
             self._told = True
-            self._log.info("ready", after_ms=self._clock.now() - self._began)
+            LOG.info("ready", after_ms=self._clock.now() - self._began)
 
     def stop(self) -> None:
         """Report unready from now on, because the bridge is stopping."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import resource
 import socket
 from collections import deque
@@ -28,6 +27,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from prometheus_client.exposition import generate_latest
 
 from bridge.ids import QueueId
+from bridge.rooms.ports import describe
 from bridge.rooms.record import Chat
 from bridge.rooms.store import INBOX, Backlog, Depth, Lane, Outcome
 
@@ -359,9 +359,7 @@ async def listening(
         try:
             await web.TCPSite(runner, hostname, port, backlog=BACKLOG).start()
         except (OSError, UnicodeError) as error:  # UnicodeError: an invalid host name
-            # The error's own text repeats the address; getaddrinfo's numbers are negative.
-            number = getattr(error, "errno", None) or 0
-            why = os.strerror(number) if number > 0 else getattr(error, "strerror", str(error))
+            why = describe(error) if isinstance(error, OSError) else str(error)
             where = f"{section}.hostname {hostname}, {section}.port {port}"
             raise CannotListen(f"{where}: {why}") from error
         yield int(runner.addresses[0][1])

@@ -410,24 +410,40 @@ LONGEST_THANKS = 80
 """Maximum characters of a message that may be mere thanks."""
 
 
-def is_thanks(words: str, beside: frozenset[str] = frozenset()) -> bool:
+def is_thanks(
+    words: str, beside: frozenset[str] = frozenset(), names: Collection[str] = ()
+) -> bool:
     """True for a thank-you and nothing else: entries of `_THANKS`, word for word.
 
-    Punctuation may join several, `_GOODBYES` ("thanks, bye") or `beside`. Case, spaces, emoji and
-    full-width letters (NFKC) are ignored; a question mark or any other word makes a message.
+    Punctuation may join several, `_GOODBYES` ("thanks, bye") or `beside`; one of the `names` may
+    stand at either end of each. Case, spaces, emoji and full-width letters (NFKC) are ignored; a
+    question mark or any other word makes a message.
     """
     if len(words) > LONGEST_THANKS:
         return False
-    text = narrow(words)
-    parts = set(filter(None, map(_bare, re.split("[,.!;~\n。、·-]", text))))
-    joined = parts <= _THANKS | _GOODBYES | beside and not parts.isdisjoint(_THANKS)
+    text, known, parts = narrow(words), _THANKS | _GOODBYES | beside, set[str]()
+    for part in map(_bare, re.split("[,.!;~\n。、·-]", text)):
+        bare = part
+        for name in names if part not in known else ():
+            bare = bare.removeprefix(name).removesuffix(name)
+        parts |= {bare} - {""}
+    joined = parts <= known and not parts.isdisjoint(_THANKS)
     return "?" not in text and (joined or _bare(text) in _THANKS)
+
+
+def _agents(visit: Visit) -> list[str]:
+    """Return the bare names of the latest chats' agents, each whole and in words, and titled."""
+    names = [agent.name for chat in visit.record.chats for agent in chat.agents]
+    parts = [_bare(narrow(part)) for name in names for part in (name, *name.split())]
+    return [part + title for title in _TITLES for part in parts]
 
 
 def _bare(text: str) -> str:
     return "".join(character for character in text.casefold() if character.isalnum())
 
 
+_TITLES = ("さん", "様", "さま", "小姐", "女士", "先生", "")
+"""Titles that may follow a name; none is the last to be tried."""
 _THANKS, _GOODBYES = (
     frozenset(_bare(narrow(one)) for one in WORDS[kind]) for kind in ("thanks", "goodbyes")
 )
@@ -446,7 +462,9 @@ _NUMBER = re.compile(
 )
 _COUNTS = ("one", "two", "three", "four", "five")
 _STARS_IN_WORDS = re.compile(rf"\b({'|'.join(_COUNTS)})(?=[ -]stars?\b)", re.IGNORECASE)
-_SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")
+_SIGN = re.compile(
+    "(?:(?:[⭐★🌟][\ufe0e\ufe0f]?)+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*"
+)
 _THUMBS = frozenset("👍👎")
 _SCALES = frozenset({"5", "10", "100"})
 """Usual ends of a scale: a date such as "12/12" is for an agent."""
@@ -484,7 +502,7 @@ def about_chat(visit: Visit, spoke: ports.Spoke, *, answers: bool) -> bool:
         visit.step(replace(rate, said_by=spoke.event_id) if rate.comment else rate)
     elif unclear and is_stars(unclear):
         _ask_which(visit, spoke.event_id)
-    elif soon and is_thanks(words):
+    elif soon and is_thanks(words, names=_agents(visit)):
         visit.say("chat.thanked", reply_to=spoke.event_id)
     elif not answers and is_over and _added_to_rating(visit, spoke):
         pass
@@ -609,7 +627,7 @@ LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
 
 _PERSON_WORDS, _ENOUGH_WORDS = frozenset(WORDS["person"]), frozenset(WORDS["enough"])
 _ENOUGH = frozenset(_bare(narrow(one)) for one in _ENOUGH_WORDS)
-_ENDINGS = " \t\r\n.!。！~～"
+_ENDINGS = " .!。~"
 
 
 def ask(visit: Visit, question: str, event_id: EventId) -> None:
@@ -689,7 +707,8 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
     Customers know no commands, and thanks for an answer are no new question.
     """
     conversation, use = visit.record.conversation, visit.rules.policy.robot
-    phase, word = conversation.phase, " ".join(words.split()).strip(_ENDINGS).casefold()
+    phase = conversation.phase
+    word = " ".join(narrow(words).split()).strip(_ENDINGS).casefold()
     if isinstance(phase, model.Chatting):
         return model.Human() if phase.robot and word in _PERSON_WORDS else None
     if use is RobotUse.OFF or not isinstance(phase, model.NoChat):

@@ -65,8 +65,8 @@ _PART = 500
 """Characters that `narrow` normalises at a time."""
 TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Bidirectional control characters: an unclosed one would reverse all text after it."""
-_SKINS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]")
-"""Skin-tone modifiers and variation selectors of emoji."""
+_VARIANTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f]|\u200d[♀♂]")
+"""Skin tones, variation selectors and genders of emoji."""
 KNOWN = 4096
 """Maximum entries of each cache: people's permissions, rooms' policies."""
 
@@ -284,8 +284,8 @@ def narrow(text: str) -> str:
 
 
 def bare_sign(key: str) -> str:
-    """Return a reaction without skin tone and variation selectors, for comparison."""
-    return _SKINS.sub("", key).strip()
+    """Return a reaction without skin tone, variation selectors and gender, for comparison."""
+    return _VARIANTS.sub("", key).strip()
 
 
 def hides(rules: Rules, record: RoomRecord) -> bool:

@@ -15,7 +15,7 @@ from functools import reduce
 from operator import or_
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from bridge.simulator import desk, samples
 from bridge.simulator.options import DeskAgent
 from bridge.simulator.state import (
     CallCentre,
+    CloseCode,
     Customer,
     Fault,
     FaultPlan,
@@ -41,6 +42,8 @@ class BadOpError(Exception):
 
 _T = TypeVar("_T")
 _NOBODY = AgentId("")
+_Name = Annotated[str, msgspec.Meta(min_length=1)]
+_Pixels = Annotated[int, msgspec.Meta(ge=1, le=4000)]
 Host = Callable[[str, bytes], tuple[str, str]]
 """Stores an agent's file; returns its URL and the `number/name` by which the desk fetches it."""
 
@@ -163,11 +166,9 @@ def _voice(
     chat: _Chat,
     *,
     data: str = "",
-    seconds: int = 2,
+    seconds: Annotated[int, msgspec.Meta(ge=1, le=60)] = 2,
     style: Literal["base64", "object", "address"] = "base64",
 ) -> None:
-    if not 0 < seconds <= 60:
-        raise BadOpError("seconds must be 1 to 60")
     body = _body(at, data, samples.voice(seconds))
     text = base64.b64encode(body).decode()
     content: object = {"voiceData": text, "voiceLength": seconds} if style == "object" else text
@@ -184,12 +185,10 @@ def _image(
     *,
     data: str = "",
     name: str = "picture.png",
-    width: int = 64,
-    height: int = 64,
+    width: _Pixels = 64,
+    height: _Pixels = 64,
     style: Literal["base64", "object", "data-uri"] = "base64",
 ) -> None:
-    if not (0 < width <= 4000 and 0 < height <= 4000):
-        raise BadOpError("width and height must be 1 to 4000")
     body = _body(at, data, samples.picture(name, width, height))
     url, path = at.host(name, body)
     content: object = {"imgUrl": url, "imgName": name}
@@ -201,10 +200,8 @@ def _image(
 
 
 def _file(
-    at: _Moment, chat: _Chat, *, name: str, data: str = "", text: str = "", as_text: bool = False
+    at: _Moment, chat: _Chat, *, name: _Name, data: str = "", text: str = "", as_text: bool = False
 ) -> None:
-    if not name:
-        raise BadOpError("name must not be empty")
     body = _body(at, data, text.encode())
     url, path = at.host(name, body)
     suffix = PurePosixPath(name).suffix.lstrip(".").lower()
@@ -290,11 +287,9 @@ def _push(at: _Moment, customer: Customer, *, frame: Wire) -> None:
     at.centre.send(customer, frame)
 
 
-def _kick(at: _Moment, customer: Customer, *, code: int = 1001) -> None:
+def _kick(at: _Moment, customer: Customer, *, code: CloseCode = 1001) -> None:
     if not customer.linked:
         raise BadOpError(f"{customer.login} has no open socket")
-    if not 1000 <= code <= 4999:
-        raise BadOpError("code must be a WebSocket close code, 1000 to 4999")
     at.centre.hang_up(customer, code)
 
 

@@ -8,10 +8,9 @@ reference, and R5 of 2019-10-14). Every other behaviour observed or reported of 
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Mapping
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,6 +19,10 @@ from bridge.ids import AgentId, QueueId
 
 FIXED_AT_START = frozenset({"context", "keep_frames", "keep_entries", "public_origin"})
 """Options that the control operation `set` refuses: routes and logs are built from them once."""
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Amount = Annotated[int, msgspec.Meta(ge=0)]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+_Span = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
 class DeskAgent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +56,7 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     )
     queues: tuple[int, ...] = ()
     queue_names: dict[str, str] = {}
-    queue_timeout: float = 0
+    queue_timeout: _Seconds = 0
     open_hours: bool = True
 
     # --- the wire -----------------------------------------------------------------------------
@@ -81,10 +84,10 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     heartbeat: Literal["refuse", "ok", "silent"] | None = None
     unknown_type: Literal[-12, -19] = -12
     videos: bool = False
-    frame_limit: int = 8192
+    frame_limit: Positive = 8192
     close_echoed: bool = False
     change_notices: bool = False
-    reply_delay_ms: int = 0
+    reply_delay_ms: _Amount = 0
     init_config: bool | None = None
     ratings: tuple[RatingChoice, ...] = (
         RatingChoice(id=1, name="满意"),
@@ -96,20 +99,20 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     resume_push: bool = False
     receipts: bool | None = None
     receipt_reply: bool = False
-    resend_seconds: float = 3.0
-    max_resends: int = 5
-    max_pending: int = 1000
-    session_grace: float = 0
+    resend_seconds: _Span = 3.0
+    max_resends: _Amount = 5
+    max_pending: Positive = 1000
+    session_grace: _Seconds = 0
 
     # --- login --------------------------------------------------------------------------------
     accounts: dict[str, str] = {}
     client_id_in_login: bool | None = None
     sign_key: str = ""
-    login_limit: int = 10
-    login_window: float = 60
-    login_ban: float = 3600
+    login_limit: _Amount = 10
+    login_window: _Span = 60
+    login_ban: _Seconds = 3600
     ban_covers: Literal["login", "everything"] = "login"
-    token_lifetime: float = 86400
+    token_lifetime: _Span = 86400
     new_login_kills_old: bool = True
     awkward_tokens: bool = False
     sticky_cookie: bool = False
@@ -119,12 +122,12 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     history: bool | None = None
     history_style: Literal["named", "rows"] = "named"
     running_history: Literal["told", "asked", "never"] = "told"
-    history_behind: int = 0
+    history_behind: _Amount = 0
     upload_mode: Literal["raw", "multipart", "both"] = "raw"
     wrong_upload: int = -14
     upload_url: Literal["context", "root", "bare", "absolute"] = "context"
     allowed_extensions: tuple[str, ...] = ()
-    max_upload: int = 50 * 1024 * 1024
+    max_upload: Positive = 50 * 1024 * 1024
 
     # --- the robot ------------------------------------------------------------------------------
     robot_queues: tuple[int, ...] = ()
@@ -138,31 +141,17 @@ class SimulatorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     robot_answers: dict[str, str] = {}
 
     # --- sizes of logs ----------------------------------------------------------------------------
-    keep_frames: int = 20_000
-    keep_entries: int = 2_000
-    keep_records: int = 10_000
+    keep_frames: Positive = 20_000
+    keep_entries: Positive = 2_000
+    keep_records: Positive = 10_000
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            if isinstance(value := getattr(self, name), float) and not math.isfinite(value):
-                raise ValueError(f"{name} must be a number of seconds")
         if self.public_origin and not _is_origin(self.public_origin):
             raise ValueError("public_origin must be as in http://sim.example.org:8980, no path")
         if self.context and (not self.context.startswith("/") or self.context.endswith("/")):
             raise ValueError("context must be empty or start, and not end, with a slash")
-        kept = ("keep_frames", "keep_entries", "keep_records")
-        for name in ("frame_limit", "max_upload", "max_pending", *kept):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
         if not (self.wrong_upload <= 0 or 200 <= self.wrong_upload <= 599):
             raise ValueError("wrong_upload must be a result that refuses, or an HTTP status")
-        for name in ("token_lifetime", "resend_seconds", "login_window"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be more than 0 seconds")
-        amounts = ("login_limit", "login_ban", "session_grace", "reply_delay_ms", "max_resends")
-        for name in (*amounts, "queue_timeout", "history_behind"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative")
         if len({agent.id for agent in self.agents}) < len(self.agents):
             raise ValueError("agents must have different ids")
         if not all(agent.id for agent in (*self.agents, self.robot)):

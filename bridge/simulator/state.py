@@ -17,12 +17,12 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from bridge.ids import AgentId, CallId, QueueId, RequestId, SessionId
-from bridge.simulator.options import DeskAgent, SimulatorOptions
+from bridge.simulator.options import DeskAgent, Positive, SimulatorOptions
 
 # --- outgoing -------------------------------------------------------------------------
 
@@ -30,6 +30,8 @@ Wire = dict[str, object]
 """A decoded frame or a part of one, keys spelled as on the wire."""
 Record = dict[str, Any]
 """An act of a customer or an agent, for scripts that compare and count; keys as in the state."""
+CloseCode = Annotated[int, msgspec.Meta(ge=1000, le=4999)]
+"""A WebSocket close code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,29 +78,23 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_o
     """One kind of fault, `count` times; docs/simulator.md says what each kind does."""
 
     fault: Literal["drop", "double", "reorder", "delay", "answer", "ignore", "cut", "http", "hang"]
-    count: int = 1
+    count: Positive = 1
     login: str = ""
     """Customer whom the fault hits; empty for all. `http` and `hang` ignore it."""
     type: int | None = None
     """Wire type of the frame or command that the fault hits; None for every type."""
     result: int | None = None
     carried_out: bool = True
-    code: int = 1006
+    code: CloseCode = 1006
     delay_ms: int = 0
     path: Literal["tpi", "tpiu", "robotSearch", "cws", "up", "any"] = "any"
-    status: int = 503
+    status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 503
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError("count must be at least 1")
         if self.fault == "answer" and self.result is None:
             raise ValueError("answer needs a result")
         if self.fault == "delay" and self.delay_ms < 1:
             raise ValueError("delay needs delay_ms, at least 1")
-        if not 1000 <= self.code <= 4999:
-            raise ValueError("code must be a WebSocket close code, 1000 to 4999")
-        if self.fault == "http" and not 400 <= self.status <= 599:
-            raise ValueError("status must be an HTTP error, 400 to 599")
 
 
 class FaultPlan:

@@ -240,14 +240,14 @@ async def until_free(attempt: Callable[[], Awaitable[None]], seconds: float) -> 
     """Repeat an attempt that raises AlreadyInUse, for up to `seconds`: a wait that is logged."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    waits = not seconds
+    logged = False
     while True:
         try:
             return await attempt()
         except AlreadyInUse:
-            if not waits:
+            if seconds and not logged:
                 _log.warning("a bridge is using the database: waiting for its end", seconds=seconds)
-            waits = True
+            logged = True
             if loop.time() >= end:
                 raise
         await asyncio.sleep(0.2)

@@ -1,7 +1,5 @@
 """Shards: advisory locks by which several processes (replicas) share the rooms of one database.
 
-Theory of operation
--------------------
 Each room belongs to one of 256 shards (`ids.shard_of`). The process that writes a room owns its
 shard: it holds an advisory lock in the session that it writes through. So PostgreSQL itself is the
 fence, and no clock is involved:

@@ -479,8 +479,8 @@ async def move(
             if moved is None:
                 fact = msgspec.json.encode(Moved(mark.id, to, clock.now())).decode()
                 await source.commit([Query(_WRITE_FACT, (MOVED, fact))])
-                async with snapshot(source) as now:  # commands do not open it any more
-                    changed = now.contents != still.contents
+                async with snapshot(source) as moved_from:  # commands do not open it any more
+                    changed = moved_from.contents != still.contents
                 if changed:
                     await source.commit([Query(_DROP_FACT, (MOVED,))])
                     why = "by a command such as `order` or `erase`: start over with --replace"

@@ -78,7 +78,17 @@ def test_markup_around_proposals_stays() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "sent"),
-    [("1", "returns"), (" 2 ", "parcels"), ("3", "3"), ("0", "0"), ("٢", "٢"), ("100", "100")],
+    [
+        *(("1", "returns"), (" 2 ", "parcels"), ("3", "3"), ("0", "0"), ("٢", "٢"), ("100", "100")),
+        *(("２", "parcels"), ("1.", "returns"), ("2、", "parcels"), ("１）", "returns")),
+        *(
+            ("1\ufe0f\u20e3", "returns"),
+            ("1.5", "1.5"),
+            ("1 2", "1 2"),
+            (".", "."),
+            ("1 or 2", "1 or 2"),
+        ),
+    ],
 )
 def test_a_number_asks_its_proposal(typed: str, sent: str) -> None:
     scene = named()

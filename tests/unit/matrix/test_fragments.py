@@ -158,6 +158,23 @@ def test_any_fragment_gives_at_least_one_piece(fragment: str) -> None:
     assert pieces(f"{fragment}<img src='/a.png'>{fragment}")
 
 
+@pytest.mark.parametrize("inside", ["", " ", "<b></b>", "<svg><path d='M0'/></svg>"])
+def test_a_link_without_words_shows_its_address(inside: str) -> None:
+    """Clients show nothing of an empty element: the message would be blank."""
+    (found,) = pieces(f'<a href="/faq.html">{inside}</a>')
+    assert isinstance(found, AgentText)
+    body, formatted = clean(found.html)
+    leads = "https://crm.example.org/webchat/faq.html"
+    assert body == leads
+    assert f"{leads}</a>" in formatted
+    for kept in ("<img class='qqemoji13' src='/s.gif'>", "words", "<b>words</b>"):
+        assert pieces(f'<a href="https://x.y">{kept}</a>') == (
+            text(f'<a href="https://x.y">{kept}</a>'),
+        )
+    unsafe = "<a href='javascript:x()'></a>"
+    assert pieces(unsafe) == (text(unsafe),)
+
+
 @pytest.mark.parametrize(
     ("link", "leads"),
     [

@@ -209,7 +209,7 @@ def words(house: House) -> list[str]:
     return [one.content.text for one in pieces if isinstance(one.content, CustomerText)]
 
 
-@pytest.mark.parametrize("key", ["👎", "👎🏽", "🙋"])
+@pytest.mark.parametrize("key", ["👎", "👎🏽", "🙋", "🙋\u200d♀\ufe0f", "🙋🏻\u200d♂\ufe0f"])
 def test_a_thumb_down_takes_the_question_to_a_person(key: str) -> None:
     house = asked_house()
     house.receive(Reacted(EventId("$r"), ADA, CARD, key))

@@ -20,9 +20,10 @@ from bridge.conversation.model import (
     Say,
 )
 from bridge.conversation.turn import all_pieces
-from bridge.ids import QueueId, SessionId
+from bridge.ids import AgentId, QueueId, SessionId
 from bridge.rooms.cards import LONGEST_THANKS, SOON, is_thanks
 from bridge.rooms.ports import Spoke
+from bridge.rooms.record import Chat, ChatAgent
 from tests.unit.rooms.visits import ADA, House
 
 THANKS = (
@@ -57,6 +58,7 @@ THANKS = (
     ),
     *("Thanks anyway!", "ok, thank you anyway", "还是谢谢您", "好的，還是謝謝"),
     *("Thank you for your help!", "Got it, thanks!", "That’s all, thank you.", "Vielen Dank!"),
+    *("okay thanks", "谢啦！", "嗯，谢谢", "行，谢谢", "好评！", "好評"),
     *("谢谢您的帮助", "知道了，谢谢", "没有其他问题了，谢谢！", "辛苦了", "明白了，謝謝您的協助"),
     *(
         "助かりました。",
@@ -154,6 +156,27 @@ def test_any_other_message_requests_an_agent(words: str) -> None:
     house.say(words)
     assert house.reported == {}
     assert isinstance(house.record.conversation.phase, Requesting)
+
+
+BY_NAME = (
+    *("Thank you Mei", "Thanks, mei!", "THANKS MEI CHEN", "Thank you so much, Mei. Bye!", "Thanks"),
+    *("谢谢小梅", "小梅女士，非常感谢！", "Meiさん、ありがとうございました！"),
+)
+MORE_THAN_A_NAME = (
+    *("Mei", "小梅", "Thanks Meier", "Thanks, Mei, it is broken", "Thanks Jun", "thanks, Mei?"),
+    *("谢谢小梅，还有一个问题", "thanks " + "Mei " * LONGEST_THANKS + "but it is broken"),
+)
+
+
+@pytest.mark.parametrize("words", [*BY_NAME, *MORE_THAN_A_NAME])
+def test_thanks_may_name_an_agent_of_the_chat(words: str) -> None:
+    house = after_a_chat()
+    agents = ChatAgent(AgentId("A1"), "Mei Chen"), ChatAgent(AgentId("A2"), "小梅")
+    chat = Chat(1, QueueId(1), house.now, agents=(*agents, ChatAgent(AgentId("A3"))))
+    house.visit.set(chats=(chat,))
+    event = house.say(words)
+    assert (Say("chat.thanked", reply_to=event) in house.effects) == (words in BY_NAME)
+    assert isinstance(house.record.conversation.phase, Ended if words in BY_NAME else Requesting)
 
 
 def test_thanks_long_after_a_chat_request_an_agent() -> None:

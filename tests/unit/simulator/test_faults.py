@@ -71,7 +71,7 @@ def test_delayed_frame_is_still_sent() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "sentence"),
-    [({"fault": "delay"}, "delay_ms"), ({"fault": "cut", "code": 7}, "1000 to 4999")],
+    [({"fault": "delay"}, "delay_ms"), ({"fault": "cut", "code": 7}, ">= 1000")],
 )
 def test_a_fault_without_what_it_needs_is_refused(fields: dict[str, object], sentence: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=sentence):
@@ -79,5 +79,5 @@ def test_a_fault_without_what_it_needs_is_refused(fields: dict[str, object], sen
 
 
 def test_a_wrong_status_is_refused() -> None:
-    with pytest.raises(ValueError, match="400 to 599"):
-        Fault(fault="http", status=200)
+    with pytest.raises(msgspec.ValidationError, match=">= 400"):
+        msgspec.convert({"fault": "http", "status": 200}, Fault)

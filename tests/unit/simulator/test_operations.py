@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 
 import pytest
 
@@ -293,18 +294,21 @@ def test_set_changes_options_and_faults() -> None:
         ({"op": "accept", "request": 1}, "no request 1 is waiting"),
         ({"op": "set", "options": {"mood": 1}}, "there is no switch mood"),
         ({"op": "set", "options": {"script": "sing"}}, "Invalid enum value 'sing'"),
-        ({"op": "set", "options": {"frame_limit": 0}}, "frame_limit must be at least 1"),
+        ({"op": "set", "options": {"frame_limit": 0}}, "Expected `int` >= 1 - at `$.frame_limit`"),
         ({"op": "set", "options": {"context": "/x"}}, "context cannot change"),
         ({"op": "set", "faults": [{"fault": "answer"}]}, "answer needs a result"),
-        ({"op": "set", "faults": [{"fault": "drop", "count": 0}]}, "count must be at least 1"),
+        (
+            {"op": "set", "faults": [{"fault": "drop", "count": 0}]},
+            "Expected `int` >= 1 - at `$.faults[0].count`",
+        ),
         ({"op": "forget", "what": "names"}, "names"),
-        ({"op": "kick", "login": "ada", "code": 7}, "1000 to 4999"),
+        ({"op": "kick", "login": "ada", "code": 7}, "Expected `int` >= 1000 - at `$.code`"),
     ],
 )
 def test_a_bad_operation_is_refused_with_a_sentence(op: dict[str, object], sentence: str) -> None:
     centre = make_centre()
     join(centre)
-    with pytest.raises(BadOpError, match=sentence):
+    with pytest.raises(BadOpError, match=re.escape(sentence)):
         perform(centre, op)
 
 
@@ -314,15 +318,15 @@ def test_a_bad_operation_is_refused_with_a_sentence(op: dict[str, object], sente
         ({"op": "transfer", "to": "nobody"}, "no agent 'nobody' is online"),
         ({"op": "conference", "to": "A00001"}, "in the session already"),
         ({"op": "image", "data": "!"}, "not base64"),
-        ({"op": "image", "width": 0}, "width and height"),
-        ({"op": "voice", "seconds": 0}, "seconds must be"),
-        ({"op": "file", "name": ""}, "name must not be empty"),
+        ({"op": "image", "width": 0}, "Expected `int` >= 1 - at `$.width`"),
+        ({"op": "voice", "seconds": 61}, "Expected `int` <= 60 - at `$.seconds`"),
+        ({"op": "file", "name": ""}, "Expected `str` of length >= 1 - at `$.name`"),
     ],
 )
 def test_a_bad_operation_on_a_session(op: dict[str, object], sentence: str) -> None:
     centre = make_centre()
     phone, _ = chatting(centre)
-    with pytest.raises(BadOpError, match=sentence):
+    with pytest.raises(BadOpError, match=re.escape(sentence)):
         perform(centre, op)
     assert phone.customer.said == []
 

@@ -11,9 +11,9 @@ from bridge.simulator.options import SimulatorOptions
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"resend_seconds": 0}, "resend_seconds must be more than 0"),
-        ({"login_limit": -1}, "login_limit must not be negative"),
-        ({"history_behind": -1}, "history_behind must not be negative"),
+        ({"resend_seconds": 0}, "Expected `float` > 0.0 - at `$.resend_seconds`"),
+        ({"login_limit": -1}, "Expected `int` >= 0 - at `$.login_limit`"),
+        ({"history_behind": -1}, "Expected `int` >= 0 - at `$.history_behind`"),
         ({"agents": [{"id": "a"}, {"id": "a"}]}, "different ids"),
         ({"agents": [{"id": ""}]}, "must have an id"),
         ({"public_origin": "x"}, "public_origin cannot change"),
@@ -25,8 +25,11 @@ from bridge.simulator.options import SimulatorOptions
         ({"wrong_keys": -7}, "`$.wrong_keys`: it may be -14, -8, -17, -100, blank, shown"),
         ({"queues": "1,2"}, "`$.queues`: it is written as JSON"),
         ({"robot": "Helper"}, "`$.robot`: it is written as JSON"),
-        ({"session_grace": float("nan")}, "session_grace must be a number"),
-        ({"queue_timeout": float("inf")}, "queue_timeout must be a number"),
+        ({"session_grace": float("nan")}, "Expected `float` >= 0.0 - at `$.session_grace`"),
+        (
+            {"queue_timeout": float("inf")},
+            "Expected `float` <= 1000000000.0",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused(changes: dict[str, object], sentence: str) -> None:
