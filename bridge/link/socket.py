@@ -92,23 +92,25 @@ USUAL = 64 << 10
 """Bytes up to which a half-read message never costs its link."""
 SAID_EVERY = 10.0
 """Minimum seconds between log lines about the memory limit."""
-SLICE = 16 << 10
-"""Bytes of data that are read at once; at most 8,000 frames."""
+SLICE = 2 << 10
+"""Bytes of data that are read at once. At most 1,000 frames, which take some 20 ms if empty."""
 TURN = 0.02
-"""Seconds for which a link reads in one turn of the event loop. A server that sends millions of
+"""Seconds for which a server's links read in one turn of the event loop. One that sends millions of
 tiny frames would stop all others for the better part of a minute: uvloop gives 8 MB at a time."""
 LAST_TURN = 0.5
-"""The same for the last data of a connection. What remains is lost, as if it had come no more."""
+"""The same for the last data of connections. What remains is lost, as if it had come no more."""
 
 
 class Budget:
-    """Memory limit for data received from a server over all of its links and not stored yet.
+    """Limits for data received from a server over all of its links: memory and time.
 
     Limits per frame and per queue do not bound the total of a thousand links. So the bytes of all
     half-read messages and of all pushes that wait for the store are counted (`taken`, which
     `Deliveries` changes too). If they exceed the limit, the link with the largest half-read message
     is closed, and a link with waiting pushes is not read until they are stored. Messages of usual
     size stay below these limits, so ordinary conversations are not affected.
+
+    What the links cannot read within `TURN` waits in line, a slice of each link in turn.
     """
 
     def __init__(self, most: int = MOST) -> None:
@@ -116,11 +118,47 @@ class Budget:
         self.taken = 0
         self._halves: dict[Callable[[], None], int] = {}
         """Bytes of each half-read message, by the callback that drops it."""
+        self._line: dict[Connection, None] = {}
+        """Links with data to be read, the next one first."""
+        self._began: float | None = None
+        """When links began to read in this turn of the event loop."""
         self._quiet_until = 0.0
 
     @property
     def spent(self) -> bool:
         return self.taken > self._most
+
+    def time_left(self, loop: asyncio.AbstractEventLoop, seconds: float) -> bool:
+        """True if links may read on in this turn of the event loop."""
+        if self._began is None:  # uvloop's own time tells no turns: each new timer sets it
+            self._began = time.monotonic()
+            loop.call_soon(self._begin_anew)
+            return True
+        return time.monotonic() - self._began <= seconds
+
+    def _begin_anew(self) -> None:
+        self._began = None
+
+    def is_free(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """True if data may be read as soon as it comes."""
+        return not self._line and self.time_left(loop, TURN)
+
+    def read(self, link: Connection) -> None:
+        """Have a link's data read when its turn has come."""
+        if not self._line:
+            link.loop.call_soon(self._read_on, link.loop)
+        self._line.setdefault(link)
+
+    def _read_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            while self._line and self.time_left(loop, TURN):
+                link = next(iter(self._line))
+                del self._line[link]
+                if link.read_slice():
+                    self._line[link] = None
+        finally:
+            if self._line:
+                loop.call_soon(self._read_on, loop)
 
     def half(self, size: int, give_up: Callable[[], None]) -> None:
         """Set the bytes of a half-read message; 0 once it is complete or dropped."""
@@ -162,7 +200,8 @@ class Connection(ClientConnection):
         """Data that the next turn of the event loop will read."""
         self.held = False
         """True while nothing is to be read; `flow` applies a change."""
-        self.budget: Budget | None = None
+        self.budget = Budget()
+        """A limit of its own, until the server's takes its place."""
         self.heard = self.loop.time()
         """When the last data came, pongs included, in loop time."""
         self.on_message: Callable[[str], None] = self._early.append
@@ -184,34 +223,27 @@ class Connection(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         self.heard = self.loop.time()
-        if self._rest:
-            self._rest += data
-        elif len(data) > SLICE:
-            self._rest += data
-            self._read_on()
-        else:
+        if not self._rest and len(data) <= SLICE and self.budget.is_free(self.loop):
             self._read(data)
+        else:
+            self._rest += data
+            self.budget.read(self)
+            self.flow()
 
-    def _read_on(self) -> None:
-        """Read what has come, for up to `TURN` seconds; the rest after everybody else's turn."""
-        end = time.monotonic() + TURN  # uvloop's own time stands still during a turn
-        while self._rest:
-            self._read_slice()
-            if self._rest and time.monotonic() >= end:
-                self.loop.call_soon(self._read_on)
-                break
-        self.flow()
-
-    def _read_slice(self) -> None:
+    def read_slice(self) -> bool:
+        """Read a part of what has come, and return whether there is more."""
         data = bytes(self._rest[:SLICE])
         del self._rest[:SLICE]  # a bytearray moves no other byte for that
-        self._read(data)
+        if data:
+            self._read(data)
+        if not self._rest:
+            self.flow()
+        return bool(self._rest)
 
     def _read_last(self) -> None:
         """Read what is left at the end of the connection, for up to `LAST_TURN` seconds."""
-        end = time.monotonic() + LAST_TURN
-        while self._rest and time.monotonic() < end:
-            self._read_slice()
+        while self._rest and self.budget.time_left(self.loop, LAST_TURN):
+            self.read_slice()
         self._rest.clear()
 
     def flow(self) -> None:
@@ -228,7 +260,7 @@ class Connection(ClientConnection):
     def _read(self, data: bytes) -> None:
         super().data_received(data)
         half = len(self._fragments) + len(self.protocol.reader.buffer)
-        if half != self._half and self.budget is not None:
+        if half != self._half:
             self._half = half
             self.budget.half(half, self.give_up)
 
@@ -241,8 +273,7 @@ class Connection(ClientConnection):
 
     def _let_go(self) -> None:
         self._fragments, self._half = bytearray(), 0
-        if self.budget is not None:
-            self.budget.half(0, self.give_up)
+        self.budget.half(0, self.give_up)
 
     def process_event(self, event: Event) -> None:
         """Handle a data frame, which may be a fragment; the library handles control frames."""

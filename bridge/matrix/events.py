@@ -21,7 +21,7 @@ from bridge.matrix.render import WIDGET
 from bridge.matrix.users import OurUsers
 from bridge.media.formats import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
-from bridge.media.plaintext import html_to_text
+from bridge.media.plaintext import OVERRIDES, html_to_text
 from bridge.rooms import ports
 
 KIND = "unreadable.kind"
@@ -180,7 +180,7 @@ def plain(content: Json) -> str:
     """Return the text of a message: from its HTML if that is readable, else its body."""
     html, body = wire.text(content, "formatted_body"), _visible(wire.text(content, "body"))
     if html and wire.text(content, "format") == "org.matrix.custom.html":
-        text = html_to_text(_visible(html))
+        text = html_to_text(html)
         typed = _INSIDE.search(body) and _MARKS.sub("", text or "") == _MARKS.sub("", body)
         if text and not typed:
             return text
@@ -191,8 +191,7 @@ def plain(content: Json) -> str:
 
 
 def _visible(text: str) -> str:
-    """Return the text without directional overrides, and NUL, which PostgreSQL cannot store."""
-    return text.replace("\0", "").replace("\u202d", "").replace("\u202e", "")
+    return OVERRIDES.sub("", text)
 
 
 def _text(text: str, *, notice: bool = False) -> Readable | str:

@@ -21,7 +21,7 @@ from selectolax.lexbor import LexborNode
 from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
-from bridge.media.plaintext import MAX_DEPTH, MAX_TAGS, SKIPPED, html_to_text, parse
+from bridge.media.plaintext import MAX_DEPTH, MAX_TAGS, OVERRIDES, SKIPPED, html_to_text, parse
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Status
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
@@ -278,7 +278,7 @@ def clean(fragment: str) -> tuple[str, str]:
     # The parser's limit is the sanitiser's, too: its time grows with the square of the elements.
     tags = {node.tag for node in root.css("*")} - {"body"} if root is not None else set()
     if root is None or not tags:
-        return html_text.unescape(decoded).strip() or _NOTHING, ""
+        return _never_empty(html_text.unescape(decoded)), ""
     for image in root.css("img"):
         _replace_image(image)
     inner = _inner_html(root)
@@ -286,7 +286,7 @@ def clean(fragment: str) -> tuple[str, str]:
         # Without block elements, line breaks were typed and must be kept.
         inner = inner.replace("\r\n", "\n").replace("\n", "<br>")
     safe = nh3.clean(
-        inner,
+        OVERRIDES.sub("", inner),
         tags=set(_TAGS),
         # "*": without it nh3 keeps `title` and `lang` on all elements.
         attributes={"a": {"href"}, "ol": {"start"}, "*": set()},
@@ -296,7 +296,7 @@ def clean(fragment: str) -> tuple[str, str]:
     ).strip()
     body = html_to_text(safe)
     if body is None:
-        return html_text.unescape(decoded).strip() or _NOTHING, ""
+        return _never_empty(html_text.unescape(decoded)), ""
     kept = {tag for tag in tags & _TAGS if f"<{tag}" in safe}
     return body or _NOTHING, safe if body and kept - _LAYOUT else ""
 
@@ -328,8 +328,8 @@ def _never_empty(text: str) -> str:
 
 
 def _sane(text: str) -> str:
-    """Replace lone surrogates and remove NUL, which no homeserver stores."""
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")
+    """Replace lone surrogates; remove NUL, which no homeserver stores, and overrides."""
+    return OVERRIDES.sub("", text.encode("utf-8", "replace").decode("utf-8"))
 
 
 # --- splitting an agent's fragment into texts and pictures ----------------------------------------

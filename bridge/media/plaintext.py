@@ -27,6 +27,9 @@ an element counts as 100, a link also as the characters of its tag."""
 MAX_INDENTED = 50_000
 """Maximum lines moved into a list, a quotation or a cell, counted again at each level."""
 
+OVERRIDES = re.compile("[\0\u202d\u202e]")
+"""Directional overrides, which reverse text, and which genuine right-to-left text never needs; and
+NUL, which PostgreSQL cannot store."""
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _MARKUP = re.compile(r"<[a-z!/]", re.IGNORECASE)
 _LINE = re.compile(r"\r?\n")
@@ -77,7 +80,7 @@ def html_to_text(html: str) -> str | None:
         writer.children(body)
     except _Absurd:
         return None
-    return "\n".join(writer.finish())
+    return OVERRIDES.sub("", "\n".join(writer.finish()))
 
 
 def as_markup(fragment: str) -> str:

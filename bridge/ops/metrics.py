@@ -285,7 +285,7 @@ class Guard:
         except web.RequestPayloadError:
             answer: web.HTTPException = web.HTTPBadRequest()
         except ConnectionError:
-            if request.transport is not None:
+            if request.transport is not None and not request.transport.is_closing():
                 raise
             answer = web.HTTPBadRequest()  # the peer is gone; aiohttp would log a traceback
         except web.HTTPException as error:

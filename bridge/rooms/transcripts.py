@@ -34,6 +34,7 @@ from msgspec.structs import replace
 
 from bridge.conversation.model import Args, CustomerLocation, CustomerMedia, CustomerText
 from bridge.ids import EventId, UserId, localpart_of
+from bridge.media.plaintext import OVERRIDES
 from bridge.rooms import cards, commands
 from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.ports import Blob, Recorded, Refused, Undecryptable
@@ -484,8 +485,6 @@ def moment(ms: int) -> str:
 _PAGE = Template(Path(__file__).with_name("transcript.html").read_text("utf-8"))
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 """Characters that HTML does not allow."""
-_TURNING = re.compile("[\u202d\u202e]")
-"""Bidi overrides: they reverse text, which genuine right-to-left text never needs."""
 
 
 def build_page(transcript: Transcript, words: Telling) -> bytes:
@@ -561,7 +560,7 @@ def _message(body: ET.Element, line: Line, time: str, words: Telling) -> None:
 
 def _text(parent: ET.Element, tag: str, text: str) -> ET.Element:
     element = ET.SubElement(parent, tag)
-    element.text = _TURNING.sub("", _UNFIT.sub("\ufffd", text))
+    element.text = OVERRIDES.sub("", _UNFIT.sub("\ufffd", text))
     return element
 
 

@@ -158,14 +158,70 @@ async def test_many_tiny_frames_do_not_block_the_event_loop(
         heard: list[object] = []
         socket.hand_over(heard.append, lambda: None)
         socket.data_received(TINY)
-        assert len(heard) == SLICE // 3
         assert not socket.transport.is_reading()
+        await asyncio.sleep(0)
+        assert len(heard) == SLICE // 3
         socket.data_received(b"\x81\x012")  # the transport had read it already
         await asyncio.sleep(0)
         assert len(heard) == 2 * SLICE // 3
         await eventually(lambda: len(heard) == 100_001)
         assert heard[-1] == "2"
         assert socket.transport.is_reading()
+
+
+async def test_tiny_frames_on_many_links_share_the_time_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fifty links with 2 MB of pings each stopped everything for 15 s at a time."""
+    monkeypatch.setattr(socket_module, "TURN", 0.0)
+    shared, heard = Budget(), list[int]()
+
+    def hearing(number: int) -> Callable[[str], None]:
+        return lambda _: heard.append(number)
+
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(facing(idle)) for _ in range(10)]
+        for number, socket in enumerate(sockets):
+            socket.budget = shared
+            socket.hand_over(hearing(number), lambda: None)
+        for socket in sockets[1:]:
+            socket.data_received(TINY[:30_000])
+        sockets[0].data_received(b"\x81\x012")  # little, but it waits for its turn, too
+        for turn in range(11):
+            assert len(heard) <= turn * SLICE // 3
+            await asyncio.sleep(0)
+        assert heard.count(0) == 1
+        assert set(heard) == set(range(10))
+        await eventually(lambda: len(heard) == 90_001)
+        assert all(one.transport.is_reading() for one in sockets)
+
+
+async def test_a_turn_ends_for_links_that_read_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_module, "TURN", float("-inf"))
+    shared, loop = Budget(), asyncio.get_running_loop()
+    for _ in range(2):
+        assert shared.is_free(loop)
+        assert not shared.is_free(loop)
+        await asyncio.sleep(0)
+
+
+async def test_links_that_end_together_share_the_time_for_their_last_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thirty links stopped everything for 5 s, although each had its limit."""
+    monkeypatch.setattr(socket_module, "TURN", 0.0)
+    monkeypatch.setattr(socket_module, "LAST_TURN", 0.0)
+    shared, heard = Budget(), list[object]()
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(facing(idle)) for _ in range(10)]
+        for socket in sockets:
+            socket.budget = shared
+            socket.hand_over(heard.append, lambda: None)
+            socket.data_received(TINY)
+        for socket in sockets:
+            socket.transport.abort()
+        await eventually(lambda: all(one.protocol.state is State.CLOSED for one in sockets))
+        assert len(heard) <= 3 * SLICE // 3
 
 
 async def test_held_link_is_not_read_after_a_slice(

@@ -40,6 +40,7 @@ def html(source: str, body: str = "as typed") -> Json:
         (html('<p dir="rtl">שלום <b>עולם</b></p>'), "שלום עולם"),
         ({"msgtype": "m.text", "body": "שלום, מה שלומך?"}, "שלום, מה שלומך?"),
         ({"msgtype": "m.text", "body": "pay \u202e001\x00"}, "pay 001"),
+        (html("<b>pay</b> &#x202e;&#8237;001"), "pay 001"),
         (
             {
                 "msgtype": "m.text",

@@ -64,6 +64,14 @@ def test_line_above_an_event_link_becomes_its_label() -> None:
     assert "format" not in notice_content(NoticeText(f'There:\n{link}"title="x'))
 
 
+@pytest.mark.parametrize("sign", ["\u202e", "&#x202e;", "&#8237;"])
+@pytest.mark.parametrize("fragment", ["pay {}001", "<b>pay {}001</b>", "<p>" * 5_000 + "pay {}001"])
+def test_an_agent_cannot_reverse_the_reading_direction(fragment: str, sign: str) -> None:
+    (content,) = text_contents(fragment.format(sign))
+    assert str(content["body"]).endswith("pay 001")
+    assert not {"\u202d", "\u202e"} & set(f"{content}")
+
+
 def test_edit_in_place() -> None:
     """Every version has HTML: an edit of a plain body with a line break breaks Element's view."""
     said = {

@@ -421,6 +421,29 @@ async def test_malformed_request_is_refused_and_not_logged(
 
 
 @pytest.mark.asyncio
+async def test_a_peer_that_hangs_up_before_the_answer_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Strangers did so by asking for "100 Continue", which aiohttp wrote to a closing socket."""
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return web.Response()
+
+    served = module.listening(handler, "metrics", "127.0.0.1", 0)
+    async with asyncio.timeout(30), served as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(ASK)
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+        await quiet()
+    assert caplog.records == []
+
+
+@pytest.mark.asyncio
 async def test_compressed_body_is_not_unpacked() -> None:
     """A small body could become a huge one, and block everything; this one is invalid."""
     sent = ASK.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde")
