@@ -61,8 +61,9 @@ _UNSAID = ("agents.renamed", "chat.agent_left")
 """Text keys stored by earlier versions that are no longer said."""
 LONGEST_NUMBER = 40
 """Maximum characters of a message id in an anchor; longer ids are not remembered."""
-FETCH_TRIES = 4
-"""Attempts to fetch an agent's file before the customer is told that it is missing."""
+FETCH_TRIES, FETCH_WITHIN = 4, 5 * 60_000
+"""Attempts to fetch an agent's file before the customer is told that it is missing; ms since the
+first within which others begin: a file that drips must not hold up the agent's words for longer."""
 ICON_LIMIT = 2 * 1024 * 1024
 """Maximum bytes of an agent's picture."""
 GIVE_UP_AFTER, LEAST_WAIT = 24 * 3_600_000, 3600.0
@@ -691,7 +692,10 @@ class Delivery:
         self, relay: model.Relay, media: frames.AgentMedia, txn_id: str
     ) -> tuple[ports.Part, ...]:
         """Send a file; return () if it cannot be fetched or exceeds the homeserver's limit."""
+        began = self._around.clock.now()
         for attempt in range(FETCH_TRIES):
+            if self._around.clock.now() - began > FETCH_WITHIN:
+                break
             try:
                 async with AsyncExitStack() as opened:
                     blob = await self._file(media, opened)

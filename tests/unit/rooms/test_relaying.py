@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 
 from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId
-from bridge.rooms.ports import BrokenOff, NoSpace, NoticeText, Refused, TooBig, Unavailable
-from bridge.rooms.to_matrix import FETCH_TRIES, LAST_WAIT, REMEMBERED
+from bridge.rooms.ports import Blob, BrokenOff, NoSpace, NoticeText, Refused, TooBig, Unavailable
+from bridge.rooms.to_matrix import FETCH_TRIES, FETCH_WITHIN, LAST_WAIT, REMEMBERED
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
     Agent,
@@ -320,6 +322,30 @@ async def test_an_interrupted_file_holds_up_nothing(times: int, broken: BrokenOf
     shown = "/a.pdf" if times < FETCH_TRIES else "chat.media_failed"
     assert world.matrix.texts(ROOM) == [shown, "did you get it?"]
     assert not world.link.cut
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_drips_is_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    await world.chatting()
+    asked = []
+
+    @asynccontextmanager
+    async def drips(url: str, limit: int) -> AsyncIterator[Blob]:
+        asked.append((url, limit))
+        await world.clock.sleep(FETCH_WITHIN / 1000 + 1)
+        if len(asked) == 1:
+            raise Unavailable("slow")
+        yield Blob.of(b"late")
+
+    monkeypatch.setattr(world.link, "fetch", drips)
+    file = AgentMedia("file", url="/a.pdf", name="a.pdf")
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p1", Received(MessageReceived(SESSION, MEI.id, file)))
+        await engine.pushed(ROOM, "p2", said("did you get it?"))
+        await world.clock.turn(FETCH_WITHIN / 1000 + 3)
+    assert world.matrix.texts(ROOM) == ["chat.media_failed", "did you get it?"]
+    assert len(asked) == 1
 
 
 @pytest.mark.asyncio
