@@ -411,7 +411,7 @@ LONGEST_THANKS = 80
 
 
 def is_thanks(words: str, beside: frozenset[str] = frozenset()) -> bool:
-    """True for a thank-you and nothing else: entries of `_THANKS`, word for word.
+    """True for a thank-you and nothing else: entries of `_THANKS`, word for word, or of `_SIGNS`.
 
     Punctuation may join several, `_GOODBYES` ("thanks, bye") or `beside`. Case, spaces, emoji and
     full-width letters (NFKC) are ignored; a question mark or any other word makes a message.
@@ -419,6 +419,8 @@ def is_thanks(words: str, beside: frozenset[str] = frozenset()) -> bool:
     if len(words) > LONGEST_THANKS:
         return False
     text = narrow(words)
+    if (signs := set("".join(bare_sign(text).split()))) and signs <= _SIGNS:
+        return True
     parts = set(filter(None, map(_bare, re.split("[,.!;~\n。、·-]", text))))
     joined = parts <= _THANKS | _GOODBYES | beside and not parts.isdisjoint(_THANKS)
     return "?" not in text and (joined or _bare(text) in _THANKS)
@@ -431,6 +433,7 @@ def _bare(text: str) -> str:
 _THANKS, _GOODBYES = (
     frozenset(_bare(narrow(one)) for one in WORDS[kind]) for kind in ("thanks", "goodbyes")
 )
+_SIGNS = frozenset(WORDS["signs"])
 
 
 SOON = 600_000
@@ -521,7 +524,7 @@ def _read_rating(visit: Visit, card: OurCard, words: str, *, reply: bool) -> mod
         rest = "" if whole else text[len(label) :]
         beside, begins = rest.strip(_EDGES), text.casefold().startswith(label.casefold())
         comment = reply and rest[:1] in _PAUSES
-        thanked = rest[:1] in _EDGES and is_thanks(beside)
+        thanked = not rest[:1].isalnum() and is_thanks(beside)
         if number in card.choices and (whole or (begins and (comment or thanked))):
             return make_rating(visit, card, number, beside)
     for found, beside in _marks(text, reply=reply):
