@@ -86,6 +86,7 @@ class Earlier(msgspec.Struct, frozen=True):
     """True if it never went to the call centre: the robot or the bridge answered it."""
     command: bool = False
     """True if it was a command, or held back as if it were: no agent has seen it."""
+    reaction: bool = False
 
     @property
     def words(self) -> str:
@@ -183,7 +184,7 @@ async def _meaning(
 
 def _from_a_person(meaning: ports.Meaning | ports.Undecryptable | None) -> Earlier | None:
     if isinstance(meaning, ports.Reacted):  # to be known if it is taken back
-        return Earlier(meaning.key, model.CustomerText(meaning.key), meaning.sender)
+        return Earlier(meaning.key, model.CustomerText(meaning.key), meaning.sender, reaction=True)
     if not isinstance(meaning, ports.Spoke | ports.Corrected):
         return None
     content, text = meaning.content, meaning.plain
@@ -378,7 +379,8 @@ def withdrew(visit: Visit, taken: ports.Withdrew, earlier: Earlier | None) -> li
     if earlier is not None and _is_known(visit, taken, former, earlier):
         note = visit.for_agent("agent.withdrawn", {})  # does not repeat the message
         if earlier.at is not None:
-            note = _dated(visit, "agent.withdrawn_at", earlier.at)
+            key = "agent.unreacted" if earlier.reaction else "agent.withdrawn_at"
+            note = _dated(visit, key, earlier.at)
         if earlier.sender not in {"", taken.sender} and not record.direct:  # a moderator did
             author = visit.name_of(earlier.sender)
             note = visit.for_agent("agent.withdrawn_author", {"text": note, "name": author})
