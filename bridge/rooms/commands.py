@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from bridge import __version__
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
-from bridge.conversation.queue import callback_wanted, kept, unseen_callback, visible
-from bridge.conversation.turn import inviting
+from bridge.conversation.queue import callback_wanted, unseen_callback, visible
+from bridge.conversation.turn import inviting, unique_events
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms import arguments, cards, effects, own_account, people
 from bridge.rooms.arguments import Words, parted, reads_as_words, unended
@@ -660,7 +660,10 @@ def _status(visit: Visit, call: Call) -> None:
     key, args = cards.status_sentence(visit)
     if key == "command.status_idle" and call.elsewhere:
         key, args = "room.elsewhere", {"link": call.elsewhere}
-    if count := kept(visit.record.conversation):
+    pieces, asked = visit.record.conversation.held, visit.record.conversation.outstanding
+    if asked is not None and asked.held is not None:
+        pieces = (asked.held, *pieces)  # in an outage its call may wait for the link for minutes
+    if count := len(unique_events(pieces)):
         told = visit.for_room("queue.kept", {"count": count})
         key, args = "command.status_kept", {"status": visit.for_room(key, args), "kept": told}
     if visit.record.settings.paused:

@@ -52,6 +52,15 @@ def test_status_tells_the_phase_and_kept_messages() -> None:
     assert answer(house) == ("command.status_kept", {"status": status, "kept": kept})
 
 
+def test_status_counts_the_message_under_way() -> None:
+    house = in_english().chat()
+    for words in ("hello", "are you there?"):
+        house.say(words)
+        house.say("!wc status")
+    assert house.record.conversation.outstanding is not None
+    assert answer(house)[1]["kept"] == "I have kept your 2 messages."
+
+
 def test_status_without_kept_messages_counts_none() -> None:
     house = in_english().chat()
     house.say("!wc status")
