@@ -229,9 +229,11 @@ def _rating_by_gesture(
     visit: Visit, card: OurCard, gesture: ports.Reacted | ports.PollAnswered
 ) -> list[model.Input]:
     if isinstance(gesture, ports.Reacted):
-        value = rating_of_sign(gesture.key, card.choices)
+        value, number = rating_of_sign(gesture.key, card.choices), _number(bare_sign(gesture.key))
         if value is None and is_stars(gesture.key):
             _ask_which(visit, gesture.target)
+        elif value is None and number is not None:
+            _tell_unknown(visit, number, gesture.target)
     else:
         value = _voted(card, gesture)
     return [] if value is None else [make_rating(visit, card, value)]
@@ -377,6 +379,11 @@ def _ask_which(visit: Visit, reply_to: EventId) -> None:
     visit.say("rating.which", args, reply_to=reply_to)
 
 
+def _tell_unknown(visit: Visit, value: int, reply_to: EventId) -> None:
+    args: model.Args = {"value": value, "options": option_lines(offered_ratings(visit))}
+    visit.say("rating.unknown", args, reply_to=reply_to)
+
+
 def rate(visit: Visit, words: Sequence[str], event_id: EventId) -> None:
     """Rate the newest chat with an offered id; also 0 if neither server nor operator lists any."""
     value, known = int(words[0]), offered_ratings(visit)
@@ -386,9 +393,7 @@ def rate(visit: Visit, words: Sequence[str], event_id: EventId) -> None:
         wish = make_rating(visit, rating_card(visit), value, " ".join(words[1:]))
         visit.step(replace(wish, said_by=event_id) if wish.comment else wish, event_id)
     else:
-        visit.say(
-            "rating.unknown", {"value": value, "options": option_lines(known)}, reply_to=event_id
-        )
+        _tell_unknown(visit, value, event_id)
 
 
 def reads_as_rating(visit: Visit, words: Sequence[str]) -> bool:
@@ -492,8 +497,7 @@ def about_chat(visit: Visit, spoke: ports.Spoke, *, answers: bool) -> bool:
     elif not answers and is_over and _added_to_rating(visit, spoke):
         pass
     elif unclear and is_over and (question is not None or of_newest):
-        args: model.Args = {"value": int(unclear), "options": option_lines(offered_ratings(visit))}
-        visit.say("rating.unknown", args, reply_to=spoke.event_id)
+        _tell_unknown(visit, int(unclear), spoke.event_id)
     else:
         return False
     return True

@@ -151,6 +151,15 @@ def test_a_number_that_is_no_rating_requests_no_agent(words: str) -> None:
     assert (house.carried, house.notices) == ([], ["rating.unknown"])
 
 
+def test_a_reaction_with_a_number_that_is_no_rating_is_answered() -> None:
+    house = asked(direct=False)
+    house.receive(Reacted(house.event_id(), ADA, CARD, "9️⃣"))
+    assert isinstance(said := house.effects[-1], Say)
+    assert (said.key, said.args["value"], said.reply_to) == ("rating.unknown", 9, CARD)
+    house.receive(Reacted(house.event_id(), ADA, CARD, "🤷"))
+    assert house.effects[-1] is said
+
+
 @pytest.mark.parametrize("words", ["⭐", "★", "🌟 thanks", "⭐⭐⭐⭐⭐⭐", "⭐️"])
 def test_one_star_is_asked_back(words: str) -> None:
     for house in (asked(), asked(direct=False)):
