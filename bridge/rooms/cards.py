@@ -445,13 +445,14 @@ SOON = 600_000
 """ms after a chat, or the end of a request, during which thanks belong to it."""
 
 _POINTS = "分(?![钟鐘])|[つ颗顆]?星"
-_UNIT = rf"(?:[ -]?(?:stars?|points?|{_POINTS}|つ|点|點))?"
+_UNIT = rf"(?:[ -]?(?:stars?|points?|{_POINTS}|つ|点|點|[⭐★🌟]\ufe0f?))?"
 _NUMERAL = rf"[一二三四五](?={_POINTS})|(?<=星)[一二三四五](?=つ)"
 _NUMBER = re.compile(
     rf"(?<![a-z0-9_/-])(?<![0-9][.,:])(?:我?[打给給])?星?(?P<number>[0-9]{{1,6}}|{_NUMERAL})"
-    rf"{_UNIT}(?: ?/ ?(?P<of>[0-9]{{1,6}}))?(?![a-z0-9_/分]|[.,:][0-9])",
+    rf"{_UNIT}(?:(?: ?/ ?| out of )(?P<of>[0-9]{{1,6}}))?(?![a-z0-9_/分]|[.,:][0-9])",
     re.IGNORECASE,
 )
+_BEFORE = re.compile("^(?:rate|rating|评价|评分|評價|評分|評価)[ :]*", re.IGNORECASE)
 _COUNTS = ("one", "two", "three", "four", "five")
 _STARS_IN_WORDS = re.compile(rf"\b({'|'.join(_COUNTS)})(?=[ -]stars?\b)", re.IGNORECASE)
 _SIGN = re.compile("(?:[⭐★🌟]+|[👍👎]|[0-9]\ufe0f?\u20e3|🔟)[\ufe0e\ufe0f\U0001f3fb-\U0001f3ff]*")
@@ -604,8 +605,10 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
 
 
 def _trimmed(words: str) -> str:
-    text = _STARS_IN_WORDS.sub(lambda one: str(_COUNTS.index(one[0].lower()) + 1), narrow(words))
-    return text.strip().rstrip(_EDGES)
+    """Return a text in which a rating may be, without what people put around one."""
+    text = _BEFORE.sub("", narrow(words).strip())
+    text = _STARS_IN_WORDS.sub(lambda one: str(_COUNTS.index(one[0].lower()) + 1), text)
+    return text.rstrip(_EDGES).removesuffix("です")
 
 
 # --- answers of the knowledge base ----------------------------------------------------------------
