@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from bridge import __version__
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
-from bridge.conversation.queue import callback_wanted, unseen_callback, visible
+from bridge.conversation.queue import away, callback_wanted, unseen_callback, visible
 from bridge.conversation.turn import inviting, unique_events
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms import arguments, cards, effects, own_account, people
@@ -656,15 +656,25 @@ def _set(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None
     _answer(visit, call, done, **people.set_settings(visit, wished, call.by))
 
 
+_STATUS_OF_LINK = {
+    f"command.status_{one}" for one in ("requesting", "queued", "waiting", "chatting")
+}
+"""Sentences of `status` that say nothing of an outage."""
+
+
 def _status(visit: Visit, call: Call) -> None:
     key, args = cards.status_sentence(visit)
     if key == "command.status_idle" and call.elsewhere:
         key, args = "room.elsewhere", {"link": call.elsewhere}
-    pieces, asked = visit.record.conversation.held, visit.record.conversation.outstanding
+    conversation, more = visit.record.conversation, []
+    pieces, asked = conversation.held, conversation.outstanding
+    if away(conversation) and key in _STATUS_OF_LINK:
+        more.append(visit.for_room("trouble.unreachable", {}))
     if asked is not None and asked.held is not None:
         pieces = (asked.held, *pieces)  # in an outage its call may wait for the link for minutes
     if count := len(unique_events(pieces)):
-        told = visit.for_room("queue.kept", {"count": count})
+        more.append(visit.for_room("queue.kept", {"count": count}))
+    for told in more:
         key, args = "command.status_kept", {"status": visit.for_room(key, args), "kept": told}
     if visit.record.settings.paused:
         key, args = "command.status_paused", {"status": visit.for_room(key, args)}
