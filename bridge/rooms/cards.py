@@ -449,7 +449,7 @@ _UNIT = rf"(?:[ -]?(?:stars?|points?|{_POINTS}|つ|点|點|[⭐★🌟]\ufe0f?))
 _NUMERAL = rf"[一二三四五](?={_POINTS})|(?<=星)[一二三四五](?=つ)"
 _NUMBER = re.compile(
     rf"(?<![a-z0-9_/-])(?<![0-9][.,:])(?:我?[打给給])?星?(?P<number>[0-9]{{1,6}}|{_NUMERAL})"
-    rf"{_UNIT}(?:(?: ?/ ?| out of )(?P<of>[0-9]{{1,6}}))?(?![a-z0-9_/分]|[.,:][0-9])",
+    rf"{_UNIT}(?:(?: ?/ ?| out of )(?P<of>[0-9]{{1,6}}))?(?:です)?(?![a-z0-9_/分]|[.,:][0-9])",
     re.IGNORECASE,
 )
 _BEFORE = re.compile("^(?:rate|rating|评价|评分|評價|評分|評価)[ :]*", re.IGNORECASE)
@@ -525,12 +525,11 @@ def _read_rating(visit: Visit, card: OurCard, words: str, *, reply: bool) -> mod
     text = _trimmed(words)
     for number, name in offered_ratings(visit).items():
         label = _trimmed(name)
-        whole = text.casefold() == label.casefold()
-        rest = "" if whole else text[len(label) :]
-        beside, begins = rest.strip(_EDGES), text.casefold().startswith(label.casefold())
-        comment = reply and rest[:1] in _PAUSES
-        thanked = not rest[:1].isalnum() and is_thanks(beside)
-        if number in card.choices and (whole or (begins and (comment or thanked))):
+        begins = label and text.casefold().startswith(label.casefold())
+        rest = text[len(label) :].removeprefix("です")
+        beside, comment = rest.strip(_EDGES), reply and rest[:1] in _PAUSES
+        thanked = not rest[:1].isalnum() and (not beside or is_thanks(beside))
+        if number in card.choices and begins and (comment or thanked):
             return make_rating(visit, card, number, beside)
     for found, beside in _marks(text, reply=reply):
         value = _rating_in(found, card)
@@ -608,7 +607,7 @@ def _trimmed(words: str) -> str:
     """Return a text in which a rating may be, without what people put around one."""
     text = _BEFORE.sub("", narrow(words).strip())
     text = _STARS_IN_WORDS.sub(lambda one: str(_COUNTS.index(one[0].lower()) + 1), text)
-    return text.rstrip(_EDGES).removesuffix("です")
+    return text.rstrip(_EDGES)
 
 
 # --- answers of the knowledge base ----------------------------------------------------------------

@@ -104,6 +104,8 @@ def test_in_a_paused_room_a_rating_is_taken_and_nothing_else() -> None:
         ("星5つ", 5),
         ("星四つです", 4),
         ("5です。", 5),
+        ("とても満足です😊", 5),
+        ("5です🙏", 5),
         ("ありがとう、5点です", 5),
         ("5番です", None),
         ("五星好评", 5),
@@ -347,6 +349,8 @@ PHASES = [Ended(LAST), Idle(), Queued(QueueId(1), 0), Chatting(LAST, 0, QueueId(
     ("words", "value", "comment"),
     [
         ("5", 5, ""),
+        ("満足です、でも遅かったです", 4, "でも遅かったです"),
+        ("5です、早かったです", 5, "早かったです"),
         ("5 stars, quick and kind", 5, "quick and kind"),
         ("４分，很快", 4, "很快"),
         ("五颗星，很快", 5, "很快"),
