@@ -497,7 +497,7 @@ def about_chat(visit: Visit, spoke: ports.Spoke, *, answers: bool) -> bool:
         visit.say("chat.thanked", reply_to=spoke.event_id)
     elif not answers and is_over and _added_to_rating(visit, spoke):
         pass
-    elif unclear and is_over and (question is not None or of_newest):
+    elif unclear and is_over and ((question is not None and visit.record.direct) or of_newest):
         _tell_unknown(visit, int(unclear), spoke.event_id)
     else:
         return False
@@ -583,14 +583,15 @@ def _rating_in(found: re.Match[str], card: OurCard) -> int | None:
 def _open_question(visit: Visit, words: str) -> OurCard | None:
     """Return the rating card that a plain number answers, while there is no chat.
 
-    Only in a direct room, within `FRESH`, and once the chat is rated only while that may be changed
-    (the customer was told so): later a number is for an agent. A thumb then answers the thanks.
+    Only within `FRESH`, among several people `SOON`, and once the chat is rated only while that may
+    be changed (the customer was told so): later a number is for an agent. A thumb then answers the
+    thanks.
     """
     state = visit.record.conversation
     ended, session, rated = ended_at(state), state.last_session or SessionId(0), state.rated
     if isinstance(state.phase, model.Ended):
         session = state.phase.session_id
-    if not visit.record.direct or ended is None or visit.now - ended >= FRESH:
+    if ended is None or visit.now - ended >= (FRESH if visit.record.direct else SOON):
         return None
     settled = rated is not None and visit.now - rated.at > RATING_CHANGE
     known = {one.session_id for one in (state.rating, rated) if one is not None}

@@ -145,6 +145,7 @@ def test_a_number_alone_answers_the_question(words: str, value: int | None) -> N
 def test_a_number_is_a_message_unless_a_rating_was_asked_for() -> None:
     late, shared, rated, other = asked(), asked(direct=False), asked(), asked()
     late.visit.now += cards.FRESH
+    shared.visit.now += cards.SOON
     long_ago = rated.now - RATING_CHANGE - 1
     given = msgspec.structs.replace(rated.record.conversation, rated=Rated(LAST, long_ago))
     rated.visit.set(conversation=given)
@@ -152,6 +153,20 @@ def test_a_number_is_a_message_unless_a_rating_was_asked_for() -> None:
     for house in (late, shared, rated, other):
         event = house.say("5")
         assert house.carried == [event]
+
+
+@pytest.mark.parametrize(
+    ("words", "value"), [("5", 5), ("4分，谢谢", 4), ("满意", 4), ("10", None), ("5 of us", None)]
+)
+def test_among_several_people_a_rating_alone_rates_for_ten_minutes(
+    words: str, value: int | None
+) -> None:
+    """Nobody else is asked than the agents here; another number may be for a neighbour."""
+    house = asked(direct=False)
+    event = house.say(words)
+    rating = house.record.conversation.rating
+    assert (rating and rating.value) == value
+    assert (house.carried, house.notices) == ([] if value else [event], [])
 
 
 @pytest.mark.parametrize(
