@@ -589,11 +589,14 @@ def _places(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
 
 
 def _around(pieces: Sequence[str], low: int, high: int) -> str:
-    """Return the pieces from `low` to `high` with one word of context on either side."""
+    """Return the pieces from `low` to `high` with one word of context on either side, if the line
+    has one.
+    """
     before = range(low - 1, max(0, low - _CONTEXT) - 1, -1)
     after = range(high, min(len(pieces), high + _CONTEXT))
-    low = next((at for at in before if _is_word(pieces[at])), low)
-    high = next((at + 1 for at in after if _is_word(pieces[at])), high)
+    near = [takewhile(lambda at: "\n" not in pieces[at], places) for places in (before, after)]
+    low = next((at for at in near[0] if _is_word(pieces[at])), low)
+    high = next((at + 1 for at in near[1] if _is_word(pieces[at])), high)
     return "".join(pieces[low:high]).strip()
 
 
