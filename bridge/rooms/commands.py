@@ -579,8 +579,8 @@ def _queue(visit: Visit, call: Call) -> None:
             visit.ask(effects.AskQueue(call.event_id))
         case ("list",):
             visit.ask(effects.AskQueue(call.event_id, in_words=True))
-        case ("set",):
-            shown = people.set_settings(visit, {"queue": call.words[-1]}, call.by)
+        case ("set",) | ("reset",):
+            shown = people.set_settings(visit, {"queue": "".join(call.words[1:])}, call.by)
             place, queue = visible(visit.record.conversation.phase), rules.queue_for(visit.record)
             if not isinstance(place, model.Waiting) or place.cancel or place.queue_id == queue:
                 _answer(visit, call, "config.queue_set", **shown)
@@ -727,7 +727,8 @@ COMMANDS: Mapping[str, Command] = {
     "callback": Command(partial(_step, model.CallBack), arguments.no_words,
         "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
         outside="acts", provided=lambda rules: rules.policy.callback),
-    "queue": _Setting(_queue, lambda words: _action("list", 0, words) if words else (),
+    "queue": _Setting(_queue, lambda words: (_action("list", 0, words) or
+        _action("reset", 0, words)) if words else (),
         "队列 佇列 窓口 キュー", "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[:1] != ("set",) or _names_queue(visit, words)),
     "lang": _Setting(partial(_set, "language", "config.language_set"), arguments.one_word,
