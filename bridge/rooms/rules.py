@@ -259,7 +259,7 @@ NUMERALS = str.maketrans("一二三四五六七八九", "123456789")
 
 
 def _unmarked(name: str) -> str:
-    return folded(name.strip().rstrip(MARKS))
+    return folded(name.strip().rstrip(MARKS).strip("<>"))
 
 
 def folded(word: str) -> str:
