@@ -460,15 +460,15 @@ def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> l
     if earlier is not None and (earlier.content is None or earlier.sender not in {"", edit.sender}):
         visit.report(edit.event_id, "unreadable.malformed")
         return []
-    state = record.conversation
-    if any(one is not None and one.event_id == target for one in (state.rating, state.rated)):
-        visit.report(edit.event_id, "undelivered.late_correction")  # sent with a rating
-        return []
     former, known = read_as(record, target), wordings(record, target)
     gone = known[known.index(former) + 1 :]  # unsent, now superseded
     visit.record = forgotten(visit.record, *gone)
     kept = [one for one in record.corrections if one[1] not in gone]
     visit.set(corrections=(*kept, (target, edit.event_id))[-KEPT_CORRECTIONS:])
+    state = record.conversation
+    if any(one is not None and one.event_id == target for one in (state.rating, state.rated)):
+        visit.report(edit.event_id, "undelivered.late_correction")  # sent with a rating
+        return []
     if _is_unseen(visit.record, former, earlier):
         said, gone = _as_message(visit, edit, former), (former, *gone)
     else:

@@ -298,6 +298,8 @@ def test_a_correction_of_a_rating_comment_requests_no_agent(taken: bool) -> None
     house.receive(Corrected(edit, ADA, event, CustomerText("too slow"), "too slow"))
     assert house.reported[edit] == "undelivered.late_correction"
     assert house.carried == []
+    house.receive(Reacted(house.event_id(), ADA, event, "🔁"))
+    assert house.visit.again == [edit], "an agent gets the newest wording"
 
 
 @pytest.mark.parametrize(
