@@ -452,6 +452,20 @@ def erasing_due(record: RoomRecord) -> int | None:
 # --- edits ----------------------------------------------------------------------------------------
 
 
+def turn_down(
+    visit: Visit,
+    spoke: ports.Spoke | ports.Corrected,
+    earlier: Earlier | None,
+    key: str,
+    args: model.Args | None = None,
+) -> None:
+    """Report what goes to nobody; an edit is noted, so that 🔁 sends the newest wording."""
+    if isinstance(spoke, ports.Corrected) and earlier and earlier.sender == spoke.sender:
+        noted = (*visit.record.corrections, (spoke.target, spoke.event_id))
+        visit.set(corrections=noted[-KEPT_CORRECTIONS:])
+    visit.report(spoke.event_id, key, args)
+
+
 def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> list[model.Input]:
     """Return the inputs of an edit; report one that is too late or of another's message."""
     record, target = visit.record, edit.target
