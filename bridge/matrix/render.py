@@ -54,7 +54,7 @@ _TAGS = frozenset(
 )
 _LAYOUT = frozenset({"br", "div", "p"})
 """Tags that plain text can express: alone they do not require a formatted body."""
-_SCHEMES = frozenset({"http", "https", "mailto"})
+_SCHEMES = frozenset({"http", "https", "mailto", "tel"})
 _LABELLED = re.compile(r'^(.+)\n(https://matrix\.to/#/[^\s"/]+/\$[^\s"]+)$', re.MULTILINE)
 """A label line followed by a matrix.to link to an event."""
 _NOTHING = "…"

@@ -14,6 +14,8 @@ from bridge.rooms.rules import MARKS, folded, narrow
 
 Words = tuple[str, ...]
 """Arguments of a command: the words after its verb."""
+BRACKETS = "<>[]"
+"""Signs around arguments in `help`, which people copy."""
 _RUN_OF_MARKS = re.compile(f"[{MARKS}]+")
 
 
@@ -75,7 +77,7 @@ no_words = partial(just, 0)
 
 
 def one_word(words: list[str]) -> Words | None:
-    return just(1, [narrow(word) for word in words])
+    return just(1, [narrow(word).strip(BRACKETS) for word in words])
 
 
 def maybe_all(words: list[str]) -> Words | None:
@@ -92,7 +94,7 @@ RATING = re.compile(r"-?[0-9]{1,19}")
 
 
 def number_and_words(words: list[str], form: re.Pattern[str] = _NUMBER) -> Words | None:
-    number = narrow(words[0]).removesuffix("分") if words else ""
+    number = narrow(words[0]).strip(BRACKETS).removesuffix("分") if words else ""
     return (number, *words[1:]) if form.fullmatch(number) else None
 
 
@@ -119,5 +121,5 @@ _DAYS = re.compile("([0-9]{1,4})(?:d|天|日)?")
 def maybe_days(words: list[str]) -> Words | None:
     if not words:
         return (str(USUAL_DAYS),)
-    found = _DAYS.fullmatch(folded(words[0])) if len(words) == 1 else None
+    found = _DAYS.fullmatch(folded(words[0]).strip(BRACKETS)) if len(words) == 1 else None
     return (found[1],) if found is not None and 0 < int(found[1]) <= MOST_DAYS else None

@@ -229,9 +229,11 @@ def _rating_by_gesture(
     visit: Visit, card: OurCard, gesture: ports.Reacted | ports.PollAnswered
 ) -> list[model.Input]:
     if isinstance(gesture, ports.Reacted):
-        value = rating_of_sign(gesture.key, card.choices)
+        value, number = rating_of_sign(gesture.key, card.choices), _number(bare_sign(gesture.key))
         if value is None and is_stars(gesture.key):
             _ask_which(visit, gesture.target)
+        elif value is None and number is not None:
+            _tell_unknown(visit, number, gesture.target)
     else:
         value = _voted(card, gesture)
     return [] if value is None else [make_rating(visit, card, value)]
@@ -377,6 +379,11 @@ def _ask_which(visit: Visit, reply_to: EventId) -> None:
     visit.say("rating.which", args, reply_to=reply_to)
 
 
+def _tell_unknown(visit: Visit, value: int, reply_to: EventId) -> None:
+    args: model.Args = {"value": value, "options": option_lines(offered_ratings(visit))}
+    visit.say("rating.unknown", args, reply_to=reply_to)
+
+
 def rate(visit: Visit, words: Sequence[str], event_id: EventId) -> None:
     """Rate the newest chat with an offered id; also 0 if neither server nor operator lists any."""
     value, known = int(words[0]), offered_ratings(visit)
@@ -386,9 +393,7 @@ def rate(visit: Visit, words: Sequence[str], event_id: EventId) -> None:
         wish = make_rating(visit, rating_card(visit), value, " ".join(words[1:]))
         visit.step(replace(wish, said_by=event_id) if wish.comment else wish, event_id)
     else:
-        visit.say(
-            "rating.unknown", {"value": value, "options": option_lines(known)}, reply_to=event_id
-        )
+        _tell_unknown(visit, value, event_id)
 
 
 def reads_as_rating(visit: Visit, words: Sequence[str]) -> bool:
@@ -413,7 +418,7 @@ LONGEST_THANKS = 80
 def is_thanks(
     words: str, beside: frozenset[str] = frozenset(), names: Collection[str] = ()
 ) -> bool:
-    """True for a thank-you and nothing else: entries of `_THANKS`, word for word.
+    """True for a thank-you and nothing else: entries of `_THANKS`, word for word, or of `_SIGNS`.
 
     Punctuation may join several, `_GOODBYES` ("thanks, bye") or `beside`; one of the `names` may
     stand at either end of each. Case, spaces, emoji and full-width letters (NFKC) are ignored; a
@@ -422,6 +427,8 @@ def is_thanks(
     if len(words) > LONGEST_THANKS:
         return False
     text, known, parts = narrow(words), _THANKS | _GOODBYES | beside, set[str]()
+    if (signs := set("".join(bare_sign(text).split()))) and signs <= _SIGNS:
+        return True
     for part in map(_bare, re.split("[,.!;~\n。、·-]", text)):
         bare = part
         for name in names if part not in known else ():
@@ -447,19 +454,21 @@ _TITLES = ("さん", "様", "さま", "小姐", "女士", "先生", "")
 _THANKS, _GOODBYES = (
     frozenset(_bare(narrow(one)) for one in WORDS[kind]) for kind in ("thanks", "goodbyes")
 )
+_SIGNS = frozenset(WORDS["signs"])
 
 
 SOON = 600_000
 """ms after a chat, or the end of a request, during which thanks belong to it."""
 
 _POINTS = "分(?![钟鐘])|[つ颗顆]?星"
-_UNIT = rf"(?:[ -]?(?:stars?|points?|{_POINTS}|つ|点|點))?"
+_UNIT = rf"(?:[ -]?(?:stars?|points?|{_POINTS}|つ|点|點|[⭐★🌟]\ufe0f?))?"
 _NUMERAL = rf"[一二三四五](?={_POINTS})|(?<=星)[一二三四五](?=つ)"
 _NUMBER = re.compile(
     rf"(?<![a-z0-9_/-])(?<![0-9][.,:])(?:我?[打给給])?星?(?P<number>[0-9]{{1,6}}|{_NUMERAL})"
-    rf"{_UNIT}(?: ?/ ?(?P<of>[0-9]{{1,6}}))?(?![a-z0-9_/分]|[.,:][0-9])",
+    rf"{_UNIT}(?:(?: ?/ ?| out of )(?P<of>[0-9]{{1,6}}))?(?:です)?(?![a-z0-9_/分]|[.,:][0-9])",
     re.IGNORECASE,
 )
+_BEFORE = re.compile("^(?:rate|rating|评价|评分|評價|評分|評価)[ :]*", re.IGNORECASE)
 _COUNTS = ("one", "two", "three", "four", "five")
 _STARS_IN_WORDS = re.compile(rf"\b({'|'.join(_COUNTS)})(?=[ -]stars?\b)", re.IGNORECASE)
 _SIGN = re.compile(
@@ -506,9 +515,8 @@ def about_chat(visit: Visit, spoke: ports.Spoke, *, answers: bool) -> bool:
         visit.say("chat.thanked", reply_to=spoke.event_id)
     elif not answers and is_over and _added_to_rating(visit, spoke):
         pass
-    elif unclear and is_over and (question is not None or of_newest):
-        args: model.Args = {"value": int(unclear), "options": option_lines(offered_ratings(visit))}
-        visit.say("rating.unknown", args, reply_to=spoke.event_id)
+    elif unclear and is_over and ((question is not None and visit.record.direct) or of_newest):
+        _tell_unknown(visit, int(unclear), spoke.event_id)
     else:
         return False
     return True
@@ -535,12 +543,11 @@ def _read_rating(visit: Visit, card: OurCard, words: str, *, reply: bool) -> mod
     text = _trimmed(words)
     for number, name in offered_ratings(visit).items():
         label = _trimmed(name)
-        whole = text.casefold() == label.casefold()
-        rest = "" if whole else text[len(label) :]
-        beside, begins = rest.strip(_EDGES), text.casefold().startswith(label.casefold())
-        comment = reply and rest[:1] in _PAUSES
-        thanked = rest[:1] in _EDGES and is_thanks(beside)
-        if number in card.choices and (whole or (begins and (comment or thanked))):
+        begins = label and text.casefold().startswith(label.casefold())
+        rest = text[len(label) :].removeprefix("です")
+        beside, comment = rest.strip(_EDGES), reply and rest[:1] in _PAUSES
+        thanked = not rest[:1].isalnum() and (not beside or is_thanks(beside))
+        if number in card.choices and begins and (comment or thanked):
             return make_rating(visit, card, number, beside)
     for found, beside in _marks(text, reply=reply):
         value = _rating_in(found, card)
@@ -594,14 +601,15 @@ def _rating_in(found: re.Match[str], card: OurCard) -> int | None:
 def _open_question(visit: Visit, words: str) -> OurCard | None:
     """Return the rating card that a plain number answers, while there is no chat.
 
-    Only in a direct room, within `FRESH`, and once the chat is rated only while that may be changed
-    (the customer was told so): later a number is for an agent. A thumb then answers the thanks.
+    Only within `FRESH`, among several people `SOON`, and once the chat is rated only while that may
+    be changed (the customer was told so): later a number is for an agent. A thumb then answers the
+    thanks.
     """
     state = visit.record.conversation
     ended, session, rated = ended_at(state), state.last_session or SessionId(0), state.rated
     if isinstance(state.phase, model.Ended):
         session = state.phase.session_id
-    if not visit.record.direct or ended is None or visit.now - ended >= FRESH:
+    if ended is None or visit.now - ended >= (FRESH if visit.record.direct else SOON):
         return None
     settled = rated is not None and visit.now - rated.at > RATING_CHANGE
     known = {one.session_id for one in (state.rating, rated) if one is not None}
@@ -615,8 +623,10 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
 
 
 def _trimmed(words: str) -> str:
-    text = _STARS_IN_WORDS.sub(lambda one: str(_COUNTS.index(one[0].lower()) + 1), narrow(words))
-    return text.strip().rstrip(_EDGES)
+    """Return a text in which a rating may be, without what people put around one."""
+    text = _BEFORE.sub("", narrow(words).strip())
+    text = _STARS_IN_WORDS.sub(lambda one: str(_COUNTS.index(one[0].lower()) + 1), text)
+    return text.rstrip(_EDGES)
 
 
 # --- answers of the knowledge base ----------------------------------------------------------------

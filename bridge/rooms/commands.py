@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from bridge import __version__
 from bridge.conversation import model
 from bridge.conversation.chat import ended_at
-from bridge.conversation.queue import callback_wanted, kept, unseen_callback, visible
-from bridge.conversation.turn import inviting
+from bridge.conversation.queue import away, callback_wanted, unseen_callback, visible
+from bridge.conversation.turn import inviting, unique_events
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms import arguments, cards, effects, own_account, people
 from bridge.rooms.arguments import Words, parted, reads_as_words, unended
@@ -588,8 +588,8 @@ def _queue(visit: Visit, call: Call) -> None:
             visit.ask(effects.AskQueue(call.event_id))
         case ("list",):
             visit.ask(effects.AskQueue(call.event_id, in_words=True))
-        case ("set",):
-            shown = people.set_settings(visit, {"queue": call.words[-1]}, call.by)
+        case ("set",) | ("reset",):
+            shown = people.set_settings(visit, {"queue": "".join(call.words[1:])}, call.by)
             place, queue = visible(visit.record.conversation.phase), rules.queue_for(visit.record)
             if not isinstance(place, model.Waiting) or place.cancel or place.queue_id == queue:
                 _answer(visit, call, "config.queue_set", **shown)
@@ -665,12 +665,25 @@ def _set(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None
     _answer(visit, call, done, **people.set_settings(visit, wished, call.by))
 
 
+_STATUS_OF_LINK = {
+    f"command.status_{one}" for one in ("requesting", "queued", "waiting", "chatting")
+}
+"""Sentences of `status` that say nothing of an outage."""
+
+
 def _status(visit: Visit, call: Call) -> None:
     key, args = cards.status_sentence(visit)
     if key == "command.status_idle" and call.elsewhere:
         key, args = "room.elsewhere", {"link": call.elsewhere}
-    if count := kept(visit.record.conversation):
-        told = visit.for_room("queue.kept", {"count": count})
+    conversation, more = visit.record.conversation, []
+    pieces, asked = conversation.held, conversation.outstanding
+    if away(conversation) and key in _STATUS_OF_LINK:
+        more.append(visit.for_room("trouble.unreachable", {}))
+    if asked is not None and asked.held is not None:
+        pieces = (asked.held, *pieces)  # in an outage its call may wait for the link for minutes
+    if count := len(unique_events(pieces)):
+        more.append(visit.for_room("queue.kept", {"count": count}))
+    for told in more:
         key, args = "command.status_kept", {"status": visit.for_room(key, args), "kept": told}
     if visit.record.settings.paused:
         key, args = "command.status_paused", {"status": visit.for_room(key, args)}
@@ -723,7 +736,8 @@ COMMANDS: Mapping[str, Command] = {
     "callback": Command(partial(_step, model.CallBack), arguments.no_words,
         "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
         outside="acts", provided=lambda rules: rules.policy.callback),
-    "queue": _Setting(_queue, lambda words: _action("list", 0, words) if words else (),
+    "queue": _Setting(_queue, lambda words: (_action("list", 0, words) or
+        _action("reset", 0, words)) if words else (),
         "队列 佇列 窓口 キュー", "queues department", for_admins=_changes,
         makes_sense=lambda visit, words: words[:1] != ("set",) or _names_queue(visit, words)),
     "lang": _Setting(partial(_set, "language", "config.language_set"), arguments.one_word,

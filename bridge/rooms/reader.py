@@ -277,11 +277,13 @@ def _spoke(
         _said_in_pause(visit, spoke, facts)
     elif too_fast(visit, facts.received, _messages_of(spoke)):
         limit = visit.rules.limits.messages_per_minute
-        visit.report(spoke.event_id, "undelivered.too_fast", {"limit": limit})
+        references.turn_down(visit, spoke, facts.earlier, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, ports.Spoke):
         _said(visit, spoke, facts)
     elif facts.elsewhere:
-        visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
+        references.turn_down(
+            visit, spoke, facts.earlier, "undelivered.elsewhere", {"link": facts.elsewhere}
+        )
     elif not _rates_anew(visit, spoke, facts.earlier):
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
 
@@ -316,7 +318,7 @@ def _said_in_pause(visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Fa
         answers = facts.earlier is not None
         if not too_fast(visit, facts.received) and cards.about_chat(visit, spoke, answers=answers):
             return
-    visit.report(spoke.event_id, "undelivered.paused")
+    references.turn_down(visit, spoke, facts.earlier, "undelivered.paused")
 
 
 def _hear_language(visit: Visit, words: str, command: Reading | None) -> None:

@@ -86,6 +86,7 @@ class Earlier(msgspec.Struct, frozen=True):
     """True if it never went to the call centre: the robot or the bridge answered it."""
     command: bool = False
     """True if it was a command, or held back as if it were: no agent has seen it."""
+    reaction: bool = False
 
     @property
     def words(self) -> str:
@@ -183,7 +184,7 @@ async def _meaning(
 
 def _from_a_person(meaning: ports.Meaning | ports.Undecryptable | None) -> Earlier | None:
     if isinstance(meaning, ports.Reacted):  # to be known if it is taken back
-        return Earlier(meaning.key, model.CustomerText(meaning.key), meaning.sender)
+        return Earlier(meaning.key, model.CustomerText(meaning.key), meaning.sender, reaction=True)
     if not isinstance(meaning, ports.Spoke | ports.Corrected):
         return None
     content, text = meaning.content, meaning.plain
@@ -378,7 +379,8 @@ def withdrew(visit: Visit, taken: ports.Withdrew, earlier: Earlier | None) -> li
     if earlier is not None and _is_known(visit, taken, former, earlier):
         note = visit.for_agent("agent.withdrawn", {})  # does not repeat the message
         if earlier.at is not None:
-            note = _dated(visit, "agent.withdrawn_at", earlier.at)
+            key = "agent.unreacted" if earlier.reaction else "agent.withdrawn_at"
+            note = _dated(visit, key, earlier.at)
         if earlier.sender not in {"", taken.sender} and not record.direct:  # a moderator did
             author = visit.name_of(earlier.sender)
             note = visit.for_agent("agent.withdrawn_author", {"text": note, "name": author})
@@ -450,6 +452,20 @@ def erasing_due(record: RoomRecord) -> int | None:
 # --- edits ----------------------------------------------------------------------------------------
 
 
+def turn_down(
+    visit: Visit,
+    spoke: ports.Spoke | ports.Corrected,
+    earlier: Earlier | None,
+    key: str,
+    args: model.Args | None = None,
+) -> None:
+    """Report what goes to nobody; an edit is noted, so that 🔁 sends the newest wording."""
+    if isinstance(spoke, ports.Corrected) and earlier and earlier.sender == spoke.sender:
+        noted = (*visit.record.corrections, (spoke.target, spoke.event_id))
+        visit.set(corrections=noted[-KEPT_CORRECTIONS:])
+    visit.report(spoke.event_id, key, args)
+
+
 def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> list[model.Input]:
     """Return the inputs of an edit; report one that is too late or of another's message."""
     record, target = visit.record, edit.target
@@ -458,15 +474,15 @@ def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> l
     if earlier is not None and (earlier.content is None or earlier.sender not in {"", edit.sender}):
         visit.report(edit.event_id, "unreadable.malformed")
         return []
-    state = record.conversation
-    if any(one is not None and one.event_id == target for one in (state.rating, state.rated)):
-        visit.report(edit.event_id, "undelivered.late_correction")  # sent with a rating
-        return []
     former, known = read_as(record, target), wordings(record, target)
     gone = known[known.index(former) + 1 :]  # unsent, now superseded
     visit.record = forgotten(visit.record, *gone)
     kept = [one for one in record.corrections if one[1] not in gone]
     visit.set(corrections=(*kept, (target, edit.event_id))[-KEPT_CORRECTIONS:])
+    state = record.conversation
+    if any(one is not None and one.event_id == target for one in (state.rating, state.rated)):
+        visit.report(edit.event_id, "undelivered.late_correction")  # sent with a rating
+        return []
     if _is_unseen(visit.record, former, earlier):
         said, gone = _as_message(visit, edit, former), (former, *gone)
     else:
@@ -587,11 +603,14 @@ def _places(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
 
 
 def _around(pieces: Sequence[str], low: int, high: int) -> str:
-    """Return the pieces from `low` to `high` with one word of context on either side."""
+    """Return the pieces from `low` to `high` with one word of context on either side, if the line
+    has one.
+    """
     before = range(low - 1, max(0, low - _CONTEXT) - 1, -1)
     after = range(high, min(len(pieces), high + _CONTEXT))
-    low = next((at for at in before if _is_word(pieces[at])), low)
-    high = next((at + 1 for at in after if _is_word(pieces[at])), high)
+    near = [takewhile(lambda at: "\n" not in pieces[at], places) for places in (before, after)]
+    low = next((at for at in near[0] if _is_word(pieces[at])), low)
+    high = next((at + 1 for at in near[1] if _is_word(pieces[at])), high)
     return "".join(pieces[low:high]).strip()
 
 

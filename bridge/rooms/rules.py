@@ -142,8 +142,8 @@ class Rules(msgspec.Struct, frozen=True):
         return next((queue for queue in self.queues if queue.id == queue_id), None)
 
     def find_queue(self, text: str) -> Queue | None:
-        """Find a queue by id ("二", "2番"), name or alias, ignoring case, width, final marks."""
-        wanted = _unmarked(text)
+        """Find a queue by id ("二", "2番です"), name or alias, ignoring case, width, end marks."""
+        wanted = _unmarked(text).removesuffix("です")
         number = wanted.rstrip("番号號").translate(NUMERALS)
         for queue in self.queues:
             known = (str(queue.id), queue.name, *queue.aliases)
@@ -259,7 +259,7 @@ NUMERALS = str.maketrans("一二三四五六七八九", "123456789")
 
 
 def _unmarked(name: str) -> str:
-    return folded(name.strip().rstrip(MARKS))
+    return folded(name.strip().rstrip(MARKS).strip("<>"))
 
 
 def folded(word: str) -> str:

@@ -27,7 +27,7 @@ _TAGS = frozenset(
     | {"thead", "tr", "u", "ul"}
 )
 _ATTRIBUTES = frozenset({("a", "href"), ("ol", "start")})
-_SCHEMES = ("http:", "https:", "mailto:")
+_SCHEMES = ("http:", "https:", "mailto:", "tel:")
 
 
 def run(data: bytes) -> None:

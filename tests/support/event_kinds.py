@@ -17,7 +17,7 @@ BOB = UserId("@bob:example.org")
 MXC = "mxc://example.org/file"
 KEY = FileKey("A" * 43, "A" * 22, "A" * 43)
 OWN, AGENTS, ORDER, POLL = "own", "agents", "order", "poll"
-PICTURE, CAPTIONED, ANOTHERS = "picture", "captioned", "another's"
+PICTURE, CAPTIONED, ANOTHERS, THUMB = "picture", "captioned", "another's", "thumb"
 CAT = CustomerMedia("image", "cat.png", MXC, "image/png")
 LONG = "Good morning, my order 7411 has not come and I wonder where it might be by now."
 EARLIER = {
@@ -32,6 +32,7 @@ EARLIER = {
     PICTURE: Earlier("cat.png", CAT),
     CAPTIONED: Earlier("my act sleeps", CAT),
     ANOTHERS: Earlier("Hello", CustomerText("Hello"), BOB),
+    THUMB: Earlier("👍", CustomerText("👍"), at=1_733_040_000_000, reaction=True),
 }
 REPLY: Json = {"m.in_reply_to": {"event_id": "$x"}}
 

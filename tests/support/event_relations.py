@@ -15,6 +15,7 @@ from tests.support.event_kinds import (
     PICTURE,
     POLL,
     REPLY,
+    THUMB,
     Example,
     Json,
     event,
@@ -137,7 +138,8 @@ def gestures() -> Iterator[Example]:
         ("of an agent's message", AGENTS),
         ("of a picture", PICTURE),
         ("of a poll", POLL),
-        ("of a reaction or a vote", ""),
+        ("of a reaction", THUMB),
+        ("of a vote", ""),
     ):
         raw = event("m.room.redaction", {"redacts": "$x"})
         yield Example(f"`m.room.redaction` {name}", raw, about=about, never_sealed=True)

@@ -31,6 +31,7 @@ HARMLESS = frozenset(
     | {"hr", "i", "li", "ol", "p", "pre", "s", "strong", "sub", "sup", "table", "tbody", "td"}
     | {"th", "thead", "tr", "u", "ul"}
 )
+_SCHEMES = ("http:", "https:", "mailto:", "tel:")
 OWN: dict[str, object] = {"m.mentions": {}}
 
 
@@ -122,6 +123,11 @@ def test_body_is_never_empty(text: str) -> None:
             '<a href="https://x.y">site</a>',
         ),
         ('<a href="javascript:x()">click</a>', "click", "<a>click</a>"),
+        (
+            '<a href="tel:+4930123">call</a>',
+            "call (tel:+4930123)",
+            '<a href="tel:+4930123">call</a>',
+        ),
         ('<a href="/local">here</a>', "here", "<a>here</a>"),
         ("safe<script>alert(1)</script>", "safe", ""),
         ('<b onmouseover="x()">b</b><iframe src="//evil"></iframe>', "b", "<b>b</b>"),
@@ -231,8 +237,7 @@ def harms(formatted: str) -> list[str]:
             f"{node.tag} {name}={value}"
             for node in body.css("*")
             for name, value in node.attributes.items()
-            if name != "start"
-            and not (name == "href" and (value or "").startswith(("http:", "https:", "mailto:")))
+            if name != "start" and not (name == "href" and (value or "").startswith(_SCHEMES))
         ),
     ]
 

@@ -577,6 +577,18 @@ def test_who_sets_the_queue_while_waiting_in_another_is_told_how_to_change(
         assert key == "config.queue_set"
 
 
+def test_the_queue_is_reset_like_other_settings() -> None:
+    house = House().served()
+    house.say("!wc queue set 1", standing=Standing.ADMIN)
+    house.say("!wc 队列 重置")
+    assert answer(house)[0].startswith("refused.not_admin")
+    assert as_strings(house.record.settings) == {"queue": "1"}
+    house.say("!wc queue reset", standing=Standing.ADMIN)
+    assert as_strings(house.record.settings) == {}
+    assert answer(house)[0] == "config.queue_set"
+    assert answer(house)[1]["queue"] == "Returns"
+
+
 @pytest.mark.parametrize("said", ["1", "1️⃣", "sales", "Sales.", "一", "１番", "1号"])
 def test_a_number_or_a_name_answers_the_poll_of_queues(said: str) -> None:
     """As a reaction or as the next words; else the agent of another queue would get them."""

@@ -507,6 +507,24 @@ async def test_a_paused_room_sends_nothing_again() -> None:
     assert [one.event_id for one in (await world.stored()).undelivered] == ["$1"]
 
 
+@pytest.mark.parametrize("again", ["$1", "$2"])
+async def test_a_message_corrected_in_a_pause_is_sent_in_its_newest_wording(again: str) -> None:
+    """The correction is refused as well, and counts if the message is sent again."""
+    world = await chat()
+    world.matrix.level = 100
+    relation = {"rel_type": "m.replace", "event_id": "$1"}
+    more = {"m.new_content": {"msgtype": "m.text", "body": "order 4711"}, "m.relates_to": relation}
+    async with world.running() as engine:
+        await happens(engine, command(world, "pause", event_id="$p"))
+        await happens(engine, word(world, "order 7411", "$1"))
+        await happens(engine, world.message("$2", msgtype="m.text", body="* …", **more))
+        await happens(engine, command(world, "resume", event_id="$q"))
+        before = world.link.texts(ROOM)
+        await happens(engine, react(world, again))
+        assert world.link.texts(ROOM)[len(before) :] == ["order 4711"]
+    assert (await world.stored()).undelivered == ()
+
+
 class LockedMatrix(ReadingMatrix):
     """Has no key for one message."""
 

@@ -40,6 +40,11 @@ from tests.unit.rooms.visits import ADA, STRANGER, House
             LONG.replace("7411", "4711"),
             ["Correction: “order 7411 has” → “order 4711 has”"],
         ),
+        (
+            said(f"Hi!\nIt came on Monday.\n{LONG}\nred\nBest, Ada"),
+            f"Hi!\nIt came on Tuesday.\n{LONG}\nblue\nBest, Ada",
+            ["Correction: “on Monday” → “on Tuesday”\n“red” → “blue”"],
+        ),
         (said("7411"), "4711", ["Correction: 4711"]),
         (None, "4711", ["Correction: 4711"]),
         (said("4711"), "4711 ", []),

@@ -103,14 +103,32 @@ def test_in_a_paused_room_a_rating_is_taken_and_nothing_else() -> None:
         ("order 5", None),
         ("the fifth", None),
         ("星5つ", 5),
-        ("星四つです", None),
+        ("星四つです", 4),
+        ("5です。", 5),
+        ("とても満足です😊", 5),
+        ("5です🙏", 5),
+        ("ありがとう、5点です", 5),
+        ("5番です", None),
+        ("五星好评", 5),
+        ("评价：5", 5),
+        ("评价 满意", 4),
+        ("评价满意度怎么查", None),
+        ("rating: 4", 4),
+        ("5 out of 5", 5),
+        ("5 out of 7", None),
+        ("5🌟", 5),
         ("五星", 5),
         ("四颗星，谢谢", 4),
-        ("五星好评", 5),
         ("5星好评！", 5),
         ("三分", 3),
         ("五", None),
         ("五分钟后再说", None),
+        ("5 😊", 5),
+        ("👍🏽 4 🙏", 4),
+        ("⭐⭐⭐ ❤️", 3),
+        ("满意😊", 4),
+        ("5 😡", None),
+        ("满意😡", None),
         ("十分感谢", None),
         ("我给5分", 5),
         ("five stars", 5),
@@ -129,6 +147,7 @@ def test_a_number_alone_answers_the_question(words: str, value: int | None) -> N
 def test_a_number_is_a_message_unless_a_rating_was_asked_for() -> None:
     late, shared, rated, other = asked(), asked(direct=False), asked(), asked()
     late.visit.now += cards.FRESH
+    shared.visit.now += cards.SOON
     long_ago = rated.now - RATING_CHANGE - 1
     given = msgspec.structs.replace(rated.record.conversation, rated=Rated(LAST, long_ago))
     rated.visit.set(conversation=given)
@@ -139,6 +158,20 @@ def test_a_number_is_a_message_unless_a_rating_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "value"), [("5", 5), ("4分，谢谢", 4), ("满意", 4), ("10", None), ("5 of us", None)]
+)
+def test_among_several_people_a_rating_alone_rates_for_ten_minutes(
+    words: str, value: int | None
+) -> None:
+    """Nobody else is asked than the agents here; another number may be for a neighbour."""
+    house = asked(direct=False)
+    event = house.say(words)
+    rating = house.record.conversation.rating
+    assert (rating and rating.value) == value
+    assert (house.carried, house.notices) == ([] if value else [event], [])
+
+
+@pytest.mark.parametrize(
     "words",
     ["6", "10", "0", "１０", "6 thanks", "谢谢，6分", "rate 6 thanks", "rate 6 谢谢", "rate 6"],
 )
@@ -146,6 +179,15 @@ def test_a_number_that_is_no_rating_requests_no_agent(words: str) -> None:
     house = asked()
     house.say(words)
     assert (house.carried, house.notices) == ([], ["rating.unknown"])
+
+
+def test_a_reaction_with_a_number_that_is_no_rating_is_answered() -> None:
+    house = asked(direct=False)
+    house.receive(Reacted(house.event_id(), ADA, CARD, "9️⃣"))
+    assert isinstance(said := house.effects[-1], Say)
+    assert (said.key, said.args["value"], said.reply_to) == ("rating.unknown", 9, CARD)
+    house.receive(Reacted(house.event_id(), ADA, CARD, "🤷"))
+    assert house.effects[-1] is said
 
 
 @pytest.mark.parametrize("words", ["⭐", "★", "🌟 thanks", "⭐⭐⭐⭐⭐⭐", "⭐️"])
@@ -169,7 +211,8 @@ def test_one_star_is_asked_back(words: str) -> None:
         ("满意", 4, [], 4, 0),
         ("0", 4, ["rating.unknown"], None, 0),
         ("471123", 4, [], None, 1),
-        ("👍", 4, [], None, 1),
+        ("👍", 4, ["chat.thanked"], None, 0),
+        ("👎", 4, [], None, 1),
         ("⭐", 6, [], None, 1),
         ("4", 6, [], None, 1),
     ],
@@ -257,6 +300,8 @@ def test_a_correction_of_a_rating_comment_requests_no_agent(taken: bool) -> None
     house.receive(Corrected(edit, ADA, event, CustomerText("too slow"), "too slow"))
     assert house.reported[edit] == "undelivered.late_correction"
     assert house.carried == []
+    house.receive(Reacted(house.event_id(), ADA, event, "🔁"))
+    assert house.visit.again == [edit], "an agent gets the newest wording"
 
 
 @pytest.mark.parametrize(
@@ -323,6 +368,8 @@ PHASES = [Ended(LAST), Idle(), Queued(QueueId(1), 0), Chatting(LAST, 0, QueueId(
     ("words", "value", "comment"),
     [
         ("5", 5, ""),
+        ("満足です、でも遅かったです", 4, "でも遅かったです"),
+        ("5です、早かったです", 5, "早かったです"),
         ("5 stars, quick and kind", 5, "quick and kind"),
         ("４分，很快", 4, "很快"),
         ("五颗星，很快", 5, "很快"),

@@ -132,7 +132,7 @@ async def test_a_reaction_taken_back_is_told_if_the_agent_knows_of_it(
         await engine.accept_events([redaction(world, "$3", "$2")])
         await quiet()
     after = world.link.texts(ROOM)[len(before) :]
-    assert [one.startswith("(took back a message from ") for one in after] == [True] * told
+    assert [one.startswith("(took back a reaction from ") for one in after] == [True] * told
 
 
 def word(world: ReadingWorld, event_id: str, text: str, **more: object) -> Event:

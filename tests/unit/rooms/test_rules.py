@@ -20,7 +20,9 @@ def configured(settings: RoomSettings) -> RoomRecord:
     return msgspec.structs.replace(ROOM, settings=settings)
 
 
-@pytest.mark.parametrize("text", ["1", "sales", "SALES", " shop "])
+@pytest.mark.parametrize(
+    "text", ["1", "sales", "SALES", " shop ", "1番です。", "<Sales>", "<1>", "Salesです"]
+)
 def test_a_queue_is_found_by_id_name_or_alias(text: str) -> None:
     assert RULES.find_queue(text) == SALES
 

@@ -52,6 +52,35 @@ def test_status_tells_the_phase_and_kept_messages() -> None:
     assert answer(house) == ("command.status_kept", {"status": status, "kept": kept})
 
 
+def test_status_counts_the_message_under_way() -> None:
+    house = in_english().chat()
+    for words in ("hello", "are you there?"):
+        house.say(words)
+        house.say("!wc status")
+    assert house.record.conversation.outstanding is not None
+    assert answer(house)[1]["kept"] == "I have kept your 2 messages."
+
+
+@pytest.mark.parametrize(
+    ("phase", "begin"),
+    [
+        (Requesting(QueueId(1), 5), "Asking Sales for an agent. ⚠️ The call centre cannot be"),
+        (
+            Chatting(SessionId(5150), 5, QueueId(1)),
+            "Chatting with ?. ⚠️ The call centre cannot be reached",
+        ),
+        (Queued(QueueId(1), 5, cancel=True), "Leaving the queue of Sales; the call centre"),
+    ],
+)
+def test_status_tells_of_an_outage(phase: Phase, begin: str) -> None:
+    house = in_english()
+    house.visit.set(conversation=Conversation(phase=phase, trouble_since=house.now))
+    house.say("!wc status")
+    said = house.visit.for_room(*answer(house))
+    assert said.startswith(begin)
+    assert said.count("cannot be reached") == 1
+
+
 def test_status_without_kept_messages_counts_none() -> None:
     house = in_english().chat()
     house.say("!wc status")

@@ -65,6 +65,7 @@ THANKS = (
         "了解しました。ありがとうございます",
         "解決しました、ありがとうございました！",
     ),
+    *("👍", "👍🏽", "🙏🙏", "❤️", "😊 👌"),
 )
 MORE = (
     *("but it is broken again", "When will it come?", "to you", "and my refund", "5", "where", "?"),
@@ -83,7 +84,23 @@ def test_sentences_that_are_only_thanks(words: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        *("", "ok", "好的", "👍", "🙏", "yes", "bye", "再见", "great", "Mei", "5", "没有", "はい"),
+        *(
+            "",
+            "ok",
+            "好的",
+            "👎",
+            "👍?",
+            "😡",
+            "👋",
+            "yes",
+            "bye",
+            "再见",
+            "great",
+            "Mei",
+            "5",
+            "没有",
+            "はい",
+        ),
         *(
             "感谢信怎么写",
             "thanksgiving opening hours",
