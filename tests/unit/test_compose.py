@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import copy
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -14,15 +17,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
+from aiohttp import web
 from msgspec.structs import replace
 from ruamel.yaml import YAML
 
 from bridge.app.settings import registration_of, tokens_of
 from bridge.config.loading import load_config
 from bridge.matrix.users import load_registration
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
+BALANCER = ROOT / "docs" / "balancer.conf.template"
 SERVICES: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.yaml")["services"]
 
 
@@ -83,9 +90,7 @@ def test_a_password_may_hold_any_characters() -> None:
 def test_the_replicas_differ_in_their_names_only() -> None:
     services = copy.deepcopy(SERVICES)
     first = services["matrix-webchat"]
-    balanced = re.findall(
-        r"server ([\w-]+):29340 ", (ROOT / "docs/balancer.conf.template").read_text("utf-8")
-    )
+    balanced = re.findall(r"server ([\w-]+):29340 ", BALANCER.read_text("utf-8"))
     assert balanced == ["matrix-webchat", "matrix-webchat-2", "matrix-webchat-3"]
     assert "profiles" not in first
     assert first["environment"].pop("MATRIX_WEBCHAT_BRIDGE__REPLICA") == "1"
@@ -100,6 +105,63 @@ def test_the_replicas_differ_in_their_names_only() -> None:
         assert own["environment"] == first["environment"]
     mounted = services["balancer"]["volumes"][0].split(":")[0]
     assert (ROOT / mounted).is_file()
+
+
+def nginx_configuration(folder: Path, port: int, bridges: list[int]) -> str:
+    """Return a whole configuration: the template, edited as its first lines say."""
+    template = re.sub("zone .*|resolver .*| resolve(?= )", "", BALANCER.read_text("utf-8"))
+    own = template.replace("listen 29340", f"listen 127.0.0.1:{port}")
+    for bridge in bridges:
+        own = re.sub(r"server [\w-]+:29340", f"server 127.0.0.1:{bridge}", own, count=1)
+    paths = "".join(
+        f"{kind}_temp_path {folder / kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    always = f"daemon off; master_process off; pid {folder / 'pid'}; error_log stderr;"
+    return f"{always} events {{}} http {{ access_log off; {paths} {own} }}"
+
+
+@pytest.mark.asyncio
+async def test_bridges_that_are_not_ready_get_transactions_from_the_balancer(
+    tmp_path: Path,
+) -> None:
+    """Skipped without nginx. Asking whether they are ready must not keep the homeserver away."""
+    nginx = shutil.which("nginx")
+    if nginx is None:
+        pytest.skip("no nginx")
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=503 if request.path.endswith("/ready") else 200)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port, *bridges = (free_port() for _ in range(4))
+    for bridge in bridges:
+        await web.TCPSite(runner, "127.0.0.1", bridge).start()
+    file = tmp_path / "nginx.conf"
+    file.write_text(nginx_configuration(tmp_path, port, bridges))
+    process = await asyncio.create_subprocess_exec(nginx, "-e", "stderr", "-c", str(file))
+    url = f"http://127.0.0.1:{port}/_matrix"
+    try:
+        async with asyncio.timeout(20), aiohttp.ClientSession() as session:
+            while True:
+                assert process.returncode is None, file.read_text()
+                with contextlib.suppress(aiohttp.ClientConnectorError):
+                    await (await session.get(f"{url}/mau/live")).read()
+                    break
+                await asyncio.sleep(0.02)
+            for _ in range(4):
+                async with session.get(f"{url}/mau/ready") as asked:
+                    assert asked.status == 503
+                async with session.put(f"{url}/app/v1/transactions/1", json={}) as taken:
+                    assert taken.status == 200
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+        await runner.cleanup()
 
 
 def test_another_database_can_be_set() -> None:

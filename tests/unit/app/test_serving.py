@@ -76,6 +76,8 @@ def told(folder: Path, text: str = SMALLEST, url: str = "") -> Config:
     """Return a configuration with a new database and unreachable servers."""
     environment = {
         "MATRIX_WEBCHAT_DATABASE__URL": url or f"sqlite:///{folder}/bridge.db",
+        # A homeserver of this machine may listen on 8008.
+        "MATRIX_WEBCHAT_HOMESERVER__ADDRESS": f"http://127.0.0.1:{free_port()}",
         "MATRIX_WEBCHAT_APPSERVICE__PORT": str(free_port()),
         "MATRIX_WEBCHAT_METRICS__ENABLED": "false",
     }

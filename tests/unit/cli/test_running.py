@@ -219,6 +219,7 @@ def test_unusable_address_is_reported_with_its_key(folder: Folder, section: str)
     folder.environment = {
         f"MATRIX_WEBCHAT_{section.upper()}__HOSTNAME": "not a host",
         f"MATRIX_WEBCHAT_{section.upper()}__PORT": str(port),
+        "MATRIX_WEBCHAT_HOMESERVER__ADDRESS": f"http://127.0.0.1:{free_port()}",
     }
     if section == "metrics":
         folder.environment["MATRIX_WEBCHAT_APPSERVICE__PORT"] = str(free_port())
