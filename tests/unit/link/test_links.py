@@ -111,7 +111,9 @@ async def test_link_has_two_tasks_and_small_objects() -> None:
         assert len(_tasks()) - before == 2
         link, (wire,) = rigged.links._links[ADA.room_id], _wires(rigged.links) - wires
         for one in (link, wire, wire._socket):
-            assert sys.getsizeof(vars(one)) < 350, type(one).__name__
+            # Python 3.14 adds the names in slots that methods set, which makes them too many.
+            full = one is wire._socket and sys.version_info >= (3, 14)
+            assert sys.getsizeof(vars(one)) < (900 if full else 350), type(one).__name__
         assert vars(wire._socket).keys() == vars(Connection(wire._socket.protocol)).keys()
 
 
