@@ -576,4 +576,6 @@ def _shown(transcript: Transcript, moment: str | None) -> str:
 def _size(size: int | None) -> str:
     if size is None:
         return ""
+    if size >= 1 << 20:
+        return f"{size / (1 << 20):.1f} MiB"
     return f"{size} B" if size < 1024 else f"{size / 1024:.0f} KiB"

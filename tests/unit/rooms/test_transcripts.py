@@ -476,6 +476,14 @@ async def test_without_json_only_the_page_is_posted() -> None:
     assert [file.name for file in scene.world.matrix.sent_files] == ["chat-1.html"]
 
 
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [(None, ""), (1023, "1023 B"), (2048, "2 KiB"), (20_971_520, "20.0 MiB")],
+)
+async def test_the_size_of_a_file_is_shown_in_a_fitting_unit(size: int | None, shown: str) -> None:
+    assert transcripts._size(size) == shown
+
+
 async def test_the_page_is_built_in_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page of 5,000 messages takes 0.3 s, for which all rooms would wait."""
     built: list[int] = []
