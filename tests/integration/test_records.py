@@ -272,9 +272,9 @@ async def test_login_with_a_wrong_password(stage: Stage) -> None:
 
 async def test_login_where_the_bridge_may_not_redact_the_password(stage: Stage) -> None:
     """In a room with several people, without the power: the customer is told what to do."""
-    owner = await stage.customer("hostess")
+    owner, guest = await stage.customer("hostess"), await stage.customer("guest")
     room = await owner.create_dm(
-        stage.bot, preset="private_chat", is_direct=False, invite=[stage.bot, MEI]
+        stage.bot, preset="private_chat", is_direct=False, invite=[stage.bot, guest.user_id]
     )
     talk = Talk(stage, owner, room)
     await talk.reads("This room reaches the agents", stage.bot)
