@@ -357,9 +357,14 @@ NOTIFY_OWNER = Statement(
 )
 PING = same("SELECT count(*) FROM schema_version")
 # SQLite writes no unchanged value. On PostgreSQL each transaction writes its token, and no row that
-# others write: a process that hangs in its transaction would hold them up, heartbeats and all.
+# others write: a process that hangs in its transaction would hold them up, heartbeats and all. Nor
+# may anybody have locked a table that messages are written to (VACUUM FULL, LOCK TABLE).
 TOUCH = Statement(
-    "INSERT OR REPLACE INTO facts (name, value) VALUES ('ping', hex(randomblob(4)))", "SELECT 1"
+    "INSERT OR REPLACE INTO facts (name, value) VALUES ('ping', hex(randomblob(4)))",
+    "WITH a AS (UPDATE rooms SET room_id = room_id WHERE false), "
+    "b AS (UPDATE journal SET key = key WHERE false), "
+    "c AS (UPDATE chats SET chat = chat WHERE false), "
+    "d AS (UPDATE facts SET value = value WHERE false) SELECT 1",
 )
 VERSION = Statement("PRAGMA data_version", "SELECT 0")
 NARROW = Statement(

@@ -289,6 +289,24 @@ async def test_a_locked_table_holds_up_no_write_to_others(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("table", ["rooms", "journal", "chats", "facts"])
+async def test_a_ping_notices_a_locked_table_of_messages(
+    server: PostgresServer, table: str
+) -> None:
+    url = server.new_schema()
+    async with open_store(url, FixedClock()) as store, open_store(url, FixedClock()) as other:
+        assert isinstance(store._engine, PostgresEngine)
+        assert isinstance(other._engine, PostgresEngine)
+        async with store._engine._writer as connection:
+            await connection.execute("SET lock_timeout = 100")
+        async with other._engine._writer as connection, connection.transaction():
+            await connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
+            with pytest.raises(Unreachable, match=r"lock not available \(55P03\)"):
+                await store.ping()
+        await store.ping()
+
+
+@pytest.mark.asyncio
 async def test_sequence_behind_its_rows_is_not_reported_as_stale(server: PostgresServer) -> None:
     """As after a failover to a logical replica: neither Stale nor Unstorable is raised."""
     url = server.new_schema()
