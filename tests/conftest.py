@@ -46,7 +46,9 @@ UNIT = sorted((TESTS / "unit").rglob("test_*.py"))
 WITH_SERVERS = {path for path in UNIT if path.parent.name in {"app", "link", "storage"}}
 """Test files that start servers: some seconds each."""
 LONGEST = {
-    path for path in WITH_SERVERS if path.stem in {"test_replica", "test_socket", "test_transfer"}
+    path
+    for path in WITH_SERVERS
+    if path.stem in {"test_replica", "test_postgres_loss", "test_settings", "test_transfer"}
 }
 SHORT = {path: number for number, path in enumerate(sorted({*UNIT} - WITH_SERVERS))}
 CLAIMED = pytest.StashKey[dict[Path, bool]]()
