@@ -31,7 +31,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from msgspec.structs import replace
 
@@ -144,14 +144,13 @@ class Room:
         """Durable effects that are pending or being carried out."""
         self._outcomes: dict[EffectSeq, Ended] = {}
         """Outcomes that the store may not have yet."""
-        self._loading = False
-        """True while the room is read: outcomes are processed after that."""
         self._unsent: tuple[tuple[int | None, bool], ...] = ()
         """Calls (id, whether a repeat) of failed commits: they were certainly not sent."""
         self._lately: tuple[str, ...] = ()
         """Keys of the latest inputs that were handled at once."""
-        self._busy = False
-        """True while waiting inputs are handled: nothing else may change the record."""
+        self._busy: Literal["", "loading", "stepping"] = ""
+        """Work during which nothing else may change the record: reading the room (outcomes are
+        processed after that), or a step of a waiting input or signals; empty if there is none."""
         self._deadline: int | None = None
         """Deadline of the newest record stored or being written, ms since the epoch."""
         self._linked: Account | tuple[()] | None = ()
@@ -176,7 +175,7 @@ class Room:
         if self._engine.shared and any(isinstance(one.happened, MatrixEvent) for one in came):
             self._draft.direct = True
         handled = 0
-        if came and not (self.behind or self._busy or self._loops.stopping or self._waits):
+        if came and self._free and not (self._loops.stopping or self._waits):
             handled = self._handle_now(came)
         if handled < len(came):
             self._draft.waiting += tuple(one.new_input(self.room_id) for one in came[handled:])
@@ -197,7 +196,7 @@ class Room:
 
         Events that arrived here and are still to be written may be later ones: reload then, too.
         """
-        if self._loading:  # perhaps it is read with these
+        if self._busy == "loading":  # perhaps it is read with these
             self._notices.append(told)
             return
         new = told.revision // store.PASSED - self.revision // store.PASSED
@@ -400,7 +399,7 @@ class Room:
 
     async def _step(self, row: store.InputRow | None, signals: Sequence[model.Signal] = ()) -> bool:
         """Make a step of an input, or of signals, and store it; False if it was discarded."""
-        self._busy = True
+        self._busy = "stepping"
         with ExitStack() as turn:
             try:
                 visit = self._visit()
@@ -412,7 +411,7 @@ class Room:
                 else:
                     await self._reader.handle(visit, row)
             finally:
-                self._busy = False
+                self._busy = ""
             if self.behind:  # the visit was perhaps made from a commit that failed
                 return False
             if row is not None and self._reader.is_redacted(visit, row, self._inputs.values()):
@@ -541,7 +540,7 @@ class Room:
         )
         self._rows[lane].pop(row.seq, None)
         ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
-        if not (self.behind or self._loading):
+        if not (self.behind or self._busy == "loading"):
             self._end(ended)
 
     def _end(self, ended: Ended) -> None:
@@ -565,7 +564,7 @@ class Room:
 
     def _may_begin(self, row: store.EffectRow) -> bool:
         """False for a new effect while outcomes cannot be stored; a marked one must go out."""
-        unread = self.behind or self._loading
+        unread = self.behind or self._busy == "loading"
         return row.marked or not (self._loops.stopping or (unread and self._outcomes))
 
     # --- commits ----------------------------------------------------------------------------
@@ -574,7 +573,8 @@ class Room:
         """Return the next commit, None if it is empty; `committed` or `failed` must follow."""
         draft, room = self._draft, None
         # A room that is read stores events that arrived here once it knows those before them.
-        if self._on_its_way is not None or draft.empty or (draft.direct and self._loading):
+        loading = self._busy == "loading"
+        if self._on_its_way is not None or draft.empty or (draft.direct and loading):
             return None
         self._draft, self._on_its_way = Draft(), draft
         if draft.direct and not self.behind:
@@ -663,8 +663,7 @@ class Room:
             with suppress(store.StoreError):
                 await self.written()
         # From here on, new inputs wait, and so do outcomes until the room is loaded.
-        self._busy = self._loading = True
-        self.behind, self._inputs = False, {}
+        self._busy, self.behind, self._inputs = "loading", False, {}
         try:
             await self._settle()
             async with self._engine.reading:
@@ -686,7 +685,7 @@ class Room:
             self.behind = True
             raise
         finally:
-            self._busy = self._loading = False
+            self._busy = ""
             if self._draft.direct:
                 self._engine.commit_soon(self, urgent=True)
         if not self.behind:
