@@ -371,7 +371,7 @@ class Room:
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
         draft.changes += tuple(visit.changes)
-        draft.implied = False
+        draft.save = True
         draft.entries += tuple(entries)
 
     # --- inputs that waited -------------------------------------------------------------------
@@ -548,7 +548,6 @@ class Room:
         draft = self._draft
         draft.ended += (ended,)
         if self._free and (after := implied(self.record, self.around.rules, ended.came)):
-            draft.implied = draft.record is None
             self.record = draft.record = after
         elif ended.came:
             behind = ended.row.lane is _WEBCHAT and self._waits  # a reply must overtake no push
@@ -578,9 +577,8 @@ class Room:
             return None
         self._draft, self._on_its_way = Draft(), draft
         if draft.direct and not self.behind:
-            draft.record, draft.implied = self.record, False
-        record = draft.record
-        if record is not None and not draft.implied:
+            draft.record, draft.save = self.record, True
+        if (record := draft.record) is not None and draft.save:
             self._deadline = next_moment(record, self.around.rules)
             room = stored_as(record, self.revision, self._deadline)
         now = self.around.clock.now()
@@ -607,7 +605,7 @@ class Room:
         """Callback of a durable commit; `go_on` must follow."""
         draft, self._on_its_way = self._on_its_way or Draft(), None
         if draft.record is not None:
-            self.revision += not draft.implied
+            self.revision += draft.save
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
@@ -628,7 +626,7 @@ class Room:
             self.around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
             self._note_phase(before, after, now)
-        if draft.record is not None and not draft.implied:  # else as before: deadline and link
+        if draft.save:  # else as before: deadline and link
             self._announce(self._deadline)
 
     def _note_phase(self, before: RoomRecord, after: RoomRecord, now: int) -> None:

@@ -485,9 +485,10 @@ class Draft(msgspec.Struct):
     """The next commit of a room: all that has happened since the last one."""
 
     record: RoomRecord | None = None
-    """The newest record; None if no step was made."""
-    implied: bool = False
-    """True if the record's changes all follow from outcomes: it is not written (`record.taken`)."""
+    """The newest record; None if nothing has changed it."""
+    save: bool = False
+    """True if the record has to be written: not all of its changes follow from outcomes
+    (`record.taken`)."""
     direct: bool = False
     """See `Commit.direct`."""
     entries: tuple[store.Entry, ...] = ()
