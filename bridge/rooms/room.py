@@ -173,7 +173,7 @@ class Room:
         written: Written = asyncio.get_running_loop().create_future()
         self._draft.waiters += (written,)
         if self._engine.shared and any(isinstance(one.happened, MatrixEvent) for one in came):
-            self._draft.direct = True
+            self._draft.exact = True
         handled = 0
         if came and self._free and not (self._loops.stopping or self._waits):
             handled = self._handle_now(came)
@@ -200,7 +200,7 @@ class Room:
             self._notices.append(told)
             return
         new = told.revision // store.PASSED - self.revision // store.PASSED
-        if new == 1 and told.inputs and not (self.behind or self._draft.direct):
+        if new == 1 and told.inputs and not (self.behind or self._draft.exact):
             self.revision += store.PASSED
             self._inputs = in_turn(self._inputs, told.inputs)
             self.go_on()
@@ -573,10 +573,10 @@ class Room:
         draft, room = self._draft, None
         # A room that is read stores events that arrived here once it knows those before them.
         loading = self._busy == "loading"
-        if self._on_its_way is not None or draft.empty or (draft.direct and loading):
+        if self._on_its_way is not None or draft.empty or (draft.exact and loading):
             return None
         self._draft, self._on_its_way = Draft(), draft
-        if draft.direct and not self.behind:
+        if draft.exact and not self.behind:
             draft.record, draft.save = self.record, True
         if (record := draft.record) is not None and draft.save:
             self._deadline = next_moment(record, self.around.rules)
@@ -598,7 +598,7 @@ class Room:
             draft.chat_rows(),
             draft.changes,
             clear=not self.record.encrypted,
-            direct=draft.direct,
+            exact=draft.exact,
         )
 
     def committed(self, answer: store.Committed) -> None:
@@ -684,7 +684,7 @@ class Room:
             raise
         finally:
             self._busy = ""
-            if self._draft.direct:
+            if self._draft.exact:
                 self._engine.commit_soon(self, urgent=True)
         if not self.behind:
             for ended in [*self._outcomes.values()]:

@@ -209,7 +209,7 @@ class Commit(msgspec.Struct, frozen=True):
     """Rows of the audit."""
     clear: bool = False
     """True if the room is known to be unencrypted, so that its journal rows need no sealing."""
-    direct: bool = False
+    exact: bool = False
     """True if the room is also refused if another process has stored inputs for it since then: the
     commit holds events that arrived here, and those may have come before them."""
 

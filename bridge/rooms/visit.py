@@ -489,8 +489,8 @@ class Draft(msgspec.Struct):
     save: bool = False
     """True if the record has to be written: not all of its changes follow from outcomes
     (`record.taken`)."""
-    direct: bool = False
-    """See `Commit.direct`."""
+    exact: bool = False
+    """See `Commit.exact`."""
     entries: tuple[store.Entry, ...] = ()
     waiting: tuple[store.NewInput, ...] = ()
     handled: tuple[InputSeq, ...] = ()

@@ -215,7 +215,7 @@ def _parts(commits: Sequence[store.Commit], cover: Cover) -> list[Part]:
                 bare, words = room.bare, cover.close(room_id, room.record)
             row = room_id, bare, words, room.live, room.phase, room.deadline, room.customer
             if room.revision:
-                rooms.append((*row, room.revision, -1 if one.direct else store.PASSED - 1))
+                rooms.append((*row, room.revision, -1 if one.exact else store.PASSED - 1))
             else:
                 new_rooms.append((*row, 1))
         for end in one.settled:
