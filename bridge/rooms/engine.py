@@ -58,7 +58,7 @@ SWEEP_SHARED = 3.0
 """The same with several processes: one's notice of work it stored for another may get lost."""
 LISTEN_EVERY = 1.0
 """Seconds between checks whether another connection (a command line) wrote to the database."""
-BACKLOG = 50
+LARGE_GROUP = 50
 """Rooms of a group above which the homeserver probably has more messages of the same rooms."""
 DRAIN_LOOK = 0.01
 """Seconds between checks of rooms that are being drained for a handover or a stop."""
@@ -126,12 +126,12 @@ class Engine:
         """Idle rooms that may be evicted, the least recently used first."""
         self.timetable = Timetable(around.clock, lambda room_id: self.signal(room_id, model.Tick()))
         self._dirty: dict[RoomId, Room] = {}
-        self._under_way: list[Room] = []
-        """Rooms whose commit is being written, or whose effects have yet to start."""
-        self._writing = False
-        """True while the engine runs and makes commits."""
-        self._urgent = False
-        """True if the next commit is due as soon as none is being written."""
+        self._group: list[Room] = []
+        """Rooms whose commits are being written together, or whose effects have yet to start."""
+        self._running = False
+        """True while commits are made."""
+        self._due = False
+        """True if the next commit is to be made as soon as no group is being written."""
         self._lingering: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._owned: dict[asyncio.Task[None], Room | None] = {}
@@ -151,18 +151,18 @@ class Engine:
     async def run(self, undone: Undone, ready: asyncio.Event) -> None:
         """Resume unfinished work, set `ready`, and serve until `stop`."""
         async with asyncio.TaskGroup() as tasks:
-            self._tasks, self._writing = tasks, True
+            self._tasks, self._running = tasks, True
             loops = [tasks.create_task(one()) for one in (self.timetable.run, self._sweep)]
-            self._urgent = False
+            self._due = False
             self._schedule_commit()  # commit what arrived before
             try:
                 self._recover(undone, self.shards)  # each room loads itself
                 ready.set()
                 await self._stopped.wait()
             finally:
-                self._writing = False
+                self._running = False
                 # Release the waiters: there are no more commits.
-                for room in dict.fromkeys((*self._dirty.values(), *self._under_way)):
+                for room in dict.fromkeys((*self._dirty.values(), *self._group)):
                     room.stop()
                     room.failed(StoreError("the engine was stopped"))
             for loop in loops:
@@ -224,7 +224,7 @@ class Engine:
 
     @property
     def _has_work(self) -> bool:
-        ours = self._owned or self._dirty or self._under_way
+        ours = self._owned or self._dirty or self._group
         return bool(ours) or any(room.at_work for room in self._rooms.values())
 
     # --- other processes ----------------------------------------------------------------------
@@ -266,7 +266,7 @@ class Engine:
         left, loop = [room.room_id for room in rooms], asyncio.get_running_loop()
         end = loop.time() + patience
         while rooms:
-            ready = [room for room in rooms if room not in self._under_way and room.finish()]
+            ready = [room for room in rooms if room not in self._group and room.finish()]
             ended = rooms if loop.time() >= end else ready
             self._abandon(ended)
             rooms = [room for room in rooms if room not in ended]
@@ -375,7 +375,7 @@ class Engine:
         failed: dict[RoomId, StoreError] = {}
         taken: dict[RoomId, Written] = {}
         elsewhere: list[NewInput] = []
-        if not self._writing:  # links close after the engine, and still deliver pushes
+        if not self._running:  # links close after the engine, and still deliver pushes
             failed = dict.fromkeys(by_room, StoreError("the engine was stopped"))
         else:
             for room_id, came in by_room.items():
@@ -522,7 +522,7 @@ class Engine:
     def commit_soon(self, room: Room, *, urgent: bool) -> None:
         """Schedule a commit of a room's draft: at once, or within `linger` seconds."""
         self._dirty[room.room_id] = room
-        if self._urgent:
+        if self._due:
             return
         if urgent or self._stopping or not self._linger:
             self._schedule_commit()
@@ -532,16 +532,16 @@ class Engine:
 
     def _schedule_commit(self) -> None:
         """Schedule a commit for after this turn of the event loop; one is written at a time."""
-        if not self._urgent:
-            self._urgent = True
-            if not self._under_way:
+        if not self._due:
+            self._due = True
+            if not self._group:
                 asyncio.get_running_loop().call_soon(self._commit)
 
     def _commit(self) -> None:
         """Submit the drafts of all rooms as one group; later drafts go into the next."""
-        if self._under_way or not self._writing:
+        if self._group or not self._running:
             return
-        self._urgent = False
+        self._due = False
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
@@ -556,7 +556,7 @@ class Engine:
                 continue
             if commit is not None:
                 commits.append(commit)
-                self._under_way.append(room)
+                self._group.append(room)
         if commits:
             self._around.store.submit(commits, self._committed)
         else:
@@ -570,9 +570,9 @@ class Engine:
         backlog, where that transaction has messages of the same rooms, which would be held for the
         replies, at the cost of a second step: a large group is a sign of it.
         """
-        if not self._writing:  # `run` has failed all waiters
+        if not self._running:  # `run` has failed all waiters
             return
-        for room, answer in zip(self._under_way, answers, strict=True):
+        for room, answer in zip(self._group, answers, strict=True):
             try:
                 if isinstance(answer, StoreError):
                     room.failed(answer)
@@ -581,7 +581,7 @@ class Engine:
             except Exception:  # noqa: BLE001 - logged; the other rooms must not suffer
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
-        if not 1 < len(self._under_way) <= BACKLOG:
+        if len(self._group) == 1 or len(self._group) > LARGE_GROUP:
             self._go_on()
         else:  # in the turn after the waiters'
             loop = asyncio.get_running_loop()
@@ -589,14 +589,14 @@ class Engine:
 
     def _go_on(self) -> None:
         """Start the effects of the group just written, then the next commit if it is due."""
-        written, self._under_way = self._under_way, []
+        written, self._group = self._group, []
         for room in written:
             try:
                 room.go_on()
             except Exception:  # noqa: BLE001 - as above
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
-        if self._urgent:
+        if self._due:
             asyncio.get_running_loop().call_soon(self._commit)
 
     # --- rooms --------------------------------------------------------------------------------

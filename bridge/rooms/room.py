@@ -132,7 +132,8 @@ class Room:
         self._began = self.around.clock.now()  # this process to serve the room
         self.revision = 0
         self._draft = Draft()
-        self._on_its_way: Draft | None = None
+        self._committing: Draft | None = None
+        """The draft that is being written; later steps go into the next one."""
         self._signals: list[model.Signal] = []
         self._inputs: dict[InputSeq, store.InputRow] = {}
         """Waiting inputs, oldest first."""
@@ -232,15 +233,15 @@ class Room:
 
         A stopped room that is behind is not read again: its outcomes are stored alone.
         """
-        if self.behind and self._on_its_way is None and self._outcomes:
+        if self.behind and self._committing is None and self._outcomes:
             self._loops.start("outcomes", self._settle)
-        under_way = self._loops.running or self._on_its_way or self._outcomes
+        under_way = self._loops.running or self._committing or self._outcomes
         return not under_way and self._draft.empty
 
     def abandon(self) -> None:
         """Drop the room at once; who waits for its commits gets NotOwned."""
         self._loops.abandon()
-        drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
+        drafts, self._draft, self._committing = self._drafts, Draft(), None
         for draft in drafts:
             draft.tell(store.NotOwned("the room is now served by another process"))
 
@@ -297,7 +298,7 @@ class Room:
             self._loops.running
             or self._waits
             or self._signals
-            or self._on_its_way
+            or self._committing
             or any(self._rows.values())
             or not self._draft.empty
         )
@@ -311,7 +312,7 @@ class Room:
     @property
     def _drafts(self) -> list[Draft]:
         """Drafts that are not durable yet, oldest first."""
-        return [self._draft] if self._on_its_way is None else [self._on_its_way, self._draft]
+        return [self._draft] if self._committing is None else [self._committing, self._draft]
 
     @property
     def _under_way(self) -> bool:
@@ -322,7 +323,7 @@ class Room:
     @property
     def _waits(self) -> bool:
         """True if inputs are waiting: new ones wait behind them."""
-        coming = self._on_its_way
+        coming = self._committing
         return bool(self._inputs or self._draft.waiting or (coming and coming.waiting))
 
     def _move_to(self, enterprise: str) -> None:
@@ -573,9 +574,9 @@ class Room:
         draft, room = self._draft, None
         # A room that is read stores events that arrived here once it knows those before them.
         loading = self._busy == "loading"
-        if self._on_its_way is not None or draft.empty or (draft.exact and loading):
+        if self._committing is not None or draft.empty or (draft.exact and loading):
             return None
-        self._draft, self._on_its_way = Draft(), draft
+        self._draft, self._committing = Draft(), draft
         if draft.exact and not self.behind:
             draft.record, draft.save = self.record, True
         if (record := draft.record) is not None and draft.save:
@@ -603,7 +604,7 @@ class Room:
 
     def committed(self, answer: store.Committed) -> None:
         """Callback of a durable commit; `go_on` must follow."""
-        draft, self._on_its_way = self._on_its_way or Draft(), None
+        draft, self._committing = self._committing or Draft(), None
         if draft.record is not None:
             self.revision += draft.save
             self.durable = draft.record
@@ -638,7 +639,7 @@ class Room:
 
     def failed(self, error: store.StoreError) -> None:
         """Callback of a failed commit: discard it, and everything made on top of it."""
-        drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
+        drafts, self._draft, self._committing = self._drafts, Draft(), None
         self.behind = True
         for draft in drafts:
             effects = [one.effect for one in draft.entries if one.effect is not None]
@@ -657,7 +658,7 @@ class Room:
 
         If that fails (StoreError, or ValueError for the record), the room is still behind.
         """
-        while self._on_its_way is not None or self._draft.record is not None or self._draft.ended:
+        while self._committing is not None or self._draft.record is not None or self._draft.ended:
             with suppress(store.StoreError):
                 await self.written()
         # From here on, new inputs wait, and so do outcomes until the room is loaded.

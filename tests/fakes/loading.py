@@ -40,7 +40,7 @@ class Work(msgspec.Struct, frozen=True):
 async def live(engine: Engine, room_id: RoomId) -> Room | None:
     """Return the room in memory, None if it is not loaded or has unstored changes."""
     room = engine._rooms.get(room_id)
-    if room is None or room.behind or room._on_its_way is not None or not room._draft.empty:
+    if room is None or room.behind or room._committing is not None or not room._draft.empty:
         return None
     effects = [row for lane in Lane for row in room.rows(lane)]
     return _room(room.record, room._inputs.values(), effects)

@@ -624,7 +624,7 @@ async def test_a_transaction_waits_for_all_of_its_rooms(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(rooms.Room, "take", lambda room, _: written[room.room_id])
     monkeypatch.setattr(engine, "_store_first", note)
-    engine._writing = True
+    engine._running = True
     async with asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(engine._take({ROOM: [], other: []}))
         await quiet(1)
