@@ -224,7 +224,7 @@ async def _stored_id(store: SqlStore, room_id: str) -> RoomId:
     """Return the id under which a room is stored: its first one, also after an upgrade."""
     upgrades = Upgrades()
     await upgrades.load(store)
-    return upgrades.record_of(RoomId(room_id))
+    return upgrades.stored_id(RoomId(room_id))
 
 
 @click.command()

@@ -83,7 +83,7 @@ async def order_for(
     *,
     number: str = "",
 ) -> NewInput:
-    """Return an order as a storable input; `room_id` is the store's (`Upgrades.record_of`).
+    """Return an order as a storable input; `room_id` is the store's (`Upgrades.stored_id`).
 
     `rules` returns an enterprise's rules; `number` identifies the order, at random if empty.
     Raises BadOrder if the room's present state rules the order out.
@@ -235,7 +235,7 @@ class Engine:
 
     def _has_shard_of(self, one: str) -> bool:
         """True if the shard of a room (by its id on Matrix) or of a user is served here."""
-        return shard_of(self._around.upgrades.record_of(RoomId(one))) in self.shards
+        return shard_of(self._around.upgrades.stored_id(RoomId(one))) in self.shards
 
     async def gain(self, shards: Collection[int]) -> None:
         """Serve the rooms of these shards, and resume what their last owner left unfinished.
@@ -337,12 +337,12 @@ class Engine:
             if self._others is not None:
                 await upgrades.look(self._around.store, room_id)
             if raw.get("type") == ports.TOMBSTONE or upgrades.find(room_id) is not None:
-                room_id = await self._record_of(room_id, raw)  # noqa: PLW2901
+                room_id = await self._stored_id(room_id, raw)  # noqa: PLW2901
             came = Came(MatrixEvent(raw), event_id, opened[event_id])
             by_room.setdefault(room_id, []).append(came)
         return max(0, len(events) - await self._take(by_room))
 
-    async def _record_of(self, room_id: RoomId, raw: Raw) -> RoomId:
+    async def _stored_id(self, room_id: RoomId, raw: Raw) -> RoomId:
         """Return the room id under which an event is stored (`Upgrades`).
 
         Any room may name any other as its replacement. So the inviter to the new room must be a
@@ -351,14 +351,14 @@ class Engine:
         upgrades, store = self._around.upgrades, self._around.store
         found = upgrades.find(room_id)
         if found is not None and found.ours and raw.get("type") != ports.TOMBSTONE:
-            return found.record
+            return found.stored_id
         try:
             meaning = self._around.matrix.interpret(raw)
             if isinstance(meaning, ports.Upgraded) and meaning.into is not None:
                 await upgrades.note(store, room_id, meaning.into)
             elif isinstance(meaning, ports.Invited | ports.AgentInvited) and found is not None:
-                former, new = (await store.load(found.record)).room, await store.load(room_id)
-                record = record_in(former, found.record)
+                former, new = (await store.load(found.stored_id)).room, await store.load(room_id)
+                record = record_in(former, found.stored_id)
                 may = self.rules(record.enterprise).serves(meaning.by)
                 served = new.effects or (new.room is not None and new.room.customer)
                 if people.was_member(record, meaning.by) and may and not served:
@@ -367,7 +367,7 @@ class Engine:
             raise
         except Exception:  # noqa: BLE001 - logged; it must not block later events
             self._log.exception("a room upgrade could not be recorded", room=room_id)
-        return upgrades.record_of(room_id)
+        return upgrades.stored_id(room_id)
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
         """Process inputs; return how many were known, when all are durable. Raises StoreError."""
@@ -409,7 +409,7 @@ class Engine:
         An event of another process's room is left to that process, for its replay detection.
         """
         sealed = raw.get("type") == "m.room.encrypted"
-        if sealed and not self._is_ours(self._around.upgrades.record_of(room_id)):
+        if sealed and not self._is_ours(self._around.upgrades.stored_id(room_id)):
             return None
         try:
             return await self._around.matrix.open(raw, ask=False)
@@ -467,7 +467,7 @@ class Engine:
         """
         store, upgrades = self._around.store, self._around.upgrades
         await upgrades.look(store, room_id)
-        room_id, now = upgrades.record_of(room_id), self._around.clock.now()
+        room_id, now = upgrades.stored_id(room_id), self._around.clock.now()
         new = await order_for(store, room_id, order, self.rules, now, number=number)
         key = new.key or ""
         await self.tell(new.room_id, order, key)
@@ -475,7 +475,7 @@ class Engine:
 
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Handle a typing notification, or pass it on to the room's owner."""
-        room_id = self._around.upgrades.record_of(room_id)
+        room_id = self._around.upgrades.stored_id(room_id)
         if self._others is not None and not self._is_ours(room_id):
             self._others.typing(room_id, users)
         else:
@@ -492,8 +492,8 @@ class Engine:
         if room_id is None:
             for room in [*self._rooms.values()]:
                 room.key_arrived()
-        elif self._is_ours(record := self._around.upgrades.record_of(room_id)):
-            self._room(record).key_arrived()
+        elif self._is_ours(stored_id := self._around.upgrades.stored_id(room_id)):
+            self._room(stored_id).key_arrived()
 
     # --- the call centre ----------------------------------------------------------------------
 
@@ -677,8 +677,8 @@ class Engine:
 
     async def host_in(self, room_id: RoomId) -> UserId | None:
         """Return the host in a Matrix room that is served, by whichever process; else None."""
-        name = self._around.upgrades.record_of(room_id)
-        record = record_in((await self._around.store.load(name)).room, name)
+        stored_id = self._around.upgrades.stored_id(room_id)
+        record = record_in((await self._around.store.load(stored_id)).room, stored_id)
         served = record.membership is Membership.JOINED and record.matrix_id == room_id
         return record.host if served else None
 

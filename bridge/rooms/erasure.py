@@ -115,7 +115,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
     report, found, upgrades = Report(subject), Counter[str](), Upgrades()
     await upgrades.load(store)
     if subject.startswith("!"):
-        report.rooms.append(upgrades.record_of(RoomId(subject)))
+        report.rooms.append(upgrades.stored_id(RoomId(subject)))
     elif not subject.startswith("@") or ":" not in subject:
         raise BadSubject(f"{subject} is neither a room (!…) nor a person (@name:server)")
     elif is_ours(subject):
