@@ -11,9 +11,9 @@ With `encryption.require` nothing that anybody typed is carried unencrypted, eit
 message is answered with instructions, and so is a command that starts a chat or shows one. Commands
 that only configure, tell or end something still work (`Command.in_clear`).
 
-Most inputs need nothing but the room's record (`Reader.now`); some have to wait for a key, the
-homeserver or the store (`Reader.handle`). An input that makes the bridge's own code fail becomes a
-dead letter, and its sender is told: it never blocks later inputs.
+Most inputs need nothing but the room's record (`Reader.handle_now`); some have to wait for a key,
+the homeserver or the store (`Reader.handle`). An input that makes the bridge's own code fail
+becomes a dead letter, and its sender is told: it never blocks later inputs.
 """
 
 from __future__ import annotations
@@ -458,7 +458,7 @@ class Reader:
         """Dependencies of the enterprise that serves the room; replaced when that changes."""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
 
-    def now(self, visit: Visit, came: Came) -> bool:
+    def handle_now(self, visit: Visit, came: Came) -> bool:
         """Process one input, if nothing has to be waited for.
 
         False if it has to wait, or failed: the caller must then undo or discard the visit.

@@ -129,7 +129,7 @@ class Room:
         self.around = engine.enterprise("")
         self._engine = engine
         self._reader = Reader(room_id, self.around)
-        self._began = self.around.clock.now()  # this process to serve the room
+        self._served_since = self.around.clock.now()
         self.revision = 0
         self._draft = Draft()
         self._committing: Draft | None = None
@@ -234,7 +234,7 @@ class Room:
         A stopped room that is behind is not read again: its outcomes are stored alone.
         """
         if self.behind and self._committing is None and self._outcomes:
-            self._loops.start("outcomes", self._settle)
+            self._loops.start("outcomes", self._store_outcomes)
         under_way = self._loops.running or self._committing or self._outcomes
         return not under_way and self._draft.empty
 
@@ -348,7 +348,7 @@ class Room:
         for one in came:
             mark = visit.mark()
             # A recent duplicate is left to the store, which drops it by its key.
-            if one.key in self._lately or not self._reader.now(visit, one):
+            if one.key in self._lately or not self._reader.handle_now(visit, one):
                 visit.undo(mark)
                 break
             made += entries_of(visit.effects[mark[1] :], one.new_input(self.room_id))
@@ -417,7 +417,7 @@ class Room:
                 return False
             if row is not None and self._reader.is_redacted(visit, row, self._inputs.values()):
                 visit = self._visit()  # what was made of it is dropped; the redaction follows
-            if not self._handled(visit, row):
+            if not self._adopt_waiting(visit, row):
                 return True
             # Under the inviter's lock, so that the next invitation counts this one.
             try:
@@ -434,7 +434,7 @@ class Room:
     async def _is_early(self, row: store.InputRow) -> bool:
         """True if an input may be about an event being sent, which is not in the journal yet."""
         sent = bool(self._rows[store.Lane.MATRIX] or self._outcomes)
-        waited = self.around.clock.now() - max(row.received, self._began)
+        waited = self.around.clock.now() - max(row.received, self._served_since)
         early = sent and abs(waited) < EARLY  # clocks go back too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
 
@@ -447,7 +447,7 @@ class Room:
         under_way = (row for lane in store.Lane for row in self.rows(lane))
         await references.erase_more(self.around, visit, causes(under_way, self._drafts))
 
-    def _handled(self, visit: Visit, row: store.InputRow | None) -> bool:
+    def _adopt_waiting(self, visit: Visit, row: store.InputRow | None) -> bool:
         """Adopt the result of a waiting input or of signals; False if nothing changed."""
         if row is None and not visit.effects and visit.record == self.record:
             self._announce(next_moment(self.durable, self.around.rules), visit.now + AGAIN)
@@ -489,7 +489,7 @@ class Room:
             else:
                 self._reader.log.exception("an effect is a dead letter now", **about)
                 done = Done(outcome=store.Outcome.DEAD, detail=why)
-        self._ended_with(row, done)
+        self._effect_ended(row, done)
         return bool(self._rows[lane])
 
     def _first(self, lane: store.Lane) -> store.EffectRow | None:
@@ -500,14 +500,14 @@ class Room:
             rows = (row for row in rows if isinstance(peek(row), EnterRoom))
         return next(rows, None)
 
-    def _begun(self, row: store.EffectRow) -> bool:
+    def _begin(self, row: store.EffectRow) -> bool:
         """Start an effect without a task; False if it needs one."""
         begin = self._engine.lanes[row.lane].begin
         if begin is None:
             return False
         self._loops.running.add(row.lane)
         try:
-            if begin(self, row, partial(self._told, row)):
+            if begin(self, row, partial(self._on_done, row)):
                 return True
         except Exception:  # `run` handles the failure
             self._reader.log.exception(
@@ -516,13 +516,13 @@ class Room:
         self._loops.running.discard(row.lane)
         return False
 
-    def _told(self, row: store.EffectRow, done: Done) -> None:
+    def _on_done(self, row: store.EffectRow, done: Done) -> None:
         """Callback with the outcome of an effect that was started without a task."""
         self._loops.running.discard(row.lane)
         if self._loops.abandoned:
             return
         try:
-            self._ended_with(row, done)
+            self._effect_ended(row, done)
         except Exception:  # the outcome is kept
             self._reader.log.exception(
                 "an outcome could not be handled", **log_fields(self.record, row)
@@ -531,7 +531,8 @@ class Room:
         if self.behind or self._rows[row.lane]:  # else nothing can go on before the commit
             self.go_on()
 
-    def _ended_with(self, row: store.EffectRow, done: Done) -> None:
+    def _effect_ended(self, row: store.EffectRow, done: Done) -> None:
+        """Keep an outcome until it is stored, and process it; after the load, if one is due."""
         now, lane = self.around.clock.now(), row.lane
         replied = done.came and isinstance(done.came[0].happened, model.Replied)
         if replied and done.outcome is _DELIVERED:
@@ -542,21 +543,21 @@ class Room:
         self._rows[lane].pop(row.seq, None)
         ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
         if not (self.behind or self._busy == "loading"):
-            self._end(ended)
+            self._process_outcome(ended)
 
-    def _end(self, ended: Ended) -> None:
+    def _process_outcome(self, ended: Ended) -> None:
         """Process an outcome, or store its inputs as waiting ones."""
         draft = self._draft
         draft.ended += (ended,)
         if self._free and (after := implied(self.record, self.around.rules, ended.came)):
             self.record = draft.record = after
         elif ended.came:
-            behind = ended.row.lane is _WEBCHAT and self._waits  # a reply must overtake no push
-            visit, now = self._visit(), self._free and not behind
+            overtakes = ended.row.lane is _WEBCHAT and self._waits  # a reply would overtake a push
+            visit, at_once = self._visit(), self._free and not overtakes
             for one in ended.came:
                 # Only the store knows whether an input with a key is new.
-                now = now and one.key is None and self._reader.now(visit, one)
-            if now:
+                at_once = at_once and one.key is None and self._reader.handle_now(visit, one)
+            if at_once:
                 self._adopt(visit, entries_of(visit.effects))
             else:
                 draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
@@ -616,7 +617,7 @@ class Room:
         if answer.waiting:
             self._inputs = in_turn(self._inputs, answer.waiting)
         for ended in draft.ended:
-            self._settled(ended)
+            self._outcome_stored(ended)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and not loaded yet.
@@ -647,7 +648,7 @@ class Room:
             draft.tell(error)
         self.go_on()
 
-    def _settled(self, ended: Ended) -> None:
+    def _outcome_stored(self, ended: Ended) -> None:
         row, settlement = ended.row, ended.settlement
         self._outcomes.pop(row.seq, None)
         age = max(0, settlement.now - row.created) / 1000  # the clock may have been set back
@@ -664,7 +665,7 @@ class Room:
         # From here on, new inputs wait, and so do outcomes until the room is loaded.
         self._busy, self.behind, self._inputs = "loading", False, {}
         try:
-            await self._settle()
+            await self._store_outcomes()
             async with self._engine.reading:
                 loaded = await self.around.store.load(self.room_id)
             # Without a row, perhaps since an erasure while the database was away, it starts anew.
@@ -689,7 +690,7 @@ class Room:
                 self._engine.commit_soon(self, urgent=True)
         if not self.behind:
             for ended in [*self._outcomes.values()]:
-                self._end(ended)
+                self._process_outcome(ended)
         notices, self._notices = self._notices, []
         for told in notices:
             self.stored_elsewhere(told)
@@ -701,7 +702,7 @@ class Room:
             return row
         return replace(row, attempted=None, attempts=0, marked=True)
 
-    async def _settle(self) -> bool:
+    async def _store_outcomes(self) -> bool:
         """Store the outcomes of discarded commits without a step, their inputs as waiting ones.
 
         An effect with an unstorable one becomes a dead letter, and only its inputs without a key
@@ -720,7 +721,7 @@ class Room:
                     came = [one for one in came if one.key is None]
                     bare = store.Settlement(seq, store.Outcome.DEAD, then, UNSTORABLE)
                     await write(replace(commit, waiting=came, settled=[bare]))
-            self._settled(ended)
+            self._outcome_stored(ended)
         return False
 
     def _announce(self, due: int | None, not_before: int = 0) -> None:
@@ -751,7 +752,7 @@ class Room:
             if rows and lane not in running and (row := self._first(lane)) is not None:
                 # A stop waits for tasks, and for effects that were started before it.
                 at_once = row.marked and not stopping
-                if self._may_begin(row) and not (at_once and self._begun(row)):
+                if self._may_begin(row) and not (at_once and self._begin(row)):
                     self._loops.start(lane, partial(self._carry_out, lane))
         idle = not wants_link(self.record.conversation) and self.idle
         if idle:
