@@ -644,7 +644,7 @@ class Room:
         self.behind = True
         for draft in drafts:
             effects = [one.effect for one in draft.entries if one.effect is not None]
-            self._unsent += tuple((one.call_id, one.repeat) for one in effects if one.attempted)
+            self._unsent += tuple((one.call_id, one.repeat) for one in effects if one.marked)
             draft.tell(error)
         self.go_on()
 

@@ -89,8 +89,8 @@ class NewEffect(msgspec.Struct, frozen=True):
     """The Matrix event that it carries or answers, for `trace`."""
     call_id: int | None = None
     repeat: bool = False
-    attempted: bool = False
-    """True if the peer may see it as soon as it is stored: see `EffectRow.marked`."""
+    marked: bool = False
+    """True to store it as attempted: the peer may see it from then on (`EffectRow.marked`)."""
     made: object = None
     """The call to WebChat, if it is one: need not be decoded."""
 

@@ -87,7 +87,7 @@ def new_effect(effect: Effect) -> store.NewEffect | None:
     if isinstance(effect, model.CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
         return store.NewEffect(
-            _WEBCHAT, body, cause, call_id, effect.repeat, attempted=True, made=effect
+            _WEBCHAT, body, cause, call_id, effect.repeat, marked=True, made=effect
         )
     if isinstance(effect, model.UploadMedia):
         return store.NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
@@ -645,8 +645,8 @@ def unmark_calls(entries: Iterable[store.Entry], *, at_once: bool) -> Iterator[s
     for entry in entries:
         effect, made = entry.effect, entry
         if effect is not None and effect.lane is store.Lane.WEBCHAT:
-            if effect.attempted and not at_once:
-                made = store.Entry(entry.came, replace(effect, attempted=False))
+            if effect.marked and not at_once:
+                made = store.Entry(entry.came, replace(effect, marked=False))
             at_once = False
         yield made
 

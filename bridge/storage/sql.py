@@ -273,8 +273,8 @@ def _entry(commit: store.Commit, entry: store.Entry, cover: Cover) -> tuple[obje
         None if effect.cause == key else effect.cause,
         effect.call_id,
         effect.repeat,
-        now if effect.attempted else None,
-        int(effect.attempted),
+        now if effect.marked else None,
+        int(effect.marked),
         None,
         None,
     )
@@ -337,7 +337,7 @@ def _effect_row(
         cause=key if effect.cause is None else effect.cause,
         call_id=effect.call_id,
         repeat=effect.repeat,
-        marked=effect.attempted,
+        marked=effect.marked,
         made=effect.made,
     )
 
