@@ -59,7 +59,7 @@ def step(
     return turn.state, tuple(turn.effects)
 
 
-def simply_taken(state: model.Conversation, answer: model.Replied) -> bool:
+def is_plain_success(state: model.Conversation, answer: model.Replied) -> bool:
     """Return whether the reply merely confirms the message under way, a fast path without `step`.
 
     Nearly every call ends so. `step` would only clear `outstanding` and add `Delivered`.

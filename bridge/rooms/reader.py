@@ -59,7 +59,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import GONE, Rules, bare_sign
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import By, Came, Visit, excessive, not_taken, signed, too_fast, undelivered
+from bridge.rooms.visit import By, Came, Visit, as_failed, excessive, signed, too_fast, undelivered
 from bridge.texts import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 
@@ -585,7 +585,7 @@ class Reader:
     def bury(self, visit: Visit, row: InputRow, why: str) -> None:
         """Make an input a dead letter, and tell its sender."""
         visit.buried.append((row.seq, why))
-        visit.record = not_taken(visit.record, row.body)
+        visit.record = as_failed(visit.record, row.body)
         self._tell(visit, row.key)
 
     @staticmethod

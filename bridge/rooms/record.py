@@ -1,8 +1,8 @@
 """The record of a room, its chats, and its stored inputs.
 
 The record is one value, stored in full with each step that changes it, with one exception
-(`taken`). All that could grow in it is bounded; the bound is defined beside the code that adds to
-it. A row may be older than this code, so every field but the room's id has a default.
+(`visit.after_success`). All that could grow in it is bounded; the bound is defined beside the code
+that adds to it. A row may be older than this code, so every field but the room's id has a default.
 
 A *chat* lasts from a customer's request to its end, answered or not: "chat 3" is the room's third
 request for an agent (`Conversation.number`, also on the queue card). A number never changes. When
@@ -40,7 +40,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.queue import visible
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId, server_of
-from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
+from bridge.webchat.frames import Agent, RateSession, SessionClosed
 
 Raw = dict[str, object]
 """JSON from the homeserver: an event, or the content of one."""
@@ -476,23 +476,6 @@ def load_record(data: bytes) -> RoomRecord:
         why = f"room record has version {record.version}, newer than this bridge"
         raise msgspec.ValidationError(why)
     return record
-
-
-def taken(record: RoomRecord) -> RoomRecord | None:
-    """Return the record after WebChat has accepted the message under way; None if there is none.
-
-    Nearly every call ends so. As this follows from the outcome of the call's row, the record is not
-    written for it (`visit.Draft`); loading the room derives it (`visit.recovered`).
-    """
-    state = record.conversation
-    asked = state.outstanding
-    if asked is None or asked.held is None or not isinstance(asked.what, SendMessage):
-        return None
-    if asked.stale or not isinstance(state.phase, Chatting):
-        return None
-    read_up_to = asked.held.event_id if asked.held.last else record.read_up_to
-    state = replace(state, outstanding=None)
-    return replace(record, conversation=state, read_up_to=read_up_to)
 
 
 def fits(kept: Iterable[Raw], one: Raw, limit: int) -> bool:

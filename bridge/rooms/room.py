@@ -14,8 +14,8 @@ call centre. Only outcomes of other effects, and deadlines, are handled in betwe
 Each lane carries out its effects one at a time, in a task that runs while the lane has any. An
 outcome is a step as well, but need not be stored at once: if the process dies first, an effect that
 was attempted and has no outcome is *uncertain*, and is settled so. An outcome that only says that a
-message was accepted, as nearly all do, takes no step (`visit.implied`): the record is not written,
-and the next load of the room derives it (`visit.recovered`).
+message was accepted, as nearly all do, takes no step (`visit.plain_success`): the record is not
+written, and the next load of the room derives it (`visit.recovered`).
 
 When a commit fails, or its answer is lost, everything made on top of it is discarded: the room is
 *behind*, and is reloaded. Signals such as deadlines are kept. Outcomes are stored before the load,
@@ -56,10 +56,10 @@ from bridge.rooms.visit import (
     Written,
     causes,
     entries_of,
-    implied,
     in_turn,
     log_fields,
     peek,
+    plain_success,
     record_in,
     recovered,
     remembered,
@@ -549,7 +549,7 @@ class Room:
         """Process an outcome, or store its inputs as waiting ones."""
         draft = self._draft
         draft.ended += (ended,)
-        if self._free and (after := implied(self.record, self.around.rules, ended.came)):
+        if self._free and (after := plain_success(self.record, self.around.rules, ended.came)):
             self.record = draft.record = after
         elif ended.came:
             overtakes = ended.row.lane is _WEBCHAT and self._waits  # a reply would overtake a push

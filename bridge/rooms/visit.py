@@ -28,7 +28,7 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.machine import simply_taken, step, wants_link
+from bridge.conversation.machine import is_plain_success, step, wants_link
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId, localpart_of
 from bridge.rooms import store
@@ -55,10 +55,10 @@ from bridge.rooms.record import (
     load_input,
     load_record,
     note_chat,
-    taken,
 )
 from bridge.rooms.rules import ENTERPRISE, Rules, as_strings, set_together
 from bridge.webchat.codes import RESULTS
+from bridge.webchat.frames import SendMessage
 from bridge.webchat.words import name_line
 
 _WEBCHAT = store.Lane.WEBCHAT
@@ -487,8 +487,7 @@ class Draft(msgspec.Struct):
     record: RoomRecord | None = None
     """The newest record; None if nothing has changed it."""
     save: bool = False
-    """True if the record has to be written: not all of its changes follow from outcomes
-    (`record.taken`)."""
+    """True if the record has to be written: not all of its changes are plain successes."""
     exact: bool = False
     """See `Commit.exact`."""
     entries: tuple[store.Entry, ...] = ()
@@ -567,49 +566,6 @@ def readable_record(stored: store.StoredRoom | None, room_id: RoomId) -> RoomRec
     return RoomRecord(room_id)
 
 
-def implied(record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
-    """Return the record after an outcome that only says that the call under way was accepted.
-
-    None if a step is needed, as more may follow from the outcome.
-    """
-    answer = came[0].happened if len(came) == 1 else None
-    if record.undelivered or record.corrections or rules.status_events:
-        return None
-    plain = isinstance(answer, model.Replied) and simply_taken(record.conversation, answer)
-    return taken(record) if plain else None
-
-
-def recovered(record: RoomRecord, loaded: store.Loaded) -> RoomRecord:
-    """Return the stored record, with the outcome of its call if that was not written (`implied`).
-
-    A call that has neither an open row nor a waiting outcome was simply accepted (`taken`).
-    """
-    after, asked = taken(record), record.conversation.outstanding
-    if after is None or asked is None:
-        return record
-    call_id = asked.call_id
-    under_way = any(row.call_id == call_id for row in loaded.effects)
-    return record if under_way or any(_ends(row.body, call_id) for row in loaded.inputs) else after
-
-
-def _ends(body: bytes, call_id: CallId) -> bool:
-    """True if a stored input is the outcome of that call."""
-    try:
-        stored = load_input(body)
-    except ValueError:
-        return False
-    return isinstance(stored, model.Replied | model.CallFailed) and stored.call_id == call_id
-
-
-def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
-    """Return the record after an input became a dead letter: its call does not count as `taken`."""
-    state, asked = record.conversation, record.conversation.outstanding
-    if asked is None or not _ends(body, asked.call_id):
-        return record
-    state = replace(state, outstanding=replace(asked, stale=True))
-    return replace(record, conversation=state)
-
-
 def in_turn(
     waiting: dict[InputSeq, store.InputRow], came: Collection[store.InputRow]
 ) -> dict[InputSeq, store.InputRow]:
@@ -658,3 +614,65 @@ def causes(rows: Iterable[store.EffectRow], drafts: Iterable[Draft]) -> set[str]
         found |= {one.effect.cause for one in draft.entries if one.effect is not None}
         found |= {one.row.cause for one in draft.ended}
     return {cause for cause in found if cause}
+
+
+# --- plain successes: outcomes without a step -----------------------------------------------------
+
+# Nearly every call ends so. As the new record follows from the outcome of the call's row, it is not
+# written for that (`Draft.save`): loading the room derives it (`recovered`).
+
+
+def plain_success(record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
+    """Return the record after an outcome that only says that WebChat has the message under way.
+
+    None if a step is needed, as more may follow from the outcome.
+    """
+    answer = came[0].happened if len(came) == 1 else None
+    if record.undelivered or record.corrections or rules.status_events:
+        return None
+    plain = isinstance(answer, model.Replied) and is_plain_success(record.conversation, answer)
+    return after_success(record) if plain else None
+
+
+def after_success(record: RoomRecord) -> RoomRecord | None:
+    """Return the record once WebChat has the message under way; None if none is."""
+    state = record.conversation
+    asked = state.outstanding
+    if asked is None or asked.held is None or not isinstance(asked.what, SendMessage):
+        return None
+    if asked.stale or not isinstance(state.phase, model.Chatting):
+        return None
+    read_up_to = asked.held.event_id if asked.held.last else record.read_up_to
+    state = replace(state, outstanding=None)
+    return replace(record, conversation=state, read_up_to=read_up_to)
+
+
+def recovered(record: RoomRecord, loaded: store.Loaded) -> RoomRecord:
+    """Return the stored record, with the success of its call if that was not written.
+
+    A call that has neither an open row nor a waiting outcome was a plain success.
+    """
+    after, asked = after_success(record), record.conversation.outstanding
+    if after is None or asked is None:
+        return record
+    call_id = asked.call_id
+    under_way = any(row.call_id == call_id for row in loaded.effects)
+    return record if under_way or any(_ends(row.body, call_id) for row in loaded.inputs) else after
+
+
+def _ends(body: bytes, call_id: CallId) -> bool:
+    """True if a stored input is the outcome of that call."""
+    try:
+        stored = load_input(body)
+    except ValueError:
+        return False
+    return isinstance(stored, model.Replied | model.CallFailed) and stored.call_id == call_id
+
+
+def as_failed(record: RoomRecord, body: bytes) -> RoomRecord:
+    """Return the record after an input became a dead letter: its call counts as no success."""
+    state, asked = record.conversation, record.conversation.outstanding
+    if asked is None or not _ends(body, asked.call_id):
+        return record
+    state = replace(state, outstanding=replace(asked, stale=True))
+    return replace(record, conversation=state)
