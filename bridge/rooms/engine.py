@@ -26,7 +26,7 @@ from bridge.ids import SHARDS, EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people, ports
 from bridge.rooms.commands import check_order
 from bridge.rooms.erasure import erase_room, has_ended, places_of
-from bridge.rooms.record import MatrixEvent, Membership, Order, Raw, Stored, dump_input, load_input
+from bridge.rooms.record import MatrixEvent, Membership, Order, Raw, RoomInput, load_input
 from bridge.rooms.room import LaneRunner, Room
 from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import (
@@ -90,7 +90,7 @@ async def order_for(
     """
     record = record_in((await store.load(room_id)).room, room_id)
     check_order(record, rules(record.enterprise), order, now)
-    return NewInput(room_id, dump_input(order), f"order:{number or secrets.token_hex(8)}")
+    return Came(order, f"order:{number or secrets.token_hex(8)}").new_input(room_id)
 
 
 class Engine:
@@ -473,6 +473,10 @@ class Engine:
         await self.tell(new.room_id, order, key)
         return key
 
+    async def tell(self, room_id: RoomId, happened: RoomInput, key: str) -> None:
+        """Store an input for a room, whichever process serves it; raises StoreError."""
+        await self._take({room_id: [Came(happened, key)]})
+
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Handle a typing notification, or pass it on to the room's owner."""
         room_id = self._around.upgrades.stored_id(room_id)
@@ -627,10 +631,6 @@ class Engine:
         await asyncio.gather(*(link.leave(rooms) for link in every.values()))
 
     # --- erasure ------------------------------------------------------------------------------
-
-    async def tell(self, room_id: RoomId, happened: Stored, key: str) -> None:
-        """Store an input for a room, whichever process serves it; raises StoreError."""
-        await self._take({room_id: [Came(happened, key)]})
 
     def erase(self, room: Room) -> None:
         """Start the erasure of a room whose chat has ended (`rooms.erasure`)."""

@@ -634,9 +634,9 @@ class ErasePerson(Value, frozen=True):
 _Posted = EntryFailed | CardPosted | PartPosted | NotShown
 Simple = _Posted | RobotAnswered | LookedUp | LoginTried | Order | Input
 """An input that needs nothing but the room's record."""
-Stored = MatrixEvent | Entered | EraseRoom | ErasePerson | Simple
-
-_stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
-dump_input: Callable[[Stored], bytes] = _encoder.encode
-load_input: Callable[[bytes], Stored] = _stored.decode
+RoomInput = MatrixEvent | Entered | EraseRoom | ErasePerson | Simple
+"""Any input of a room, in the form in which it is stored."""
+_stored: msgspec.json.Decoder[RoomInput] = msgspec.json.Decoder(RoomInput)
+dump_input: Callable[[RoomInput], bytes] = _encoder.encode
+load_input: Callable[[bytes], RoomInput] = _stored.decode
 """Decode a stored input; raises ValueError for anything else."""

@@ -52,7 +52,7 @@ class Outcome(StrEnum):
 class NewInput(msgspec.Struct, frozen=True):
     room_id: RoomId
     body: bytes
-    """Tagged JSON of a `rooms.record.Stored`."""
+    """Tagged JSON of a `rooms.record.RoomInput`."""
     key: str | None = None
     """Unique for ever (event id, receipt id, …): a duplicate is not stored. None: never one."""
 

@@ -45,9 +45,9 @@ from bridge.rooms.ports import Undecryptable
 from bridge.rooms.record import (
     Chat,
     Raw,
+    RoomInput,
     RoomRecord,
     RoomSettings,
-    Stored,
     Undelivered,
     dump_chat,
     dump_input,
@@ -438,7 +438,7 @@ def excessive(visit: Visit, event_id: EventId, received: int) -> bool:
 class Came(msgspec.Struct, frozen=True):
     """An input on its way to its room."""
 
-    happened: Stored
+    happened: RoomInput
     key: str | None = None
     opened: Raw | Undecryptable | None = None
     """The event as from `MatrixPort.open`; None if not opened yet."""
