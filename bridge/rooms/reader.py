@@ -708,9 +708,9 @@ class Reader:
     async def _invited(self, visit: Visit, invited: ports.Invited) -> None:
         """Process an invitation under its inviter's lock: concurrent ones count each other."""
         store, before = self.around.store, visit.record
-        if visit.turn is not None:
-            await surroundings.take_turn(visit.turn, self.around.inviting, invited.by)
-            visit.turn = None
+        if visit.locks is not None:
+            await surroundings.lock_inviter(visit.locks, self.around.inviting, invited.by)
+            visit.locks = None
         rules = people.enterprise_for(visit, invited)
         # The store may list this room, too.
         listed = [one for one in await store.rooms_of(invited.by) if one != before.room_id]

@@ -401,10 +401,10 @@ class Room:
     async def _step(self, row: store.InputRow | None, signals: Sequence[model.Signal] = ()) -> bool:
         """Make a step of an input, or of signals, and store it; False if it was discarded."""
         self._busy = "stepping"
-        with ExitStack() as turn:
+        with ExitStack() as locks:
             try:
                 visit = self._visit()
-                visit.turn = turn
+                visit.locks = locks
                 if row is None:
                     await self._apply_signals(visit, signals)
                 elif row.seq == self._poisonous:

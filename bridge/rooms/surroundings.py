@@ -48,11 +48,11 @@ LATELY = 3_600_000
 """ms for which an accepted invitation counts towards `limits.new_rooms_per_hour`."""
 
 
-async def take_turn(step: ExitStack, inviting: Inviting, person: UserId) -> None:
+async def lock_inviter(locks: ExitStack, inviting: Inviting, person: UserId) -> None:
     """Acquire the inviter's lock until the end of the step."""
     lock = inviting.setdefault(person, asyncio.Lock())
     await lock.acquire()
-    step.callback(lock.release)
+    locks.callback(lock.release)
 
 
 async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId, int]:

@@ -139,7 +139,7 @@ class Visit(msgspec.Struct, eq=False):
     """Members who may configure the room, if power levels were asked for in this step."""
     changes: list[store.Change] = []
     """Rows of the audit."""
-    turn: ExitStack | None = None
+    locks: ExitStack | None = None
     """Holder of an inviter's lock until the end of the step; None if the step may not wait, or once
     it holds one."""
     under_way: bool = False
