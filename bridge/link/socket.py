@@ -396,8 +396,6 @@ class Wire:
         self._waiters: dict[CallId, _Waiter] = {}
         self._own = itertools.count(FIRST_OWN)
         self._reader: PushReader
-        self._shut = False
-        """True once no command may be written any more."""
         self._refused = False
         """True once the server has refused the token."""
         self._proven = False
@@ -419,7 +417,10 @@ class Wire:
 
     @property
     def usable(self) -> bool:
-        return not self._shut and self._socket.protocol.state is _OPEN
+        """True while commands may be written."""
+        socket = self._socket
+        alive = socket.protocol.state is _OPEN and not socket.transport.is_closing()
+        return alive and not self._refused
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -441,7 +442,7 @@ class Wire:
         gets the reply or the failure (see `write`). Raises as `_expect`.
         """
         # Assume the maximum, as the length is known only once the command is encoded.
-        if self._shut or not self._takes(self.learnt.longest_frame):
+        if not self._takes(self.learnt.longest_frame):
             return False
         self._put(self._expect(call_id, command, keys, settle))
         return True
@@ -515,7 +516,7 @@ class Wire:
         transport = self._socket.transport
         buffered = transport.get_write_buffer_size()
         room = buffered <= self._low_water and buffered + size <= self._high_water
-        return room and self._socket.protocol.state is _OPEN and not transport.is_closing()
+        return room and self.usable
 
     def _put(self, frame: bytes) -> None:
         """Write a frame that the socket `_takes`: like `ClientConnection.send`, but at once."""
@@ -587,7 +588,6 @@ class Wire:
         overdue = [self._remove(call_id) for call_id in late]
         if any(waiter.patient for waiter in overdue):
             # The server is mute: drop the socket, so that another one is opened.
-            self._shut = True
             self._socket.transport.abort()
         if now >= self._look_due:
             self._watch(now)
@@ -602,7 +602,7 @@ class Wire:
 
     def refuse(self) -> None:
         """End the wire because its token is refused: write no more, but read pending replies."""
-        self._shut = self._refused = True
+        self._refused = True
         self._over.set()
         self._told.set()
         if not self._waiters:
