@@ -315,7 +315,8 @@ class Gate:
         """Return the seconds that `hold` still lasts if nobody asks."""
         return max(0.0, self._rests_until - asyncio.get_running_loop().time())
 
-    async def held(self) -> None:
+    async def hold_over(self) -> None:
+        """Wait until `hold` does not last any more."""
         while True:
             asked = any(waiting.asks for waiting in self._waiting)
             until = self._not_before if asked else self._rests_until
@@ -426,7 +427,7 @@ class Link:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._absence_due):
-                    await self.gate.held()
+                    await self.gate.hold_over()
                     return
             await self._tell_absence()
 
@@ -683,7 +684,7 @@ class Deliveries:
         self._around.budget.taken += size
         self._add((key, received, size))
         if self.wire is not None:
-            self.wire.hold(held=self._full)
+            self.wire.throttle(on=self._full)
 
     def unreadable(self) -> None:
         """Queue the notice of an unreadable frame, but only once: each new link may bring it."""
@@ -755,7 +756,7 @@ class Deliveries:
             self._changed.set()
         if (wire := self.wire) is None:
             return
-        wire.hold(held=self._full)
+        wire.throttle(on=self._full)
         if not isinstance(received, LinkRestored) and received.rs_id and wire.usable:
             await wire.receipt(received.rs_id)
 

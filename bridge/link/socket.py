@@ -188,7 +188,7 @@ class Connection(ClientConnection):
     # (Python 3.14 counts what methods of this class set on `self` all the same: half a kilobyte.)
     __slots__ = (
         *("_early", "_fragments", "_half", "_rest", "recv_messages", "transport"),
-        *("budget", "fault", "heard", "held", "on_end", "on_message"),
+        *("budget", "fault", "heard", "on_end", "on_message", "throttled"),
     )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -199,7 +199,7 @@ class Connection(ClientConnection):
         """Bytes of a half-read message."""
         self._rest = bytearray()
         """Data that the next turn of the event loop will read."""
-        self.held = False
+        self.throttled = False
         """True while nothing is to be read; `flow` applies a change."""
         self.budget = Budget()
         """A limit of its own, until the server's takes its place."""
@@ -253,7 +253,7 @@ class Connection(ClientConnection):
         """
         if self.transport.is_closing():
             return
-        if self.held or self.paused or self._rest:
+        if self.throttled or self.paused or self._rest:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
@@ -608,14 +608,15 @@ class Wire:
         if not self._waiters:
             self._drained.set()
 
-    def hold(self, *, held: bool) -> None:
-        if held is not self._socket.held:
-            self._socket.held = held
+    def throttle(self, *, on: bool) -> None:
+        """Stop or resume reading, as the pushes read before wait for the store."""
+        if on is not self._socket.throttled:
+            self._socket.throttled = on
             self._socket.flow()
 
     async def close(self) -> None:
         """Close the socket without a logout (row 87)."""
-        self.hold(held=False)  # to read the server's part of the closing handshake
+        self.throttle(on=False)  # to read the server's part of the closing handshake
         if self._socket.paused:  # a peer that does not read would not read a close frame either
             self._socket.transport.abort()
         try:
