@@ -489,7 +489,7 @@ class Reader:
         if needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, ports.Spoke):
-            asks = command is None or command.verb in {"help", "status"}
+            asks = command is None or (not command.fault and COMMANDS[command.verb].elsewhere)
             about = meaning.reply_to or meaning.thread  # as `Spoke.about`
             wait = about is not None or (asks and _begins_chat(visit.record))
         else:
