@@ -126,11 +126,11 @@ async def carry_out(
     if parts:
         queries.append(Together(parts, [one.room_id for one in commits]))
     rows = await engine.commit([*queries, *others]) if queries or others else []
-    answers: list[object] = []
-    committed = _committed(commits, rows[bool(attempts)] if parts else ())
+    # The commits are the last of `queries`.
+    committed = _committed(commits, rows[len(queries) - 1] if parts else ())
     if len(commits) == len(writes):  # as nearly always
-        answers += committed
-        return answers
+        return [*committed]
+    answers: list[object] = []
     in_turn, counted = iter(committed), iter(rows[len(queries) :])
     for write in writes:
         if isinstance(write, store.Commit):
