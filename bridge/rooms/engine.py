@@ -331,7 +331,7 @@ class Engine:
         by_room: dict[RoomId, list[Came]] = {}
         # Unencrypted events open at once, and tell encryption who has left: they go first.
         first = sorted(events, key=lambda event: event[2].get("type") == "m.room.encrypted")
-        opened = {event_id: await self._opened(room_id, raw) for room_id, event_id, raw in first}
+        opened = {event_id: await self._open(room_id, raw) for room_id, event_id, raw in first}
         upgrades = self._around.upgrades
         for room_id, event_id, raw in events:
             if self._others is not None:
@@ -389,7 +389,7 @@ class Engine:
                 try:
                     new = await self._others.pass_on(elsewhere, self._around.clock.now())
                     known = len(elsewhere) - new
-                except StoreError as why:  # `_store_first` tries them one by one
+                except StoreError as why:  # `_store_for_later` tries them one by one
                     failed.update((one.room_id, why) for one in elsewhere)
             for room_id, written in taken.items():
                 if isinstance(answer := await written, StoreError):
@@ -400,10 +400,10 @@ class Engine:
             self._log.debug(
                 "inputs not handled at once, storing them", room=room_id, why=str(error)
             )
-            known += await self._store_first(room_id, by_room[room_id])
+            known += await self._store_for_later(room_id, by_room[room_id])
         return known
 
-    async def _opened(self, room_id: RoomId, raw: Raw) -> Raw | ports.Undecryptable | None:
+    async def _open(self, room_id: RoomId, raw: Raw) -> Raw | ports.Undecryptable | None:
         """Decrypt an event if its key is known: a transaction does not wait for keys.
 
         An event of another process's room is left to that process, for its replay detection.
@@ -417,20 +417,20 @@ class Engine:
             self._log.exception("an event could not be decrypted at once, trying again later")
             return None
 
-    async def _store_first(self, room_id: RoomId, came: Sequence[Came]) -> int:
-        """Store inputs whose commit failed, one by one, for later; return how many are known.
+    async def _store_for_later(self, room_id: RoomId, came: Sequence[Came]) -> int:
+        """Store inputs that were not handled at once, one by one; return how many are known.
 
         The commit may have succeeded and only its answer got lost, so the room is reloaded.
         """
         known = 0
         for one in came:
             new = one.new_input(room_id)
-            answer = await self._stored(new)
+            answer = await self._store_one(new)
             if isinstance(answer, Unstorable) and isinstance(one.happened, model.Pushed):
                 # The key holds the server's id, which may be unstorable: its hash is as unique.
                 key = (one.key or "").encode("utf-8", "surrogatepass")
                 new = replace(new, key=f"wc:{sha256(key).hexdigest()}")
-                answer = await self._stored(new)
+                answer = await self._store_one(new)
             if isinstance(answer, Unstorable):
                 self._log.error(
                     "an event cannot be stored and is dropped",
@@ -445,7 +445,7 @@ class Engine:
             self._room(room_id).look()
         return known
 
-    async def _stored(self, new: NewInput) -> int | Unstorable:
+    async def _store_one(self, new: NewInput) -> int | Unstorable:
         """Store an input for later, for its room's owner; return 0 if it is known, or its error.
 
         Raises StoreError if it may be storable later.

@@ -605,7 +605,7 @@ class Room:
 
     def committed(self, answer: store.Committed) -> None:
         """Callback of a durable commit; `go_on` must follow."""
-        draft, self._committing = self._committing or Draft(), None
+        draft, self._committing = self._committing or Draft(), None  # none if abandoned meanwhile
         if draft.record is not None:
             self.revision += draft.save
             self.durable = draft.record

@@ -174,7 +174,7 @@ class Visit(msgspec.Struct, eq=False):
 
     def report(self, event_id: EventId, key: str, args: model.Args | None = None) -> None:
         """Tell the sender that this event is not delivered."""
-        self.take(model.Reported(event_id, key, args or {}))
+        self.add(model.Reported(event_id, key, args or {}))
 
     def for_agent(self, key: str, args: model.Args) -> str:
         """Return a sentence for agents, in the operator's language for them, else the room's."""
@@ -204,7 +204,7 @@ class Visit(msgspec.Struct, eq=False):
         if before.corrections:
             self._note_whole()
         for effect in effects:
-            self.take(effect)
+            self.add(effect)
 
     def _note_whole(self) -> None:
         """Note corrections that are sent in full, as no agent has an earlier wording."""
@@ -215,8 +215,8 @@ class Visit(msgspec.Struct, eq=False):
         if found:
             self.set(whole=(*record.whole, *sorted(found))[-KEPT_CORRECTIONS:])
 
-    def take(self, effect: Effect) -> None:
-        """Add an effect, and record what it says of a message; `Delivered` is only recorded."""
+    def add(self, effect: Effect) -> None:
+        """Ask for an effect, and record what it says of a message; `Delivered` is only recorded."""
         if self.rules.status_events and isinstance(effect, model.Delivered | model.Reported):
             why = effect.key if isinstance(effect, model.Reported) else ""
             self.ask(TellStatus(effect.event_id, why))

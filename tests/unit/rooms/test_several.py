@@ -682,7 +682,7 @@ async def test_an_input_for_a_room_just_lost_is_announced_to_its_owner(
     async with two(world) as (one, _, post):
         with monkeypatch.context() as patch:
             patch.setattr(one._around.store, "commit", refused)
-            assert await one._stored(NewInput(ROOM, b"{}", "$late")) == 1
+            assert await one._store_one(NewInput(ROOM, b"{}", "$late")) == 1
         assert [told.room for told in post.notices] == [ROOM]
         post.notices.clear()
 
