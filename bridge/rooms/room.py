@@ -33,6 +33,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Literal, Protocol
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from bridge.conversation import model
@@ -154,8 +155,8 @@ class Room:
         processed after that), or a step of a waiting input or signals; empty if there is none."""
         self._deadline: int | None = None
         """Deadline of the newest record stored or being written, ms since the epoch."""
-        self._linked: Account | tuple[()] | None = ()
-        """Last order to the link: the account for which it is wanted, else None; () before any."""
+        self._linked: Account | UnsetType | None = UNSET
+        """Last order to the link: the account for which it is wanted, or None; UNSET before any."""
         self._poisonous: InputSeq | None = None
         """The input whose step is unstorable, to be made a dead letter."""
         self._answered = 0
@@ -330,9 +331,9 @@ class Room:
         """Switch to this enterprise, and close the link to the former one."""
         former, self.around = self.around, self._engine.enterprise(enterprise)
         if self.around is not former:
-            if self._linked != ():
+            if self._linked is not UNSET:
                 self._engine.spawn(former.link.leave([self.room_id]))
-            self._linked, self._reader.around = (), self.around
+            self._linked, self._reader.around = UNSET, self.around
 
     def _visit(self) -> Visit:
         record, rules, now = self.record, self.around.rules, self.around.clock.now()

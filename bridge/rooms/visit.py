@@ -482,7 +482,10 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Draft(msgspec.Struct):
-    """The next commit of a room: all that has happened since the last one."""
+    """The next commit of a room: all that has happened since the last one.
+
+    What a step adds (entries, chats, …) comes with a record to be saved.
+    """
 
     record: RoomRecord | None = None
     """The newest record; None if nothing has changed it."""
