@@ -583,10 +583,10 @@ class Tick(Value, frozen=True):
 
 
 CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate | Pending
-Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
+_Answer = Replied | Uploaded | CallFailed | Consulted | Recalled
 Signal = LinkLost | TurnAwaited | LinkRestored | Resumed | Tick
 """Inputs that need not be stored: their causes are noticed again after a restart."""
-Input = CustomerAct | Pushed | Outcome | Signal | Moved | Noted
+Input = CustomerAct | Pushed | _Answer | Signal | Moved | Noted
 
 
 # --- effects --------------------------------------------------------------------------------------
