@@ -295,15 +295,15 @@ class Engine:
         if self._is_ours(told.room):
             for row in told.inputs:
                 if b'"state_key"' in row.body:
-                    self._hear(row.body)
+                    self._invalidate(row.body)
             self._room(told.room).stored_elsewhere(told)
 
-    def _hear(self, body: bytes) -> None:
+    def _invalidate(self, body: bytes) -> None:
         """Tell encryption of a membership change at once: its room may handle it much later."""
         with suppress(msgspec.DecodeError):
             stored = load_input(body)
             if isinstance(stored, MatrixEvent):
-                self._around.matrix.heard(stored.raw)
+                self._around.matrix.invalidate(stored.raw)
 
     def _rooms_of(self, shards: Collection[int]) -> list[Room]:
         return [room for room_id, room in self._rooms.items() if shard_of(room_id) in shards]
