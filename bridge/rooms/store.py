@@ -91,8 +91,8 @@ class NewEffect(msgspec.Struct, frozen=True):
     repeat: bool = False
     marked: bool = False
     """True to store it as attempted: the peer may see it from then on (`EffectRow.marked`)."""
-    made: object = None
-    """The call to WebChat, if it is one: need not be decoded."""
+    call: object = None
+    """The call to WebChat, if it is one: saves the lane the decoding of `effect`."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -119,8 +119,8 @@ class EffectRow(msgspec.Struct, frozen=True):
     marked: bool = False
     """True if it was stored as attempted, but the holder of this copy has not attempted it yet.
     False for every row that was read: its attempt may have been made."""
-    made: object = None
-    """See `NewEffect.made`; None in every row that was read."""
+    call: object = None
+    """See `NewEffect.call`; None in every row that was read."""
 
 
 class StoredRoom(msgspec.Struct, frozen=True):

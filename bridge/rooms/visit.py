@@ -87,7 +87,7 @@ def new_effect(effect: Effect) -> store.NewEffect | None:
     if isinstance(effect, model.CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
         return store.NewEffect(
-            _WEBCHAT, body, cause, call_id, effect.repeat, marked=True, made=effect
+            _WEBCHAT, body, cause, call_id, effect.repeat, marked=True, call=effect
         )
     if isinstance(effect, model.UploadMedia):
         return store.NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)

@@ -338,7 +338,7 @@ def _effect_row(
         call_id=effect.call_id,
         repeat=effect.repeat,
         marked=effect.marked,
-        made=effect.made,
+        call=effect.call,
     )
 
 
