@@ -158,7 +158,7 @@ def receive(
         case ports.MemberGone() | ports.MemberJoined():
             people.members_changed(visit, meaning)
         case ports.Unreadable():
-            if _served(visit, meaning.event_id, meaning.sender):
+            if _admit(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
         case ports.RoomConfigured():
             _configured(visit, meaning, facts)
@@ -230,7 +230,7 @@ def _refusal(visit: Visit, who: UserId) -> str:
     return "refused.gone" if visit.rules.enterprise == GONE else "refused.permission"
 
 
-def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
+def _admit(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     """True if this person's messages are carried; else tell them, if permission is missing.
 
     In a room that is being erased no messages are carried, and customers are told so.
@@ -256,7 +256,7 @@ def _spoke(
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
     if not _needs_no_permission(visit, spoke.sender, facts, command):
-        if not _served(visit, spoke.event_id, spoke.sender):
+        if not _admit(visit, spoke.event_id, spoke.sender):
             return
         if visit.record.speaker != spoke.sender:
             visit.set(speaker=spoke.sender)
@@ -284,7 +284,7 @@ def _spoke(
         references.turn_down(
             visit, spoke, facts.earlier, "undelivered.elsewhere", {"link": facts.elsewhere}
         )
-    elif not _rates_anew(visit, spoke, facts.earlier):
+    elif not _rate_anew(visit, spoke, facts.earlier):
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
 
 
@@ -297,7 +297,7 @@ def _needs_no_permission(visit: Visit, who: UserId, facts: Facts, command: Readi
     return (admin or leaves) and visit.rules.permission(who) is not Permission.IGNORED
 
 
-def _rates_anew(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> bool:
+def _rate_anew(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> bool:
     """Handle the edit of a rating in words, which no agent has; False if it is none."""
     if earlier is None or not earlier.unsent:
         return False
@@ -464,7 +464,7 @@ class Reader:
         False if it has to wait, or failed: the caller must then undo or discard the visit.
         """
         try:
-            self._stop_serving(visit)
+            self._check_host(visit)
             happened = came.happened
             if isinstance(happened, MatrixEvent):
                 return self._event_now(visit, happened.raw, came.opened)
@@ -511,7 +511,7 @@ class Reader:
         mark = visit.mark()
         try:
             stored = load_input(row.body)
-            self._stop_serving(visit)
+            self._check_host(visit)
             if isinstance(stored, MatrixEvent):
                 await self._event(visit, stored.raw, row.received)
             elif isinstance(stored, Entered):
@@ -545,7 +545,7 @@ class Reader:
                         return True
         return False
 
-    def _stop_serving(self, visit: Visit) -> None:
+    def _check_host(self, visit: Visit) -> None:
         """Stop serving a room if its host account is somebody else's, who can read the room."""
         if visit.record.membership is _JOINED and not self.around.matrix.serves(visit.record.host):
             people.host_removed(visit)
