@@ -220,15 +220,15 @@ class Chatting(Value, frozen=True):
     close: bool = False
     """True if the customer asked to end the chat: 103 follows their earlier content."""
     unwanted: bool = False
-    """True if it began after the customer had left the queue (row 22): 103 goes first."""
+    """True, with `close`, if it began after the customer left the queue (row 22): 103 is first."""
     ping_at: int | None = None
     """When to tell that an agent is there, unless one has written, or that a `close` was taken."""
     unanswered: bool = False
-    """True until an agent writes; False with the robot and in rows of earlier versions."""
+    """True until an agent writes; False if it began with the robot, or in an earlier version."""
     human: bool = False
-    """True if the customer asked the robot for a person: 302 follows their earlier content."""
+    """True, with `robot`, if the customer asked it for a person: 302 follows earlier content."""
     seeking: bool = False
-    """True while the robot looks for a person (XFER of the reference)."""
+    """True, with `robot`, while it looks for a person (XFER of the reference)."""
     choices: tuple[str, ...] = ()
     """The robot's last proposals, in the order shown; the customer answers by number."""
     request_id: RequestId | None = None

@@ -22,6 +22,7 @@ from bridge.conversation.model import (
     CallBack,
     CallFailed,
     Cancel,
+    Chatting,
     Clip,
     Close,
     Consulted,
@@ -146,6 +147,7 @@ class Walk:
         try:
             self.witness.watch(before, happened, effects, self.state)
             self._check_waiting(happened)
+            self._check_flags()
             if isinstance(happened, Replied) and is_plain_success(before, happened):
                 self._check_plain_success(before, effects)
         except AssertionError as error:
@@ -168,6 +170,13 @@ class Walk:
         waits = bool(state.held) or state.rating is not None or callback_wanted(state)
         if waits or type(state.phase).__name__ in {"Requesting", "Queued"}:
             assert deadline(state, self.policy) is not None, "waits for ever"
+
+    def _check_flags(self) -> None:
+        """The states of a chat that do not exist, as `Chatting` says."""
+        phase = self.state.phase
+        if isinstance(phase, Chatting):
+            assert phase.close or not phase.unwanted
+            assert phase.robot or not (phase.human or phase.seeking)
 
     def _check_plain_success(self, before: Conversation, effects: tuple[Effect, ...]) -> None:
         """A plain success clears the call, and delivers the event with its last piece."""
