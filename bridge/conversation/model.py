@@ -183,7 +183,6 @@ class Queued(Value, frozen=True):
     cut: bool = False
     """True if the link was lost since this request was made: if dropped, it is repeated once."""
     any_agent: bool = False
-    cancel: bool = False
     cancel_by: int | None = None
     """Deadline of a cancel, after which the queue is left even without WebChat's answer."""
     pre_sent: tuple[Held, ...] = ()
@@ -203,6 +202,10 @@ class Queued(Value, frozen=True):
     """The bridge's own request stays hidden until then, as it may end at once."""
     words: str = ""
     """The call centre's own sentence about `position`."""
+
+    @property
+    def cancel(self) -> bool:
+        return self.cancel_by is not None
 
     def holds(self, request_id: RequestId) -> bool:
         """True if this is the request's phase, also while 101 is sent again."""

@@ -492,7 +492,7 @@ def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
         queue.cancelled(turn)
         return
-    turn.enter(phase, cancel=False, cancel_by=None)
+    turn.enter(phase, cancel_by=None)
     queue.show_card(turn)
     turn.refused("cancel.refused", reply)
 
