@@ -379,6 +379,7 @@ class Conversation(Value, frozen=True):
     failures: int = 0
     """Consecutive failures of the link or the server; reset by any answer."""
     trouble_since: int | None = None
+    """When the first of these `failures` came; None while there are none."""
     retry_at: int | None = None
     """No call is made before this moment."""
     told_trouble: bool = False

@@ -369,7 +369,7 @@ def _trouble_over(turn: Turn) -> None:
     state = turn.state
     if state.told_trouble:
         turn.say("trouble.over")
-    if state.retry_at is not None or state.failures or state.told_trouble or state.trouble_since:
+    if state.retry_at is not None or state.failures or state.told_trouble:
         turn.no_trouble()
     if state.turn_at is not None:
         queue.turn_came(turn)

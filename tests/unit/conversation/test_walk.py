@@ -172,8 +172,9 @@ class Walk:
             assert deadline(state, self.policy) is not None, "waits for ever"
 
     def _check_flags(self) -> None:
-        """The states of a chat that do not exist, as `Chatting` says."""
+        """The states that do not exist, as `Conversation` and `Chatting` say."""
         phase = self.state.phase
+        assert (self.state.trouble_since is None) is (self.state.failures == 0)
         if isinstance(phase, Chatting):
             assert phase.close or not phase.unwanted
             assert phase.robot or not (phase.human or phase.seeking)
