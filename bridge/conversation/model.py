@@ -381,7 +381,7 @@ class Conversation(Value, frozen=True):
     trouble_since: int | None = None
     """When the first of these `failures` came; None while there are none."""
     retry_at: int | None = None
-    """No call is made before this moment."""
+    """No call is made before this moment; None while one is outstanding."""
     told_trouble: bool = False
     """True once the customer was told that the service cannot be reached."""
     rated: Rated | None = None

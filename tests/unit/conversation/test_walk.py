@@ -175,6 +175,7 @@ class Walk:
         """The states that do not exist, as `Conversation` and `Chatting` say."""
         phase = self.state.phase
         assert (self.state.trouble_since is None) is (self.state.failures == 0)
+        assert self.state.outstanding is None or self.state.retry_at is None
         if isinstance(phase, Chatting):
             assert phase.close or not phase.unwanted
             assert phase.robot or not (phase.human or phase.seeking)
