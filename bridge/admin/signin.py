@@ -225,7 +225,7 @@ class RoomAdmins:
     async def serves(self, room: RoomId) -> bool:
         """Return whether the bridge knows the room: to be told only to verified users."""
         around = self._bridge.around
-        return await around.store.room(around.upgrades.record_of(room)) is not None
+        return await around.store.room(around.upgrades.stored_id(room)) is not None
 
     def session(self, token: str) -> RoomSession:
         session = None

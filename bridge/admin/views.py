@@ -346,10 +346,10 @@ async def _page_of(bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked)
 async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]:
     """Return a room by its first or current Matrix id; ApiError (404) if unknown."""
     upgrades, store = bridge.around.upgrades, bridge.around.store
-    row = await bridge.around.store.room(upgrades.record_of(RoomId(room_id)))
+    row = await bridge.around.store.room(upgrades.stored_id(RoomId(room_id)))
     if row is None:  # another process may have stored that it replaces a room
         await upgrades.look(store, RoomId(room_id))
-        row = await bridge.around.store.room(upgrades.record_of(RoomId(room_id)))
+        row = await bridge.around.store.room(upgrades.stored_id(RoomId(room_id)))
     if row is None:
         raise not_found("The bridge does not know this room.")
     return row, readable_record(row, row.room_id)

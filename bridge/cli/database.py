@@ -47,7 +47,7 @@ from bridge.matrix.crypto.vault import WORDS, Sealer, Vault
 from bridge.matrix.users import LOAD_IT, NOT_LOADED, not_loaded
 from bridge.rooms import erasure
 from bridge.rooms.engine import order_for
-from bridge.rooms.record import Order, Stored, dump_input
+from bridge.rooms.record import Order, RoomInput, dump_input
 from bridge.rooms.rules import BadOrder, Rules
 from bridge.rooms.store import Change, Commit, DeadLetter, NewInput, StorePort
 from bridge.rooms.surroundings import SystemClock, Upgrades
@@ -224,7 +224,7 @@ async def _stored_id(store: SqlStore, room_id: str) -> RoomId:
     """Return the id under which a room is stored: its first one, also after an upgrade."""
     upgrades = Upgrades()
     await upgrades.load(store)
-    return upgrades.record_of(RoomId(room_id))
+    return upgrades.stored_id(RoomId(room_id))
 
 
 @click.command()
@@ -420,7 +420,7 @@ def erase(
         stop(ExitCode.FAILED, "Not everything is erased yet: the bridge continues; run this again.")
 
 
-async def _tell(store: StorePort, room_id: RoomId, order: Stored, key: str) -> None:
+async def _tell(store: StorePort, room_id: RoomId, order: RoomInput, key: str) -> None:
     await hand_in(store, NewInput(room_id, dump_input(order), key))
 
 

@@ -65,7 +65,7 @@ def next_call(turn: Turn) -> None:
         _call(turn, frames.CloseSession(phase.session_id))
     else:
         # No call is wanted, so the trouble is over: the next failure starts a new count.
-        if state.trouble_since is not None or state.failures or state.told_trouble:
+        if state.failures or state.told_trouble:
             turn.no_trouble()
         if state.turn_at is not None:
             turn.set(turn_at=None)

@@ -217,7 +217,7 @@ def start(
         turn.say("start.leaving")
     else:
         if isinstance(phase, model.Queued):
-            turn.enter(phase, cancel=False, cancel_by=None)
+            turn.enter(phase, cancel_by=None)
             out = turn.state.outstanding  # undo `_drop_all`, unless it was given up separately
             if out is not None and out.held is not None and out.held.last:
                 turn.set(outstanding=replace(out, moot=False))
@@ -277,7 +277,7 @@ def cancel(turn: Turn) -> None:
     elif isinstance(phase, model.Queued):
         busy = turn.state.outstanding is not None or phase.request_id is None
         if not phase.cancel:
-            turn.enter(phase, cancel=True, shown_at=0, cancel_by=turn.now + turn.policy.cancel_wait)
+            turn.enter(phase, shown_at=0, cancel_by=turn.now + turn.policy.cancel_wait)
         _drop_all(turn)
         # Otherwise 102 is sent at once, and its reply is mostly shown within `CONFIRM_AFTER`.
         if not phase.cancel and (busy or queue.away(turn.state)):

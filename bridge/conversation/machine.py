@@ -59,7 +59,7 @@ def step(
     return turn.state, tuple(turn.effects)
 
 
-def simply_taken(state: model.Conversation, answer: model.Replied) -> bool:
+def is_plain_success(state: model.Conversation, answer: model.Replied) -> bool:
     """Return whether the reply merely confirms the message under way, a fast path without `step`.
 
     Nearly every call ends so. `step` would only clear `outstanding` and add `Delivered`.
@@ -73,8 +73,7 @@ def simply_taken(state: model.Conversation, answer: model.Replied) -> bool:
     wanted = state.held or state.rating or phase.close or phase.human
     looked_up = state.questions or (state.recall is not None and not state.recall.asked)
     told = state.dropped or state.told_trouble or state.turn_at is not None
-    failed = state.failures or state.trouble_since is not None or state.retry_at is not None
-    return not (wanted or looked_up or told or failed)
+    return not (wanted or looked_up or told or state.failures)
 
 
 def _apply(turn: Turn, happened: model.Input) -> None:

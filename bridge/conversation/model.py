@@ -183,7 +183,6 @@ class Queued(Value, frozen=True):
     cut: bool = False
     """True if the link was lost since this request was made: if dropped, it is repeated once."""
     any_agent: bool = False
-    cancel: bool = False
     cancel_by: int | None = None
     """Deadline of a cancel, after which the queue is left even without WebChat's answer."""
     pre_sent: tuple[Held, ...] = ()
@@ -204,6 +203,10 @@ class Queued(Value, frozen=True):
     words: str = ""
     """The call centre's own sentence about `position`."""
 
+    @property
+    def cancel(self) -> bool:
+        return self.cancel_by is not None
+
     def holds(self, request_id: RequestId) -> bool:
         """True if this is the request's phase, also while 101 is sent again."""
         return request_id in {self.request_id, self.former_id}
@@ -220,15 +223,15 @@ class Chatting(Value, frozen=True):
     close: bool = False
     """True if the customer asked to end the chat: 103 follows their earlier content."""
     unwanted: bool = False
-    """True if it began after the customer had left the queue (row 22): 103 goes first."""
+    """True, with `close`, if it began after the customer left the queue (row 22): 103 is first."""
     ping_at: int | None = None
     """When to tell that an agent is there, unless one has written, or that a `close` was taken."""
     unanswered: bool = False
-    """True until an agent writes; False with the robot and in rows of earlier versions."""
+    """True until an agent writes; False if it began with the robot, or in an earlier version."""
     human: bool = False
-    """True if the customer asked the robot for a person: 302 follows their earlier content."""
+    """True, with `robot`, if the customer asked it for a person: 302 follows earlier content."""
     seeking: bool = False
-    """True while the robot looks for a person (XFER of the reference)."""
+    """True, with `robot`, while it looks for a person (XFER of the reference)."""
     choices: tuple[str, ...] = ()
     """The robot's last proposals, in the order shown; the customer answers by number."""
     request_id: RequestId | None = None
@@ -376,8 +379,9 @@ class Conversation(Value, frozen=True):
     failures: int = 0
     """Consecutive failures of the link or the server; reset by any answer."""
     trouble_since: int | None = None
+    """When the first of these `failures` came; None while there are none."""
     retry_at: int | None = None
-    """No call is made before this moment."""
+    """No call is made before this moment; None while one is outstanding."""
     told_trouble: bool = False
     """True once the customer was told that the service cannot be reached."""
     rated: Rated | None = None
@@ -583,10 +587,10 @@ class Tick(Value, frozen=True):
 
 
 CustomerAct = Said | Withdrawn | Start | Cancel | Close | Human | Solved | CallBack | Rate | Pending
-Outcome = Replied | Uploaded | CallFailed | Consulted | Recalled
+_Answer = Replied | Uploaded | CallFailed | Consulted | Recalled
 Signal = LinkLost | TurnAwaited | LinkRestored | Resumed | Tick
 """Inputs that need not be stored: their causes are noticed again after a restart."""
-Input = CustomerAct | Pushed | Outcome | Signal | Moved | Noted
+Input = CustomerAct | Pushed | _Answer | Signal | Moved | Noted
 
 
 # --- effects --------------------------------------------------------------------------------------

@@ -138,7 +138,6 @@ def place_of(turn: Turn, phase: model.Waiting) -> model.Queued:
     return model.Queued(
         phase.queue_id,
         phase.since,
-        cancel=phase.cancel,
         cancel_by=turn.now + turn.policy.cancel_wait if phase.cancel else None,
         quiet_until=turn.now + QUIET_WAIT if phase.quiet else None,
         any_agent=phase.any_agent,
@@ -214,7 +213,7 @@ def cancelled(turn: Turn) -> None:
     if called_off:
         turn.set(callback=None)
     if isinstance(phase, model.Queued):
-        turn.enter(phase, cancel=True)
+        turn.enter(phase, cancel_by=turn.now)
         asked, going = turn.state.outstanding, None
         if asked is not None and isinstance(asked.what, SendPreMessage):
             going = asked.held  # no agent will read it, even if WebChat takes it
@@ -355,9 +354,9 @@ def card_due(state: model.Conversation, policy: Policy) -> int | None:
     phase = state.phase
     if not isinstance(phase, model.Queued):
         return None
-    if phase.cancel:
-        by = None if phase.shown_at or hidden(phase) else phase.cancel_by
-        return None if by is None else by - policy.cancel_wait + CONFIRM_AFTER
+    if (by := phase.cancel_by) is not None:
+        told = phase.shown_at or hidden(phase)
+        return None if told else by - policy.cancel_wait + CONFIRM_AFTER
     if phase.quiet_until is not None or phase.accepted:
         return phase.quiet_until
     shown = phase.shown_at or phase.since

@@ -369,7 +369,7 @@ def _trouble_over(turn: Turn) -> None:
     state = turn.state
     if state.told_trouble:
         turn.say("trouble.over")
-    if state.retry_at is not None or state.failures or state.told_trouble or state.trouble_since:
+    if state.retry_at is not None or state.failures or state.told_trouble:
         turn.no_trouble()
     if state.turn_at is not None:
         queue.turn_came(turn)
@@ -492,7 +492,7 @@ def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.
     if reply.ok or reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
         queue.cancelled(turn)
         return
-    turn.enter(phase, cancel=False, cancel_by=None)
+    turn.enter(phase, cancel_by=None)
     queue.show_card(turn)
     turn.refused("cancel.refused", reply)
 

@@ -244,7 +244,7 @@ class Gate:
         """Source of tickets; a ticket can be used for any number of entries."""
         self.trouble: OpenFailure | None = None
         """Failure of the last attempt to open the link; None if it did not fail."""
-        self.delay = LATE
+        self.overdue = LATE
         """Failure for callers whose time is up while `trouble` is None."""
         self._taken = False
         self._waiting: list[_Waiting] = []
@@ -274,7 +274,7 @@ class Gate:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         if self.wire is None and deadline < (self._not_before if asks else self._rests_until):
-            raise _copy(self.trouble or self.delay)
+            raise _copy(self.trouble or self.overdue)
         waiting = _Waiting(ticket, deadline, asks)
         self._waiting.append(waiting)
         self._changed.set()
@@ -286,7 +286,7 @@ class Gate:
                     return wire
                 self._changed.clear()
                 if not await self._changed.wait(deadline - loop.time()):
-                    waiting.failure = self.trouble or self.delay
+                    waiting.failure = self.trouble or self.overdue
             raise _copy(waiting.failure)
         finally:
             self._waiting.remove(waiting)
@@ -315,7 +315,8 @@ class Gate:
         """Return the seconds that `hold` still lasts if nobody asks."""
         return max(0.0, self._rests_until - asyncio.get_running_loop().time())
 
-    async def held(self) -> None:
+    async def hold_over(self) -> None:
+        """Wait until `hold` does not last any more."""
         while True:
             asked = any(waiting.asks for waiting in self._waiting)
             until = self._not_before if asked else self._rests_until
@@ -426,7 +427,7 @@ class Link:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(self._absence_due):
-                    await self.gate.held()
+                    await self.gate.hold_over()
                     return
             await self._tell_absence()
 
@@ -456,7 +457,7 @@ class Link:
     async def _await_turn(self, turn: asyncio.Future[Place], expected: Callable[[], float]) -> None:
         """Wait in the login queue and tell the engine; Unwanted once the link is unused."""
         timing, patience = self._timing, self._timing.turn_noticed
-        self.gate.delay = OpenFailure(FailureReason.NO_TURN, "the login waits for its turn")
+        self.gate.overdue = OpenFailure(FailureReason.NO_TURN, "the login waits for its turn")
         try:
             while not turn.done():
                 if await self.demand.becomes(patience, turn, present=False):
@@ -469,7 +470,7 @@ class Link:
                     self._around.events.signal(self.account.room_id, awaited)
                 patience = max(timing.turn_again, seconds * timing.turn_share)
         finally:
-            self.gate.delay = LATE
+            self.gate.overdue = LATE
 
     async def _dial(self, token: Token) -> Wire:
         around, timing = self._around, self._timing
@@ -683,7 +684,7 @@ class Deliveries:
         self._around.budget.taken += size
         self._add((key, received, size))
         if self.wire is not None:
-            self.wire.hold(held=self._full)
+            self.wire.throttle(on=self._full)
 
     def unreadable(self) -> None:
         """Queue the notice of an unreadable frame, but only once: each new link may bring it."""
@@ -755,7 +756,7 @@ class Deliveries:
             self._changed.set()
         if (wire := self.wire) is None:
             return
-        wire.hold(held=self._full)
+        wire.throttle(on=self._full)
         if not isinstance(received, LinkRestored) and received.rs_id and wire.usable:
             await wire.receipt(received.rs_id)
 

@@ -188,7 +188,7 @@ class Connection(ClientConnection):
     # (Python 3.14 counts what methods of this class set on `self` all the same: half a kilobyte.)
     __slots__ = (
         *("_early", "_fragments", "_half", "_rest", "recv_messages", "transport"),
-        *("budget", "fault", "heard", "held", "on_end", "on_message"),
+        *("budget", "fault", "heard", "on_end", "on_message", "throttled"),
     )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -199,7 +199,7 @@ class Connection(ClientConnection):
         """Bytes of a half-read message."""
         self._rest = bytearray()
         """Data that the next turn of the event loop will read."""
-        self.held = False
+        self.throttled = False
         """True while nothing is to be read; `flow` applies a change."""
         self.budget = Budget()
         """A limit of its own, until the server's takes its place."""
@@ -253,7 +253,7 @@ class Connection(ClientConnection):
         """
         if self.transport.is_closing():
             return
-        if self.held or self.paused or self._rest:
+        if self.throttled or self.paused or self._rest:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
@@ -396,8 +396,6 @@ class Wire:
         self._waiters: dict[CallId, _Waiter] = {}
         self._own = itertools.count(FIRST_OWN)
         self._reader: PushReader
-        self._shut = False
-        """True once no command may be written any more."""
         self._refused = False
         """True once the server has refused the token."""
         self._proven = False
@@ -419,7 +417,10 @@ class Wire:
 
     @property
     def usable(self) -> bool:
-        return not self._shut and self._socket.protocol.state is _OPEN
+        """True while commands may be written."""
+        socket = self._socket
+        alive = socket.protocol.state is _OPEN and not socket.transport.is_closing()
+        return alive and not self._refused
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -441,7 +442,7 @@ class Wire:
         gets the reply or the failure (see `write`). Raises as `_expect`.
         """
         # Assume the maximum, as the length is known only once the command is encoded.
-        if self._shut or not self._takes(self.learnt.longest_frame):
+        if not self._takes(self.learnt.longest_frame):
             return False
         self._put(self._expect(call_id, command, keys, settle))
         return True
@@ -515,7 +516,7 @@ class Wire:
         transport = self._socket.transport
         buffered = transport.get_write_buffer_size()
         room = buffered <= self._low_water and buffered + size <= self._high_water
-        return room and self._socket.protocol.state is _OPEN and not transport.is_closing()
+        return room and self.usable
 
     def _put(self, frame: bytes) -> None:
         """Write a frame that the socket `_takes`: like `ClientConnection.send`, but at once."""
@@ -587,7 +588,6 @@ class Wire:
         overdue = [self._remove(call_id) for call_id in late]
         if any(waiter.patient for waiter in overdue):
             # The server is mute: drop the socket, so that another one is opened.
-            self._shut = True
             self._socket.transport.abort()
         if now >= self._look_due:
             self._watch(now)
@@ -602,20 +602,21 @@ class Wire:
 
     def refuse(self) -> None:
         """End the wire because its token is refused: write no more, but read pending replies."""
-        self._shut = self._refused = True
+        self._refused = True
         self._over.set()
         self._told.set()
         if not self._waiters:
             self._drained.set()
 
-    def hold(self, *, held: bool) -> None:
-        if held is not self._socket.held:
-            self._socket.held = held
+    def throttle(self, *, on: bool) -> None:
+        """Stop or resume reading, as the pushes read before wait for the store."""
+        if on is not self._socket.throttled:
+            self._socket.throttled = on
             self._socket.flow()
 
     async def close(self) -> None:
         """Close the socket without a logout (row 87)."""
-        self.hold(held=False)  # to read the server's part of the closing handshake
+        self.throttle(on=False)  # to read the server's part of the closing handshake
         if self._socket.paused:  # a peer that does not read would not read a close frame either
             self._socket.transport.abort()
         try:

@@ -108,9 +108,9 @@ class MatrixAdapter:
     ) -> Json | ports.Undecryptable:
         return raw if self.crypto is None else await self.crypto.open(raw, patience, ask=ask)
 
-    def heard(self, raw: Json) -> None:
+    def invalidate(self, raw: Json) -> None:
         if self.crypto is not None:
-            self.crypto.heard(raw)
+            self.crypto.invalidate(raw)
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:
         if self.crypto is not None:
@@ -172,7 +172,7 @@ class MatrixAdapter:
         )
         if found.encrypted:
             # The endpoint drops echoes of own events; crypto may have cached the room as clear.
-            self.heard({"type": "m.room.encryption", "state_key": "", "room_id": room_id})
+            self.invalidate({"type": "m.room.encryption", "state_key": "", "room_id": room_id})
         return ports.Entry(tuple(earlier), found)
 
     def _people(self, present: Sequence[Json], inviter: UserId) -> tuple[Person, ...]:

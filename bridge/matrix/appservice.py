@@ -185,11 +185,11 @@ class Endpoint:
         self._authorise(request)
         length = request.content_length
         if length is not None and length <= LONG_BODY:
-            return await self._taken(request)
+            return await self._take(request)
         async with self._long:
-            return await self._taken(request)
+            return await self._take(request)
 
-    async def _taken(self, request: web.BaseRequest) -> web.Response:
+    async def _take(self, request: web.BaseRequest) -> web.Response:
         body = await self._read(request)
         told = self._split(body)
         kinds: list[object] = []
@@ -197,9 +197,9 @@ class Endpoint:
         for part in _parts(told.events) if len(body) > LONG_BODY else (told.events,):
             events = [read for raw in part if (read := self._event(raw)) is not None]
             if events:
-                await self._accepted(events)
+                await self._store(events)
                 kinds += [event.get("type") for _, _, event in events]
-                late = self._are_late(events) or late
+                late = self._note_late(events) or late
             elif len(body) > LONG_BODY:
                 await asyncio.sleep(0)
         if late:
@@ -217,15 +217,15 @@ class Endpoint:
                 self.typing(room_id, users)
         return _done()
 
-    async def _accepted(self, events: Sequence[Arrived]) -> None:
+    async def _store(self, events: Sequence[Arrived]) -> None:
         try:
             await self.accept(events)
         except StoreError as error:
             self._log.warning("transaction not stored", events=len(events), why=str(error))
             raise Refusal(503, "M_UNKNOWN", "The events could not be stored.") from error
 
-    def _are_late(self, events: Sequence[Arrived]) -> bool:
-        """True if the homeserver had queued an event of its own; note others' in `behind`."""
+    def _note_late(self, events: Sequence[Arrived]) -> bool:
+        """Note late events of other servers in `behind`; return whether one of `home` is late."""
         late, now = False, time.time_ns() // 1_000_000
         for room_id, _, event in events:
             if str(event.get("sender")).endswith(f":{self.home}"):

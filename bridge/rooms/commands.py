@@ -127,6 +127,8 @@ class Command(msgspec.Struct, frozen=True):
     """True if it ends a request or chat, which the room's customer may do without permission."""
     asks: bool = False
     """True if it asks for an agent or a call-back, which a paused room refuses."""
+    elsewhere: bool = False
+    """True if its answer may name the chat in another room, which has to be looked up."""
     outside: str = ""
     """Use from outside the room: `tells`, `sets` (the setting's change writes the audit row) or
     `acts` (the order itself is written to the audit); empty if not allowed."""
@@ -706,7 +708,7 @@ _OfAccounts = partial(Command, provided=lambda rules: rules.seal is not None)
 # Every command, by verb.
 COMMANDS: Mapping[str, Command] = {
     "help": Command(_help, arguments.maybe_all, "帮助 說明 ヘルプ 幫助 说明 命令 指令",
-        "? commands menu", in_clear=True),
+        "? commands menu", in_clear=True, elsewhere=True),
     "start": Command(_start, lambda words: arguments.sentence(words) or (),
         "开始 開始 開始 排队 排隊 联系客服 聯絡客服",
         "begin chat contact 联系 聯絡 咨询 諮詢", asks=True, outside="acts",
@@ -757,7 +759,7 @@ COMMANDS: Mapping[str, Command] = {
     "stats": Command(_stats, arguments.maybe_days, "统计 統計 統計", "statistics figures report",
         for_admins=lambda _: True, outside="tells"),
     "status": Command(_status, arguments.no_words, "状态 狀態 状況 状態", "state info position",
-        in_clear=True, outside="tells"),
+        in_clear=True, elsewhere=True, outside="tells"),
     "retry": Command(_retry, arguments.maybe_all, "重发 重傳 再送 重试 重試 重發",
         "resend again", makes_sense=lambda visit, _: bool(visit.record.undelivered)),
     "history": Command(partial(_list, effects.TellHistory), arguments.maybe_number,

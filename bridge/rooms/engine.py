@@ -26,7 +26,7 @@ from bridge.ids import SHARDS, EventId, QueueId, RoomId, UserId, shard_of
 from bridge.rooms import people, ports
 from bridge.rooms.commands import check_order
 from bridge.rooms.erasure import erase_room, has_ended, places_of
-from bridge.rooms.record import MatrixEvent, Membership, Order, Raw, Stored, dump_input, load_input
+from bridge.rooms.record import MatrixEvent, Membership, Order, Raw, RoomInput, load_input
 from bridge.rooms.room import LaneRunner, Room
 from bridge.rooms.rules import GONE, Rules
 from bridge.rooms.store import (
@@ -58,7 +58,7 @@ SWEEP_SHARED = 3.0
 """The same with several processes: one's notice of work it stored for another may get lost."""
 LISTEN_EVERY = 1.0
 """Seconds between checks whether another connection (a command line) wrote to the database."""
-BACKLOG = 50
+LARGE_GROUP = 50
 """Rooms of a group above which the homeserver probably has more messages of the same rooms."""
 DRAIN_LOOK = 0.01
 """Seconds between checks of rooms that are being drained for a handover or a stop."""
@@ -83,14 +83,14 @@ async def order_for(
     *,
     number: str = "",
 ) -> NewInput:
-    """Return an order as a storable input; `room_id` is the store's (`Upgrades.record_of`).
+    """Return an order as a storable input; `room_id` is the store's (`Upgrades.stored_id`).
 
     `rules` returns an enterprise's rules; `number` identifies the order, at random if empty.
     Raises BadOrder if the room's present state rules the order out.
     """
     record = record_in((await store.load(room_id)).room, room_id)
     check_order(record, rules(record.enterprise), order, now)
-    return NewInput(room_id, dump_input(order), f"order:{number or secrets.token_hex(8)}")
+    return Came(order, f"order:{number or secrets.token_hex(8)}").new_input(room_id)
 
 
 class Engine:
@@ -126,12 +126,12 @@ class Engine:
         """Idle rooms that may be evicted, the least recently used first."""
         self.timetable = Timetable(around.clock, lambda room_id: self.signal(room_id, model.Tick()))
         self._dirty: dict[RoomId, Room] = {}
-        self._under_way: list[Room] = []
-        """Rooms whose commit is being written, or whose effects have yet to start."""
-        self._writing = False
-        """True while the engine runs and makes commits."""
-        self._urgent = False
-        """True if the next commit is due as soon as none is being written."""
+        self._group: list[Room] = []
+        """Rooms whose commits are being written together, or whose effects have yet to start."""
+        self._running = False
+        """True while commits are made."""
+        self._due = False
+        """True if the next commit is to be made as soon as no group is being written."""
         self._lingering: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._owned: dict[asyncio.Task[None], Room | None] = {}
@@ -151,18 +151,18 @@ class Engine:
     async def run(self, undone: Undone, ready: asyncio.Event) -> None:
         """Resume unfinished work, set `ready`, and serve until `stop`."""
         async with asyncio.TaskGroup() as tasks:
-            self._tasks, self._writing = tasks, True
+            self._tasks, self._running = tasks, True
             loops = [tasks.create_task(one()) for one in (self.timetable.run, self._sweep)]
-            self._urgent = False
+            self._due = False
             self._schedule_commit()  # commit what arrived before
             try:
                 self._recover(undone, self.shards)  # each room loads itself
                 ready.set()
                 await self._stopped.wait()
             finally:
-                self._writing = False
+                self._running = False
                 # Release the waiters: there are no more commits.
-                for room in dict.fromkeys((*self._dirty.values(), *self._under_way)):
+                for room in dict.fromkeys((*self._dirty.values(), *self._group)):
                     room.stop()
                     room.failed(StoreError("the engine was stopped"))
             for loop in loops:
@@ -224,7 +224,7 @@ class Engine:
 
     @property
     def _has_work(self) -> bool:
-        ours = self._owned or self._dirty or self._under_way
+        ours = self._owned or self._dirty or self._group
         return bool(ours) or any(room.at_work for room in self._rooms.values())
 
     # --- other processes ----------------------------------------------------------------------
@@ -235,7 +235,7 @@ class Engine:
 
     def _has_shard_of(self, one: str) -> bool:
         """True if the shard of a room (by its id on Matrix) or of a user is served here."""
-        return shard_of(self._around.upgrades.record_of(RoomId(one))) in self.shards
+        return shard_of(self._around.upgrades.stored_id(RoomId(one))) in self.shards
 
     async def gain(self, shards: Collection[int]) -> None:
         """Serve the rooms of these shards, and resume what their last owner left unfinished.
@@ -266,7 +266,7 @@ class Engine:
         left, loop = [room.room_id for room in rooms], asyncio.get_running_loop()
         end = loop.time() + patience
         while rooms:
-            ready = [room for room in rooms if room not in self._under_way and room.finish()]
+            ready = [room for room in rooms if room not in self._group and room.finish()]
             ended = rooms if loop.time() >= end else ready
             self._abandon(ended)
             rooms = [room for room in rooms if room not in ended]
@@ -295,15 +295,15 @@ class Engine:
         if self._is_ours(told.room):
             for row in told.inputs:
                 if b'"state_key"' in row.body:
-                    self._hear(row.body)
+                    self._invalidate(row.body)
             self._room(told.room).stored_elsewhere(told)
 
-    def _hear(self, body: bytes) -> None:
+    def _invalidate(self, body: bytes) -> None:
         """Tell encryption of a membership change at once: its room may handle it much later."""
         with suppress(msgspec.DecodeError):
             stored = load_input(body)
             if isinstance(stored, MatrixEvent):
-                self._around.matrix.heard(stored.raw)
+                self._around.matrix.invalidate(stored.raw)
 
     def _rooms_of(self, shards: Collection[int]) -> list[Room]:
         return [room for room_id, room in self._rooms.items() if shard_of(room_id) in shards]
@@ -331,18 +331,18 @@ class Engine:
         by_room: dict[RoomId, list[Came]] = {}
         # Unencrypted events open at once, and tell encryption who has left: they go first.
         first = sorted(events, key=lambda event: event[2].get("type") == "m.room.encrypted")
-        opened = {event_id: await self._opened(room_id, raw) for room_id, event_id, raw in first}
+        opened = {event_id: await self._open(room_id, raw) for room_id, event_id, raw in first}
         upgrades = self._around.upgrades
         for room_id, event_id, raw in events:
             if self._others is not None:
                 await upgrades.look(self._around.store, room_id)
             if raw.get("type") == ports.TOMBSTONE or upgrades.find(room_id) is not None:
-                room_id = await self._record_of(room_id, raw)  # noqa: PLW2901
+                room_id = await self._stored_id(room_id, raw)  # noqa: PLW2901
             came = Came(MatrixEvent(raw), event_id, opened[event_id])
             by_room.setdefault(room_id, []).append(came)
         return max(0, len(events) - await self._take(by_room))
 
-    async def _record_of(self, room_id: RoomId, raw: Raw) -> RoomId:
+    async def _stored_id(self, room_id: RoomId, raw: Raw) -> RoomId:
         """Return the room id under which an event is stored (`Upgrades`).
 
         Any room may name any other as its replacement. So the inviter to the new room must be a
@@ -351,14 +351,14 @@ class Engine:
         upgrades, store = self._around.upgrades, self._around.store
         found = upgrades.find(room_id)
         if found is not None and found.ours and raw.get("type") != ports.TOMBSTONE:
-            return found.record
+            return found.stored_id
         try:
             meaning = self._around.matrix.interpret(raw)
             if isinstance(meaning, ports.Upgraded) and meaning.into is not None:
                 await upgrades.note(store, room_id, meaning.into)
             elif isinstance(meaning, ports.Invited | ports.AgentInvited) and found is not None:
-                former, new = (await store.load(found.record)).room, await store.load(room_id)
-                record = record_in(former, found.record)
+                former, new = (await store.load(found.stored_id)).room, await store.load(room_id)
+                record = record_in(former, found.stored_id)
                 may = self.rules(record.enterprise).serves(meaning.by)
                 served = new.effects or (new.room is not None and new.room.customer)
                 if people.was_member(record, meaning.by) and may and not served:
@@ -367,7 +367,7 @@ class Engine:
             raise
         except Exception:  # noqa: BLE001 - logged; it must not block later events
             self._log.exception("a room upgrade could not be recorded", room=room_id)
-        return upgrades.record_of(room_id)
+        return upgrades.stored_id(room_id)
 
     async def _take(self, by_room: Mapping[RoomId, Sequence[Came]]) -> int:
         """Process inputs; return how many were known, when all are durable. Raises StoreError."""
@@ -375,7 +375,7 @@ class Engine:
         failed: dict[RoomId, StoreError] = {}
         taken: dict[RoomId, Written] = {}
         elsewhere: list[NewInput] = []
-        if not self._writing:  # links close after the engine, and still deliver pushes
+        if not self._running:  # links close after the engine, and still deliver pushes
             failed = dict.fromkeys(by_room, StoreError("the engine was stopped"))
         else:
             for room_id, came in by_room.items():
@@ -389,7 +389,7 @@ class Engine:
                 try:
                     new = await self._others.pass_on(elsewhere, self._around.clock.now())
                     known = len(elsewhere) - new
-                except StoreError as why:  # `_store_first` tries them one by one
+                except StoreError as why:  # `_store_for_later` tries them one by one
                     failed.update((one.room_id, why) for one in elsewhere)
             for room_id, written in taken.items():
                 if isinstance(answer := await written, StoreError):
@@ -400,16 +400,16 @@ class Engine:
             self._log.debug(
                 "inputs not handled at once, storing them", room=room_id, why=str(error)
             )
-            known += await self._store_first(room_id, by_room[room_id])
+            known += await self._store_for_later(room_id, by_room[room_id])
         return known
 
-    async def _opened(self, room_id: RoomId, raw: Raw) -> Raw | ports.Undecryptable | None:
+    async def _open(self, room_id: RoomId, raw: Raw) -> Raw | ports.Undecryptable | None:
         """Decrypt an event if its key is known: a transaction does not wait for keys.
 
         An event of another process's room is left to that process, for its replay detection.
         """
         sealed = raw.get("type") == "m.room.encrypted"
-        if sealed and not self._is_ours(self._around.upgrades.record_of(room_id)):
+        if sealed and not self._is_ours(self._around.upgrades.stored_id(room_id)):
             return None
         try:
             return await self._around.matrix.open(raw, ask=False)
@@ -417,20 +417,20 @@ class Engine:
             self._log.exception("an event could not be decrypted at once, trying again later")
             return None
 
-    async def _store_first(self, room_id: RoomId, came: Sequence[Came]) -> int:
-        """Store inputs whose commit failed, one by one, for later; return how many are known.
+    async def _store_for_later(self, room_id: RoomId, came: Sequence[Came]) -> int:
+        """Store inputs that were not handled at once, one by one; return how many are known.
 
         The commit may have succeeded and only its answer got lost, so the room is reloaded.
         """
         known = 0
         for one in came:
             new = one.new_input(room_id)
-            answer = await self._stored(new)
+            answer = await self._store_one(new)
             if isinstance(answer, Unstorable) and isinstance(one.happened, model.Pushed):
                 # The key holds the server's id, which may be unstorable: its hash is as unique.
                 key = (one.key or "").encode("utf-8", "surrogatepass")
                 new = replace(new, key=f"wc:{sha256(key).hexdigest()}")
-                answer = await self._stored(new)
+                answer = await self._store_one(new)
             if isinstance(answer, Unstorable):
                 self._log.error(
                     "an event cannot be stored and is dropped",
@@ -445,7 +445,7 @@ class Engine:
             self._room(room_id).look()
         return known
 
-    async def _stored(self, new: NewInput) -> int | Unstorable:
+    async def _store_one(self, new: NewInput) -> int | Unstorable:
         """Store an input for later, for its room's owner; return 0 if it is known, or its error.
 
         Raises StoreError if it may be storable later.
@@ -467,15 +467,19 @@ class Engine:
         """
         store, upgrades = self._around.store, self._around.upgrades
         await upgrades.look(store, room_id)
-        room_id, now = upgrades.record_of(room_id), self._around.clock.now()
+        room_id, now = upgrades.stored_id(room_id), self._around.clock.now()
         new = await order_for(store, room_id, order, self.rules, now, number=number)
         key = new.key or ""
         await self.tell(new.room_id, order, key)
         return key
 
+    async def tell(self, room_id: RoomId, happened: RoomInput, key: str) -> None:
+        """Store an input for a room, whichever process serves it; raises StoreError."""
+        await self._take({room_id: [Came(happened, key)]})
+
     def typing(self, room_id: RoomId, users: Collection[UserId]) -> None:
         """Handle a typing notification, or pass it on to the room's owner."""
-        room_id = self._around.upgrades.record_of(room_id)
+        room_id = self._around.upgrades.stored_id(room_id)
         if self._others is not None and not self._is_ours(room_id):
             self._others.typing(room_id, users)
         else:
@@ -492,8 +496,8 @@ class Engine:
         if room_id is None:
             for room in [*self._rooms.values()]:
                 room.key_arrived()
-        elif self._is_ours(record := self._around.upgrades.record_of(room_id)):
-            self._room(record).key_arrived()
+        elif self._is_ours(stored_id := self._around.upgrades.stored_id(room_id)):
+            self._room(stored_id).key_arrived()
 
     # --- the call centre ----------------------------------------------------------------------
 
@@ -522,7 +526,7 @@ class Engine:
     def commit_soon(self, room: Room, *, urgent: bool) -> None:
         """Schedule a commit of a room's draft: at once, or within `linger` seconds."""
         self._dirty[room.room_id] = room
-        if self._urgent:
+        if self._due:
             return
         if urgent or self._stopping or not self._linger:
             self._schedule_commit()
@@ -532,16 +536,16 @@ class Engine:
 
     def _schedule_commit(self) -> None:
         """Schedule a commit for after this turn of the event loop; one is written at a time."""
-        if not self._urgent:
-            self._urgent = True
-            if not self._under_way:
+        if not self._due:
+            self._due = True
+            if not self._group:
                 asyncio.get_running_loop().call_soon(self._commit)
 
     def _commit(self) -> None:
         """Submit the drafts of all rooms as one group; later drafts go into the next."""
-        if self._under_way or not self._writing:
+        if self._group or not self._running:
             return
-        self._urgent = False
+        self._due = False
         if self._lingering is not None:
             self._lingering.cancel()
             self._lingering = None
@@ -556,7 +560,7 @@ class Engine:
                 continue
             if commit is not None:
                 commits.append(commit)
-                self._under_way.append(room)
+                self._group.append(room)
         if commits:
             self._around.store.submit(commits, self._committed)
         else:
@@ -570,9 +574,9 @@ class Engine:
         backlog, where that transaction has messages of the same rooms, which would be held for the
         replies, at the cost of a second step: a large group is a sign of it.
         """
-        if not self._writing:  # `run` has failed all waiters
+        if not self._running:  # `run` has failed all waiters
             return
-        for room, answer in zip(self._under_way, answers, strict=True):
+        for room, answer in zip(self._group, answers, strict=True):
             try:
                 if isinstance(answer, StoreError):
                     room.failed(answer)
@@ -581,7 +585,7 @@ class Engine:
             except Exception:  # noqa: BLE001 - logged; the other rooms must not suffer
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
-        if not 1 < len(self._under_way) <= BACKLOG:
+        if len(self._group) == 1 or len(self._group) > LARGE_GROUP:
             self._go_on()
         else:  # in the turn after the waiters'
             loop = asyncio.get_running_loop()
@@ -589,14 +593,14 @@ class Engine:
 
     def _go_on(self) -> None:
         """Start the effects of the group just written, then the next commit if it is due."""
-        written, self._under_way = self._under_way, []
+        written, self._group = self._group, []
         for room in written:
             try:
                 room.go_on()
             except Exception:  # noqa: BLE001 - as above
                 self._log.exception("unexpected error after a commit", room=room.room_id)
                 room.look()
-        if self._urgent:
+        if self._due:
             asyncio.get_running_loop().call_soon(self._commit)
 
     # --- rooms --------------------------------------------------------------------------------
@@ -627,10 +631,6 @@ class Engine:
         await asyncio.gather(*(link.leave(rooms) for link in every.values()))
 
     # --- erasure ------------------------------------------------------------------------------
-
-    async def tell(self, room_id: RoomId, happened: Stored, key: str) -> None:
-        """Store an input for a room, whichever process serves it; raises StoreError."""
-        await self._take({room_id: [Came(happened, key)]})
 
     def erase(self, room: Room) -> None:
         """Start the erasure of a room whose chat has ended (`rooms.erasure`)."""
@@ -677,8 +677,8 @@ class Engine:
 
     async def host_in(self, room_id: RoomId) -> UserId | None:
         """Return the host in a Matrix room that is served, by whichever process; else None."""
-        name = self._around.upgrades.record_of(room_id)
-        record = record_in((await self._around.store.load(name)).room, name)
+        stored_id = self._around.upgrades.stored_id(room_id)
+        record = record_in((await self._around.store.load(stored_id)).room, stored_id)
         served = record.membership is Membership.JOINED and record.matrix_id == room_id
         return record.host if served else None
 

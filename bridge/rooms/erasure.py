@@ -31,7 +31,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, people
 from bridge.rooms.effects import RedactAll
 from bridge.rooms.ports import Clock
-from bridge.rooms.record import STAYING, ErasePerson, EraseRoom, Membership, RoomRecord, Stored
+from bridge.rooms.record import STAYING, ErasePerson, EraseRoom, Membership, RoomInput, RoomRecord
 from bridge.rooms.references import note_erasing
 from bridge.rooms.store import Change, Commit, StoredRoom, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades
@@ -115,7 +115,7 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
     report, found, upgrades = Report(subject), Counter[str](), Upgrades()
     await upgrades.load(store)
     if subject.startswith("!"):
-        report.rooms.append(upgrades.record_of(RoomId(subject)))
+        report.rooms.append(upgrades.stored_id(RoomId(subject)))
     elif not subject.startswith("@") or ":" not in subject:
         raise BadSubject(f"{subject} is neither a room (!…) nor a person (@name:server)")
     elif is_ours(subject):
@@ -148,7 +148,7 @@ async def erase(
     wish: Wish,
     is_ours: Callable[[str], bool],
     clock: Clock,
-    tell: Callable[[RoomId, Stored, str], Awaitable[None]] | None = None,
+    tell: Callable[[RoomId, RoomInput, str], Awaitable[None]] | None = None,
     *,
     patience: float = PATIENCE,
 ) -> Report:
@@ -206,12 +206,12 @@ async def erase(
 
 async def _orders_of(
     store: StorePort, wish: Wish, rooms: list[RoomId], shared: list[RoomId], *, fact: str, now: int
-) -> dict[RoomId, Stored]:
+) -> dict[RoomId, RoomInput]:
     """Return the orders to the rooms' owners; in a room that has none, the person is erased here.
 
     `fact` names the stored fact with the person's id.
     """
-    orders: dict[RoomId, Stored] = {one: EraseRoom(wish.stay, wish.redact) for one in rooms}
+    orders: dict[RoomId, RoomInput] = {one: EraseRoom(wish.stay, wish.redact) for one in rooms}
     for room_id in shared:
         row = (await store.load(room_id)).room
         # A room that was never served, or cannot be read, has no state in memory.

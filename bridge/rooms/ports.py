@@ -546,7 +546,7 @@ class MatrixPort(Protocol):
         which may take long. Raises StoreError, as the database holds the keys.
         """
 
-    def heard(self, raw: Raw) -> None:
+    def invalidate(self, raw: Raw) -> None:
         """Invalidate cached members and encryption by a state event, before it is handled."""
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:

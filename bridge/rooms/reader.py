@@ -11,9 +11,9 @@ With `encryption.require` nothing that anybody typed is carried unencrypted, eit
 message is answered with instructions, and so is a command that starts a chat or shows one. Commands
 that only configure, tell or end something still work (`Command.in_clear`).
 
-Most inputs need nothing but the room's record (`Reader.now`); some have to wait for a key, the
-homeserver or the store (`Reader.handle`). An input that makes the bridge's own code fail becomes a
-dead letter, and its sender is told: it never blocks later inputs.
+Most inputs need nothing but the room's record (`Reader.handle_now`); some have to wait for a key,
+the homeserver or the store (`Reader.handle`). An input that makes the bridge's own code fail
+becomes a dead letter, and its sender is told: it never blocks later inputs.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import GONE, Rules, bare_sign
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import By, Came, Visit, excessive, not_taken, signed, too_fast, undelivered
+from bridge.rooms.visit import By, Came, Visit, as_failed, excessive, signed, too_fast, undelivered
 from bridge.texts import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 
@@ -158,7 +158,7 @@ def receive(
         case ports.MemberGone() | ports.MemberJoined():
             people.members_changed(visit, meaning)
         case ports.Unreadable():
-            if _served(visit, meaning.event_id, meaning.sender):
+            if _admit(visit, meaning.event_id, meaning.sender):
                 visit.report(meaning.event_id, meaning.key, meaning.args)
         case ports.RoomConfigured():
             _configured(visit, meaning, facts)
@@ -230,7 +230,7 @@ def _refusal(visit: Visit, who: UserId) -> str:
     return "refused.gone" if visit.rules.enterprise == GONE else "refused.permission"
 
 
-def _served(visit: Visit, event_id: EventId, sender: UserId) -> bool:
+def _admit(visit: Visit, event_id: EventId, sender: UserId) -> bool:
     """True if this person's messages are carried; else tell them, if permission is missing.
 
     In a room that is being erased no messages are carried, and customers are told so.
@@ -256,7 +256,7 @@ def _spoke(
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
     if not _needs_no_permission(visit, spoke.sender, facts, command):
-        if not _served(visit, spoke.event_id, spoke.sender):
+        if not _admit(visit, spoke.event_id, spoke.sender):
             return
         if visit.record.speaker != spoke.sender:
             visit.set(speaker=spoke.sender)
@@ -284,7 +284,7 @@ def _spoke(
         references.turn_down(
             visit, spoke, facts.earlier, "undelivered.elsewhere", {"link": facts.elsewhere}
         )
-    elif not _rates_anew(visit, spoke, facts.earlier):
+    elif not _rate_anew(visit, spoke, facts.earlier):
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
 
 
@@ -297,7 +297,7 @@ def _needs_no_permission(visit: Visit, who: UserId, facts: Facts, command: Readi
     return (admin or leaves) and visit.rules.permission(who) is not Permission.IGNORED
 
 
-def _rates_anew(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> bool:
+def _rate_anew(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> bool:
     """Handle the edit of a rating in words, which no agent has; False if it is none."""
     if earlier is None or not earlier.unsent:
         return False
@@ -458,13 +458,13 @@ class Reader:
         """Dependencies of the enterprise that serves the room; replaced when that changes."""
         self.log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms", room=room_id)
 
-    def now(self, visit: Visit, came: Came) -> bool:
+    def handle_now(self, visit: Visit, came: Came) -> bool:
         """Process one input, if nothing has to be waited for.
 
         False if it has to wait, or failed: the caller must then undo or discard the visit.
         """
         try:
-            self._stop_serving(visit)
+            self._check_host(visit)
             happened = came.happened
             if isinstance(happened, MatrixEvent):
                 return self._event_now(visit, happened.raw, came.opened)
@@ -489,7 +489,7 @@ class Reader:
         if needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, ports.Spoke):
-            asks = command is None or command.verb in {"help", "status"}
+            asks = command is None or (not command.fault and COMMANDS[command.verb].elsewhere)
             about = meaning.reply_to or meaning.thread  # as `Spoke.about`
             wait = about is not None or (asks and _begins_chat(visit.record))
         else:
@@ -511,7 +511,7 @@ class Reader:
         mark = visit.mark()
         try:
             stored = load_input(row.body)
-            self._stop_serving(visit)
+            self._check_host(visit)
             if isinstance(stored, MatrixEvent):
                 await self._event(visit, stored.raw, row.received)
             elif isinstance(stored, Entered):
@@ -545,7 +545,7 @@ class Reader:
                         return True
         return False
 
-    def _stop_serving(self, visit: Visit) -> None:
+    def _check_host(self, visit: Visit) -> None:
         """Stop serving a room if its host account is somebody else's, who can read the room."""
         if visit.record.membership is _JOINED and not self.around.matrix.serves(visit.record.host):
             people.host_removed(visit)
@@ -585,7 +585,7 @@ class Reader:
     def bury(self, visit: Visit, row: InputRow, why: str) -> None:
         """Make an input a dead letter, and tell its sender."""
         visit.buried.append((row.seq, why))
-        visit.record = not_taken(visit.record, row.body)
+        visit.record = as_failed(visit.record, row.body)
         self._tell(visit, row.key)
 
     @staticmethod
@@ -708,9 +708,9 @@ class Reader:
     async def _invited(self, visit: Visit, invited: ports.Invited) -> None:
         """Process an invitation under its inviter's lock: concurrent ones count each other."""
         store, before = self.around.store, visit.record
-        if visit.turn is not None:
-            await surroundings.take_turn(visit.turn, self.around.inviting, invited.by)
-            visit.turn = None
+        if visit.locks is not None:
+            await surroundings.lock_inviter(visit.locks, self.around.inviting, invited.by)
+            visit.locks = None
         rules = people.enterprise_for(visit, invited)
         # The store may list this room, too.
         listed = [one for one in await store.rooms_of(invited.by) if one != before.room_id]

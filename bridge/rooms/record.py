@@ -1,8 +1,8 @@
 """The record of a room, its chats, and its stored inputs.
 
 The record is one value, stored in full with each step that changes it, with one exception
-(`taken`). All that could grow in it is bounded; the bound is defined beside the code that adds to
-it. A row may be older than this code, so every field but the room's id has a default.
+(`visit.after_success`). All that could grow in it is bounded; the bound is defined beside the code
+that adds to it. A row may be older than this code, so every field but the room's id has a default.
 
 A *chat* lasts from a customer's request to its end, answered or not: "chat 3" is the room's third
 request for an agent (`Conversation.number`, also on the queue card). A number never changes. When
@@ -40,7 +40,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.queue import visible
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId, server_of
-from bridge.webchat.frames import Agent, RateSession, SendMessage, SessionClosed
+from bridge.webchat.frames import Agent, RateSession, SessionClosed
 
 Raw = dict[str, object]
 """JSON from the homeserver: an event, or the content of one."""
@@ -478,23 +478,6 @@ def load_record(data: bytes) -> RoomRecord:
     return record
 
 
-def taken(record: RoomRecord) -> RoomRecord | None:
-    """Return the record after WebChat has accepted the message under way; None if there is none.
-
-    Nearly every call ends so. As this follows from the outcome of the call's row, the record is not
-    written for it (`visit.Draft`); loading the room derives it (`visit.recovered`).
-    """
-    state = record.conversation
-    asked = state.outstanding
-    if asked is None or asked.held is None or not isinstance(asked.what, SendMessage):
-        return None
-    if asked.stale or not isinstance(state.phase, Chatting):
-        return None
-    read_up_to = asked.held.event_id if asked.held.last else record.read_up_to
-    state = replace(state, outstanding=None)
-    return replace(record, conversation=state, read_up_to=read_up_to)
-
-
 def fits(kept: Iterable[Raw], one: Raw, limit: int) -> bool:
     """Return whether events take `limit` bytes at most: the record is written with each step."""
     return sum(len(msgspec.json.encode(raw)) for raw in (*kept, one)) <= limit
@@ -651,9 +634,9 @@ class ErasePerson(Value, frozen=True):
 _Posted = EntryFailed | CardPosted | PartPosted | NotShown
 Simple = _Posted | RobotAnswered | LookedUp | LoginTried | Order | Input
 """An input that needs nothing but the room's record."""
-Stored = MatrixEvent | Entered | EraseRoom | ErasePerson | Simple
-
-_stored: msgspec.json.Decoder[Stored] = msgspec.json.Decoder(Stored)
-dump_input: Callable[[Stored], bytes] = _encoder.encode
-load_input: Callable[[bytes], Stored] = _stored.decode
+RoomInput = MatrixEvent | Entered | EraseRoom | ErasePerson | Simple
+"""Any input of a room, in the form in which it is stored."""
+_stored: msgspec.json.Decoder[RoomInput] = msgspec.json.Decoder(RoomInput)
+dump_input: Callable[[RoomInput], bytes] = _encoder.encode
+load_input: Callable[[bytes], RoomInput] = _stored.decode
 """Decode a stored input; raises ValueError for anything else."""

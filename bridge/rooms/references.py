@@ -43,9 +43,9 @@ from bridge.rooms.record import (
     MatrixEvent,
     PartPosted,
     Raw,
+    RoomInput,
     RoomRecord,
     SealedEvent,
-    Stored,
     fits,
     load_input,
 )
@@ -165,7 +165,7 @@ async def said_by_agent(
     return () if nearest is None else (nearest[1], *parts[nearest[1]])
 
 
-def _row(body: bytes) -> Stored | StoredEffect | None:
+def _row(body: bytes) -> RoomInput | StoredEffect | None:
     """Decode the input or effect of a journal row; None if it is neither."""
     for load in (load_input, load_effect):
         with suppress(ValueError):
@@ -174,7 +174,7 @@ def _row(body: bytes) -> Stored | StoredEffect | None:
 
 
 async def _meaning(
-    around: Surroundings, row: Stored | StoredEffect | None, *, ask: bool = True
+    around: Surroundings, row: RoomInput | StoredEffect | None, *, ask: bool = True
 ) -> ports.Meaning | ports.Undecryptable | None:
     if not isinstance(row, MatrixEvent):
         return None
@@ -197,7 +197,7 @@ def _from_a_person(meaning: ports.Meaning | ports.Undecryptable | None) -> Earli
     return Earlier(text, content, meaning.sender, correction, meaning.answers)
 
 
-def _from_us(row: Stored | StoredEffect | None) -> Earlier | None:
+def _from_us(row: RoomInput | StoredEffect | None) -> Earlier | None:
     """Return an agent's message, or the bridge's report of an undelivered one."""
     match row:
         case PartPosted():

@@ -14,8 +14,8 @@ call centre. Only outcomes of other effects, and deadlines, are handled in betwe
 Each lane carries out its effects one at a time, in a task that runs while the lane has any. An
 outcome is a step as well, but need not be stored at once: if the process dies first, an effect that
 was attempted and has no outcome is *uncertain*, and is settled so. An outcome that only says that a
-message was accepted, as nearly all do, takes no step (`visit.implied`): the record is not written,
-and the next load of the room derives it (`visit.recovered`).
+message was accepted, as nearly all do, takes no step (`visit.plain_success`): the record is not
+written, and the next load of the room derives it (`visit.recovered`).
 
 When a commit fails, or its answer is lost, everything made on top of it is discarded: the room is
 *behind*, and is reloaded. Signals such as deadlines are kept. Outcomes are stored before the load,
@@ -31,8 +31,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from bridge.conversation import model
@@ -56,10 +57,10 @@ from bridge.rooms.visit import (
     Written,
     causes,
     entries_of,
-    implied,
     in_turn,
     log_fields,
     peek,
+    plain_success,
     record_in,
     recovered,
     remembered,
@@ -129,10 +130,11 @@ class Room:
         self.around = engine.enterprise("")
         self._engine = engine
         self._reader = Reader(room_id, self.around)
-        self._began = self.around.clock.now()  # this process to serve the room
+        self._served_since = self.around.clock.now()
         self.revision = 0
         self._draft = Draft()
-        self._on_its_way: Draft | None = None
+        self._committing: Draft | None = None
+        """The draft that is being written; later steps go into the next one."""
         self._signals: list[model.Signal] = []
         self._inputs: dict[InputSeq, store.InputRow] = {}
         """Waiting inputs, oldest first."""
@@ -144,18 +146,17 @@ class Room:
         """Durable effects that are pending or being carried out."""
         self._outcomes: dict[EffectSeq, Ended] = {}
         """Outcomes that the store may not have yet."""
-        self._loading = False
-        """True while the room is read: outcomes are processed after that."""
         self._unsent: tuple[tuple[int | None, bool], ...] = ()
         """Calls (id, whether a repeat) of failed commits: they were certainly not sent."""
         self._lately: tuple[str, ...] = ()
         """Keys of the latest inputs that were handled at once."""
-        self._busy = False
-        """True while waiting inputs are handled: nothing else may change the record."""
+        self._busy: Literal["", "loading", "stepping"] = ""
+        """Work during which nothing else may change the record: reading the room (outcomes are
+        processed after that), or a step of a waiting input or signals; empty if there is none."""
         self._deadline: int | None = None
         """Deadline of the newest record stored or being written, ms since the epoch."""
-        self._linked: Account | tuple[()] | None = ()
-        """Last order to the link: the account for which it is wanted, else None; () before any."""
+        self._linked: Account | UnsetType | None = UNSET
+        """Last order to the link: the account for which it is wanted, or None; UNSET before any."""
         self._poisonous: InputSeq | None = None
         """The input whose step is unstorable, to be made a dead letter."""
         self._answered = 0
@@ -174,9 +175,9 @@ class Room:
         written: Written = asyncio.get_running_loop().create_future()
         self._draft.waiters += (written,)
         if self._engine.shared and any(isinstance(one.happened, MatrixEvent) for one in came):
-            self._draft.direct = True
+            self._draft.exact = True
         handled = 0
-        if came and not (self.behind or self._busy or self._loops.stopping or self._waits):
+        if came and self._free and not (self._loops.stopping or self._waits):
             handled = self._handle_now(came)
         if handled < len(came):
             self._draft.waiting += tuple(one.new_input(self.room_id) for one in came[handled:])
@@ -197,11 +198,11 @@ class Room:
 
         Events that arrived here and are still to be written may be later ones: reload then, too.
         """
-        if self._loading:  # perhaps it is read with these
+        if self._busy == "loading":  # perhaps it is read with these
             self._notices.append(told)
             return
         new = told.revision // store.PASSED - self.revision // store.PASSED
-        if new == 1 and told.inputs and not (self.behind or self._draft.direct):
+        if new == 1 and told.inputs and not (self.behind or self._draft.exact):
             self.revision += store.PASSED
             self._inputs = in_turn(self._inputs, told.inputs)
             self.go_on()
@@ -233,15 +234,15 @@ class Room:
 
         A stopped room that is behind is not read again: its outcomes are stored alone.
         """
-        if self.behind and self._on_its_way is None and self._outcomes:
-            self._loops.start("outcomes", self._settle)
-        under_way = self._loops.running or self._on_its_way or self._outcomes
+        if self.behind and self._committing is None and self._outcomes:
+            self._loops.start("outcomes", self._store_outcomes)
+        under_way = self._loops.running or self._committing or self._outcomes
         return not under_way and self._draft.empty
 
     def abandon(self) -> None:
         """Drop the room at once; who waits for its commits gets NotOwned."""
         self._loops.abandon()
-        drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
+        drafts, self._draft, self._committing = self._drafts, Draft(), None
         for draft in drafts:
             draft.tell(store.NotOwned("the room is now served by another process"))
 
@@ -298,7 +299,7 @@ class Room:
             self._loops.running
             or self._waits
             or self._signals
-            or self._on_its_way
+            or self._committing
             or any(self._rows.values())
             or not self._draft.empty
         )
@@ -312,7 +313,7 @@ class Room:
     @property
     def _drafts(self) -> list[Draft]:
         """Drafts that are not durable yet, oldest first."""
-        return [self._draft] if self._on_its_way is None else [self._on_its_way, self._draft]
+        return [self._draft] if self._committing is None else [self._committing, self._draft]
 
     @property
     def _under_way(self) -> bool:
@@ -323,16 +324,16 @@ class Room:
     @property
     def _waits(self) -> bool:
         """True if inputs are waiting: new ones wait behind them."""
-        coming = self._on_its_way
+        coming = self._committing
         return bool(self._inputs or self._draft.waiting or (coming and coming.waiting))
 
     def _move_to(self, enterprise: str) -> None:
         """Switch to this enterprise, and close the link to the former one."""
         former, self.around = self.around, self._engine.enterprise(enterprise)
         if self.around is not former:
-            if self._linked != ():
+            if self._linked is not UNSET:
                 self._engine.spawn(former.link.leave([self.room_id]))
-            self._linked, self._reader.around = (), self.around
+            self._linked, self._reader.around = UNSET, self.around
 
     def _visit(self) -> Visit:
         record, rules, now = self.record, self.around.rules, self.around.clock.now()
@@ -348,7 +349,7 @@ class Room:
         for one in came:
             mark = visit.mark()
             # A recent duplicate is left to the store, which drops it by its key.
-            if one.key in self._lately or not self._reader.now(visit, one):
+            if one.key in self._lately or not self._reader.handle_now(visit, one):
                 visit.undo(mark)
                 break
             made += entries_of(visit.effects[mark[1] :], one.new_input(self.room_id))
@@ -372,7 +373,7 @@ class Room:
             draft.phases += ((old, record, visit.now),)
         self.record = draft.record = record
         draft.changes += tuple(visit.changes)
-        draft.implied = False
+        draft.save = True
         draft.entries += tuple(entries)
 
     # --- inputs that waited -------------------------------------------------------------------
@@ -400,11 +401,11 @@ class Room:
 
     async def _step(self, row: store.InputRow | None, signals: Sequence[model.Signal] = ()) -> bool:
         """Make a step of an input, or of signals, and store it; False if it was discarded."""
-        self._busy = True
-        with ExitStack() as turn:
+        self._busy = "stepping"
+        with ExitStack() as locks:
             try:
                 visit = self._visit()
-                visit.turn = turn
+                visit.locks = locks
                 if row is None:
                     await self._apply_signals(visit, signals)
                 elif row.seq == self._poisonous:
@@ -412,12 +413,12 @@ class Room:
                 else:
                     await self._reader.handle(visit, row)
             finally:
-                self._busy = False
+                self._busy = ""
             if self.behind:  # the visit was perhaps made from a commit that failed
                 return False
             if row is not None and self._reader.is_redacted(visit, row, self._inputs.values()):
                 visit = self._visit()  # what was made of it is dropped; the redaction follows
-            if not self._handled(visit, row):
+            if not self._adopt_waiting(visit, row):
                 return True
             # Under the inviter's lock, so that the next invitation counts this one.
             try:
@@ -434,7 +435,7 @@ class Room:
     async def _is_early(self, row: store.InputRow) -> bool:
         """True if an input may be about an event being sent, which is not in the journal yet."""
         sent = bool(self._rows[store.Lane.MATRIX] or self._outcomes)
-        waited = self.around.clock.now() - max(row.received, self._began)
+        waited = self.around.clock.now() - max(row.received, self._served_since)
         early = sent and abs(waited) < EARLY  # clocks go back too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
 
@@ -447,7 +448,7 @@ class Room:
         under_way = (row for lane in store.Lane for row in self.rows(lane))
         await references.erase_more(self.around, visit, causes(under_way, self._drafts))
 
-    def _handled(self, visit: Visit, row: store.InputRow | None) -> bool:
+    def _adopt_waiting(self, visit: Visit, row: store.InputRow | None) -> bool:
         """Adopt the result of a waiting input or of signals; False if nothing changed."""
         if row is None and not visit.effects and visit.record == self.record:
             self._announce(next_moment(self.durable, self.around.rules), visit.now + AGAIN)
@@ -489,7 +490,7 @@ class Room:
             else:
                 self._reader.log.exception("an effect is a dead letter now", **about)
                 done = Done(outcome=store.Outcome.DEAD, detail=why)
-        self._ended_with(row, done)
+        self._effect_ended(row, done)
         return bool(self._rows[lane])
 
     def _first(self, lane: store.Lane) -> store.EffectRow | None:
@@ -500,14 +501,14 @@ class Room:
             rows = (row for row in rows if isinstance(peek(row), EnterRoom))
         return next(rows, None)
 
-    def _begun(self, row: store.EffectRow) -> bool:
+    def _begin(self, row: store.EffectRow) -> bool:
         """Start an effect without a task; False if it needs one."""
         begin = self._engine.lanes[row.lane].begin
         if begin is None:
             return False
         self._loops.running.add(row.lane)
         try:
-            if begin(self, row, partial(self._told, row)):
+            if begin(self, row, partial(self._on_done, row)):
                 return True
         except Exception:  # `run` handles the failure
             self._reader.log.exception(
@@ -516,13 +517,13 @@ class Room:
         self._loops.running.discard(row.lane)
         return False
 
-    def _told(self, row: store.EffectRow, done: Done) -> None:
+    def _on_done(self, row: store.EffectRow, done: Done) -> None:
         """Callback with the outcome of an effect that was started without a task."""
         self._loops.running.discard(row.lane)
         if self._loops.abandoned:
             return
         try:
-            self._ended_with(row, done)
+            self._effect_ended(row, done)
         except Exception:  # the outcome is kept
             self._reader.log.exception(
                 "an outcome could not be handled", **log_fields(self.record, row)
@@ -531,7 +532,8 @@ class Room:
         if self.behind or self._rows[row.lane]:  # else nothing can go on before the commit
             self.go_on()
 
-    def _ended_with(self, row: store.EffectRow, done: Done) -> None:
+    def _effect_ended(self, row: store.EffectRow, done: Done) -> None:
+        """Keep an outcome until it is stored, and process it; after the load, if one is due."""
         now, lane = self.around.clock.now(), row.lane
         replied = done.came and isinstance(done.came[0].happened, model.Replied)
         if replied and done.outcome is _DELIVERED:
@@ -541,23 +543,22 @@ class Room:
         )
         self._rows[lane].pop(row.seq, None)
         ended = self._outcomes[row.seq] = Ended(row, settlement, done.came)
-        if not (self.behind or self._loading):
-            self._end(ended)
+        if not (self.behind or self._busy == "loading"):
+            self._process_outcome(ended)
 
-    def _end(self, ended: Ended) -> None:
+    def _process_outcome(self, ended: Ended) -> None:
         """Process an outcome, or store its inputs as waiting ones."""
         draft = self._draft
         draft.ended += (ended,)
-        if self._free and (after := implied(self.record, self.around.rules, ended.came)):
-            draft.implied = draft.record is None
+        if self._free and (after := plain_success(self.record, self.around.rules, ended.came)):
             self.record = draft.record = after
         elif ended.came:
-            behind = ended.row.lane is _WEBCHAT and self._waits  # a reply must overtake no push
-            visit, now = self._visit(), self._free and not behind
+            overtakes = ended.row.lane is _WEBCHAT and self._waits  # a reply would overtake a push
+            visit, at_once = self._visit(), self._free and not overtakes
             for one in ended.came:
                 # Only the store knows whether an input with a key is new.
-                now = now and one.key is None and self._reader.now(visit, one)
-            if now:
+                at_once = at_once and one.key is None and self._reader.handle_now(visit, one)
+            if at_once:
                 self._adopt(visit, entries_of(visit.effects))
             else:
                 draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
@@ -565,7 +566,7 @@ class Room:
 
     def _may_begin(self, row: store.EffectRow) -> bool:
         """False for a new effect while outcomes cannot be stored; a marked one must go out."""
-        unread = self.behind or self._loading
+        unread = self.behind or self._busy == "loading"
         return row.marked or not (self._loops.stopping or (unread and self._outcomes))
 
     # --- commits ----------------------------------------------------------------------------
@@ -574,13 +575,13 @@ class Room:
         """Return the next commit, None if it is empty; `committed` or `failed` must follow."""
         draft, room = self._draft, None
         # A room that is read stores events that arrived here once it knows those before them.
-        if self._on_its_way is not None or draft.empty or (draft.direct and self._loading):
+        loading = self._busy == "loading"
+        if self._committing is not None or draft.empty or (draft.exact and loading):
             return None
-        self._draft, self._on_its_way = Draft(), draft
-        if draft.direct and not self.behind:
-            draft.record, draft.implied = self.record, False
-        record = draft.record
-        if record is not None and not draft.implied:
+        self._draft, self._committing = Draft(), draft
+        if draft.exact and not self.behind:
+            draft.record, draft.save = self.record, True
+        if (record := draft.record) is not None and draft.save:
             self._deadline = next_moment(record, self.around.rules)
             room = stored_as(record, self.revision, self._deadline)
         now = self.around.clock.now()
@@ -600,14 +601,14 @@ class Room:
             draft.chat_rows(),
             draft.changes,
             clear=not self.record.encrypted,
-            direct=draft.direct,
+            exact=draft.exact,
         )
 
     def committed(self, answer: store.Committed) -> None:
         """Callback of a durable commit; `go_on` must follow."""
-        draft, self._on_its_way = self._on_its_way or Draft(), None
+        draft, self._committing = self._committing or Draft(), None  # none if abandoned meanwhile
         if draft.record is not None:
-            self.revision += not draft.implied
+            self.revision += draft.save
             self.durable = draft.record
         for row in answer.effects:
             self._rows[row.lane][row.seq] = row
@@ -617,7 +618,7 @@ class Room:
         if answer.waiting:
             self._inputs = in_turn(self._inputs, answer.waiting)
         for ended in draft.ended:
-            self._settled(ended)
+            self._outcome_stored(ended)
         known = len(draft.waiting) - len(answer.waiting)
         if known:
             # Known already; or stored by an attempt whose answer was lost, and not loaded yet.
@@ -628,7 +629,7 @@ class Room:
             self.around.measures.chat_went_on(was, chat)
         for before, after, now in draft.phases:
             self._note_phase(before, after, now)
-        if draft.record is not None and not draft.implied:  # else as before: deadline and link
+        if draft.save:  # else as before: deadline and link
             self._announce(self._deadline)
 
     def _note_phase(self, before: RoomRecord, after: RoomRecord, now: int) -> None:
@@ -640,15 +641,15 @@ class Room:
 
     def failed(self, error: store.StoreError) -> None:
         """Callback of a failed commit: discard it, and everything made on top of it."""
-        drafts, self._draft, self._on_its_way = self._drafts, Draft(), None
+        drafts, self._draft, self._committing = self._drafts, Draft(), None
         self.behind = True
         for draft in drafts:
             effects = [one.effect for one in draft.entries if one.effect is not None]
-            self._unsent += tuple((one.call_id, one.repeat) for one in effects if one.attempted)
+            self._unsent += tuple((one.call_id, one.repeat) for one in effects if one.marked)
             draft.tell(error)
         self.go_on()
 
-    def _settled(self, ended: Ended) -> None:
+    def _outcome_stored(self, ended: Ended) -> None:
         row, settlement = ended.row, ended.settlement
         self._outcomes.pop(row.seq, None)
         age = max(0, settlement.now - row.created) / 1000  # the clock may have been set back
@@ -659,14 +660,13 @@ class Room:
 
         If that fails (StoreError, or ValueError for the record), the room is still behind.
         """
-        while self._on_its_way is not None or self._draft.record is not None or self._draft.ended:
+        while self._committing is not None or self._draft.record is not None or self._draft.ended:
             with suppress(store.StoreError):
                 await self.written()
         # From here on, new inputs wait, and so do outcomes until the room is loaded.
-        self._busy = self._loading = True
-        self.behind, self._inputs = False, {}
+        self._busy, self.behind, self._inputs = "loading", False, {}
         try:
-            await self._settle()
+            await self._store_outcomes()
             async with self._engine.reading:
                 loaded = await self.around.store.load(self.room_id)
             # Without a row, perhaps since an erasure while the database was away, it starts anew.
@@ -686,12 +686,12 @@ class Room:
             self.behind = True
             raise
         finally:
-            self._busy = self._loading = False
-            if self._draft.direct:
+            self._busy = ""
+            if self._draft.exact:
                 self._engine.commit_soon(self, urgent=True)
         if not self.behind:
             for ended in [*self._outcomes.values()]:
-                self._end(ended)
+                self._process_outcome(ended)
         notices, self._notices = self._notices, []
         for told in notices:
             self.stored_elsewhere(told)
@@ -703,7 +703,7 @@ class Room:
             return row
         return replace(row, attempted=None, attempts=0, marked=True)
 
-    async def _settle(self) -> bool:
+    async def _store_outcomes(self) -> bool:
         """Store the outcomes of discarded commits without a step, their inputs as waiting ones.
 
         An effect with an unstorable one becomes a dead letter, and only its inputs without a key
@@ -722,7 +722,7 @@ class Room:
                     came = [one for one in came if one.key is None]
                     bare = store.Settlement(seq, store.Outcome.DEAD, then, UNSTORABLE)
                     await write(replace(commit, waiting=came, settled=[bare]))
-            self._settled(ended)
+            self._outcome_stored(ended)
         return False
 
     def _announce(self, due: int | None, not_before: int = 0) -> None:
@@ -753,7 +753,7 @@ class Room:
             if rows and lane not in running and (row := self._first(lane)) is not None:
                 # A stop waits for tasks, and for effects that were started before it.
                 at_once = row.marked and not stopping
-                if self._may_begin(row) and not (at_once and self._begun(row)):
+                if self._may_begin(row) and not (at_once and self._begin(row)):
                     self._loops.start(lane, partial(self._carry_out, lane))
         idle = not wants_link(self.record.conversation) and self.idle
         if idle:

@@ -52,7 +52,7 @@ class Outcome(StrEnum):
 class NewInput(msgspec.Struct, frozen=True):
     room_id: RoomId
     body: bytes
-    """Tagged JSON of a `rooms.record.Stored`."""
+    """Tagged JSON of a `rooms.record.RoomInput`."""
     key: str | None = None
     """Unique for ever (event id, receipt id, …): a duplicate is not stored. None: never one."""
 
@@ -89,10 +89,10 @@ class NewEffect(msgspec.Struct, frozen=True):
     """The Matrix event that it carries or answers, for `trace`."""
     call_id: int | None = None
     repeat: bool = False
-    attempted: bool = False
-    """True if the peer may see it as soon as it is stored: see `EffectRow.marked`."""
-    made: object = None
-    """The call to WebChat, if it is one: need not be decoded."""
+    marked: bool = False
+    """True to store it as attempted: the peer may see it from then on (`EffectRow.marked`)."""
+    call: object = None
+    """The call to WebChat, if it is one: saves the lane the decoding of `effect`."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -119,8 +119,8 @@ class EffectRow(msgspec.Struct, frozen=True):
     marked: bool = False
     """True if it was stored as attempted, but the holder of this copy has not attempted it yet.
     False for every row that was read: its attempt may have been made."""
-    made: object = None
-    """See `NewEffect.made`; None in every row that was read."""
+    call: object = None
+    """See `NewEffect.call`; None in every row that was read."""
 
 
 class StoredRoom(msgspec.Struct, frozen=True):
@@ -209,7 +209,7 @@ class Commit(msgspec.Struct, frozen=True):
     """Rows of the audit."""
     clear: bool = False
     """True if the room is known to be unencrypted, so that its journal rows need no sealing."""
-    direct: bool = False
+    exact: bool = False
     """True if the room is also refused if another process has stored inputs for it since then: the
     commit holds events that arrived here, and those may have come before them."""
 

@@ -48,11 +48,11 @@ LATELY = 3_600_000
 """ms for which an accepted invitation counts towards `limits.new_rooms_per_hour`."""
 
 
-async def take_turn(step: ExitStack, inviting: Inviting, person: UserId) -> None:
+async def lock_inviter(locks: ExitStack, inviting: Inviting, person: UserId) -> None:
     """Acquire the inviter's lock until the end of the step."""
     lock = inviting.setdefault(person, asyncio.Lock())
     await lock.acquire()
-    step.callback(lock.release)
+    locks.callback(lock.release)
 
 
 async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId, int]:
@@ -95,7 +95,7 @@ class Replacement(msgspec.Struct, frozen=True):
     """A Matrix room that replaces an upgraded one."""
 
     room_id: RoomId
-    record: RoomId
+    stored_id: RoomId = msgspec.field(name="record")
     """Room id under which the upgraded room is stored."""
     ours: bool = False
     """True once a member of the former room has invited the bridge; until then it has no effect."""
@@ -115,18 +115,18 @@ class Upgrades:
             known = msgspec.json.decode(stored, type=Replacement)
             self._known[known.room_id] = known
 
-    def record_of(self, room_id: RoomId) -> RoomId:
+    def stored_id(self, room_id: RoomId) -> RoomId:
         """Return the room id under which a Matrix room is stored."""
         found = self._known.get(room_id)
-        return found.record if found is not None and found.ours else room_id
+        return found.stored_id if found is not None and found.ours else room_id
 
-    def places(self, record: RoomId) -> list[RoomId]:
+    def places(self, stored_id: RoomId) -> list[RoomId]:
         """Return the Matrix rooms that replace a stored room, with or without an invitation."""
-        return [one.room_id for one in self._known.values() if one.record == record]
+        return [one.room_id for one in self._known.values() if one.stored_id == stored_id]
 
-    def drop(self, record: RoomId) -> None:
+    def drop(self, stored_id: RoomId) -> None:
         """Remove the replacements of an erased room."""
-        for place in self.places(record):
+        for place in self.places(stored_id):
             del self._known[place]
 
     async def look(self, store: StorePort, room_id: RoomId) -> None:
@@ -147,10 +147,10 @@ class Upgrades:
 
     async def note(self, store: StorePort, room_id: RoomId, into: RoomId) -> None:
         """Store the replacement named by a tombstone; a known one is never changed."""
-        record, known = self.record_of(room_id), self._known.values()
-        pending = sum(one.record == record and not one.ours for one in known)
+        stored_id, known = self.stored_id(room_id), self._known.values()
+        pending = sum(one.stored_id == stored_id and not one.ours for one in known)
         if into not in self._known and pending < MOST_PENDING:
-            await self.keep(store, Replacement(into, record))
+            await self.keep(store, Replacement(into, stored_id))
 
     async def keep(self, store: StorePort, found: Replacement) -> None:
         await store.save_fact(IN_PLACE + found.room_id, msgspec.json.encode(found).decode())

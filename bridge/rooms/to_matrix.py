@@ -120,7 +120,7 @@ class Delivery:
             return Done(outcome=Outcome.DISCARDED, detail="the bridge is in the new room")
         while True:
             # While it is, nothing is sent: the homeserver may forget the transaction id meanwhile.
-            if not (muted and await self._is_muted(effect)):
+            if not (muted and await self._check_mute(effect)):
                 try:
                     if self._row.created <= max(moved_at, self._around.clock.now() - REMEMBERED):
                         await self._look_back(effect)
@@ -135,7 +135,7 @@ class Delivery:
                         if await self._is_being_replaced():
                             await self._room.pause(NEWS_AFTER)
                             continue
-                        muted = await self._is_muted(effect)
+                        muted = await self._check_mute(effect)
                     if not muted:
                         return await self._refused(effect, error.code)
                     why, asked = "the room lets the bridge write nothing", None
@@ -180,7 +180,7 @@ class Delivery:
             self._lost = error.code == FORBIDDEN
             return False
 
-    async def _is_muted(self, effect: effects.InRoom) -> bool:
+    async def _check_mute(self, effect: effects.InRoom) -> bool:
         """True if the room lets the host write nothing; an agent who writes is told so."""
         record = self.record
         if record.membership is not Membership.JOINED or record.upgrade is not None:

@@ -62,7 +62,7 @@ _SAID_NO = {FailureReason.REFUSED, FailureReason.LOGIN_REFUSED, FailureReason.SI
 class WebChatLane:
     def begin(self, room: Room, row: EffectRow, done: Callable[[Done], None]) -> bool:
         """Write a call that is stored as attempted; return False if it needs `run` instead."""
-        effect, record = row.made or _effects.decode(row.effect), room.record
+        effect, record = row.call or _effects.decode(row.effect), room.record
         if not isinstance(effect, CallWebChat) or not wants_link(record.conversation):
             return False
         if _overtaken(record, effect.call_id):

@@ -28,7 +28,7 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.machine import simply_taken, step, wants_link
+from bridge.conversation.machine import is_plain_success, step, wants_link
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId, localpart_of
 from bridge.rooms import store
@@ -45,9 +45,9 @@ from bridge.rooms.ports import Undecryptable
 from bridge.rooms.record import (
     Chat,
     Raw,
+    RoomInput,
     RoomRecord,
     RoomSettings,
-    Stored,
     Undelivered,
     dump_chat,
     dump_input,
@@ -55,10 +55,10 @@ from bridge.rooms.record import (
     load_input,
     load_record,
     note_chat,
-    taken,
 )
 from bridge.rooms.rules import ENTERPRISE, Rules, as_strings, set_together
 from bridge.webchat.codes import RESULTS
+from bridge.webchat.frames import SendMessage
 from bridge.webchat.words import name_line
 
 _WEBCHAT = store.Lane.WEBCHAT
@@ -87,7 +87,7 @@ def new_effect(effect: Effect) -> store.NewEffect | None:
     if isinstance(effect, model.CallWebChat):  # as nearly always
         cause, call_id = effect.event_id, effect.call_id
         return store.NewEffect(
-            _WEBCHAT, body, cause, call_id, effect.repeat, attempted=True, made=effect
+            _WEBCHAT, body, cause, call_id, effect.repeat, marked=True, call=effect
         )
     if isinstance(effect, model.UploadMedia):
         return store.NewEffect(_WEBCHAT, body, effect.event_id, effect.call_id)
@@ -139,7 +139,7 @@ class Visit(msgspec.Struct, eq=False):
     """Members who may configure the room, if power levels were asked for in this step."""
     changes: list[store.Change] = []
     """Rows of the audit."""
-    turn: ExitStack | None = None
+    locks: ExitStack | None = None
     """Holder of an inviter's lock until the end of the step; None if the step may not wait, or once
     it holds one."""
     under_way: bool = False
@@ -174,7 +174,7 @@ class Visit(msgspec.Struct, eq=False):
 
     def report(self, event_id: EventId, key: str, args: model.Args | None = None) -> None:
         """Tell the sender that this event is not delivered."""
-        self.take(model.Reported(event_id, key, args or {}))
+        self.add(model.Reported(event_id, key, args or {}))
 
     def for_agent(self, key: str, args: model.Args) -> str:
         """Return a sentence for agents, in the operator's language for them, else the room's."""
@@ -204,7 +204,7 @@ class Visit(msgspec.Struct, eq=False):
         if before.corrections:
             self._note_whole()
         for effect in effects:
-            self.take(effect)
+            self.add(effect)
 
     def _note_whole(self) -> None:
         """Note corrections that are sent in full, as no agent has an earlier wording."""
@@ -215,8 +215,8 @@ class Visit(msgspec.Struct, eq=False):
         if found:
             self.set(whole=(*record.whole, *sorted(found))[-KEPT_CORRECTIONS:])
 
-    def take(self, effect: Effect) -> None:
-        """Add an effect, and record what it says of a message; `Delivered` is only recorded."""
+    def add(self, effect: Effect) -> None:
+        """Ask for an effect, and record what it says of a message; `Delivered` is only recorded."""
         if self.rules.status_events and isinstance(effect, model.Delivered | model.Reported):
             why = effect.key if isinstance(effect, model.Reported) else ""
             self.ask(TellStatus(effect.event_id, why))
@@ -438,7 +438,7 @@ def excessive(visit: Visit, event_id: EventId, received: int) -> bool:
 class Came(msgspec.Struct, frozen=True):
     """An input on its way to its room."""
 
-    happened: Stored
+    happened: RoomInput
     key: str | None = None
     opened: Raw | Undecryptable | None = None
     """The event as from `MatrixPort.open`; None if not opened yet."""
@@ -482,14 +482,17 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Draft(msgspec.Struct):
-    """The next commit of a room: all that has happened since the last one."""
+    """The next commit of a room: all that has happened since the last one.
+
+    What a step adds (entries, chats, …) comes with a record to be saved.
+    """
 
     record: RoomRecord | None = None
-    """The newest record; None if no step was made."""
-    implied: bool = False
-    """True if the record's changes all follow from outcomes: it is not written (`record.taken`)."""
-    direct: bool = False
-    """See `Commit.direct`."""
+    """The newest record; None if nothing has changed it."""
+    save: bool = False
+    """True if the record has to be written: not all of its changes are plain successes."""
+    exact: bool = False
+    """See `Commit.exact`."""
     entries: tuple[store.Entry, ...] = ()
     waiting: tuple[store.NewInput, ...] = ()
     handled: tuple[InputSeq, ...] = ()
@@ -566,49 +569,6 @@ def readable_record(stored: store.StoredRoom | None, room_id: RoomId) -> RoomRec
     return RoomRecord(room_id)
 
 
-def implied(record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
-    """Return the record after an outcome that only says that the call under way was accepted.
-
-    None if a step is needed, as more may follow from the outcome.
-    """
-    answer = came[0].happened if len(came) == 1 else None
-    if record.undelivered or record.corrections or rules.status_events:
-        return None
-    plain = isinstance(answer, model.Replied) and simply_taken(record.conversation, answer)
-    return taken(record) if plain else None
-
-
-def recovered(record: RoomRecord, loaded: store.Loaded) -> RoomRecord:
-    """Return the stored record, with the outcome of its call if that was not written (`implied`).
-
-    A call that has neither an open row nor a waiting outcome was simply accepted (`taken`).
-    """
-    after, asked = taken(record), record.conversation.outstanding
-    if after is None or asked is None:
-        return record
-    call_id = asked.call_id
-    under_way = any(row.call_id == call_id for row in loaded.effects)
-    return record if under_way or any(_ends(row.body, call_id) for row in loaded.inputs) else after
-
-
-def _ends(body: bytes, call_id: CallId) -> bool:
-    """True if a stored input is the outcome of that call."""
-    try:
-        stored = load_input(body)
-    except ValueError:
-        return False
-    return isinstance(stored, model.Replied | model.CallFailed) and stored.call_id == call_id
-
-
-def not_taken(record: RoomRecord, body: bytes) -> RoomRecord:
-    """Return the record after an input became a dead letter: its call does not count as `taken`."""
-    state, asked = record.conversation, record.conversation.outstanding
-    if asked is None or not _ends(body, asked.call_id):
-        return record
-    state = replace(state, outstanding=replace(asked, stale=True))
-    return replace(record, conversation=state)
-
-
 def in_turn(
     waiting: dict[InputSeq, store.InputRow], came: Collection[store.InputRow]
 ) -> dict[InputSeq, store.InputRow]:
@@ -644,8 +604,8 @@ def unmark_calls(entries: Iterable[store.Entry], *, at_once: bool) -> Iterator[s
     for entry in entries:
         effect, made = entry.effect, entry
         if effect is not None and effect.lane is store.Lane.WEBCHAT:
-            if effect.attempted and not at_once:
-                made = store.Entry(entry.came, replace(effect, attempted=False))
+            if effect.marked and not at_once:
+                made = store.Entry(entry.came, replace(effect, marked=False))
             at_once = False
         yield made
 
@@ -657,3 +617,65 @@ def causes(rows: Iterable[store.EffectRow], drafts: Iterable[Draft]) -> set[str]
         found |= {one.effect.cause for one in draft.entries if one.effect is not None}
         found |= {one.row.cause for one in draft.ended}
     return {cause for cause in found if cause}
+
+
+# --- plain successes: outcomes without a step -----------------------------------------------------
+
+# Nearly every call ends so. As the new record follows from the outcome of the call's row, it is not
+# written for that (`Draft.save`): loading the room derives it (`recovered`).
+
+
+def plain_success(record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
+    """Return the record after an outcome that only says that WebChat has the message under way.
+
+    None if a step is needed, as more may follow from the outcome.
+    """
+    answer = came[0].happened if len(came) == 1 else None
+    if record.undelivered or record.corrections or rules.status_events:
+        return None
+    plain = isinstance(answer, model.Replied) and is_plain_success(record.conversation, answer)
+    return after_success(record) if plain else None
+
+
+def after_success(record: RoomRecord) -> RoomRecord | None:
+    """Return the record once WebChat has the message under way; None if none is."""
+    state = record.conversation
+    asked = state.outstanding
+    if asked is None or asked.held is None or not isinstance(asked.what, SendMessage):
+        return None
+    if asked.stale or not isinstance(state.phase, model.Chatting):
+        return None
+    read_up_to = asked.held.event_id if asked.held.last else record.read_up_to
+    state = replace(state, outstanding=None)
+    return replace(record, conversation=state, read_up_to=read_up_to)
+
+
+def recovered(record: RoomRecord, loaded: store.Loaded) -> RoomRecord:
+    """Return the stored record, with the success of its call if that was not written.
+
+    A call that has neither an open row nor a waiting outcome was a plain success.
+    """
+    after, asked = after_success(record), record.conversation.outstanding
+    if after is None or asked is None:
+        return record
+    call_id = asked.call_id
+    under_way = any(row.call_id == call_id for row in loaded.effects)
+    return record if under_way or any(_ends(row.body, call_id) for row in loaded.inputs) else after
+
+
+def _ends(body: bytes, call_id: CallId) -> bool:
+    """True if a stored input is the outcome of that call."""
+    try:
+        stored = load_input(body)
+    except ValueError:
+        return False
+    return isinstance(stored, model.Replied | model.CallFailed) and stored.call_id == call_id
+
+
+def as_failed(record: RoomRecord, body: bytes) -> RoomRecord:
+    """Return the record after an input became a dead letter: its call counts as no success."""
+    state, asked = record.conversation, record.conversation.outstanding
+    if asked is None or not _ends(body, asked.call_id):
+        return record
+    state = replace(state, outstanding=replace(asked, stale=True))
+    return replace(record, conversation=state)

@@ -13,7 +13,7 @@ fence, and no clock is involved:
 - An input for a room may be stored by any process, but only through `pass_on`, as a waiting input
   for the owner to handle. The same statement raises the room's revision and notifies the owner. If
   a later event arrives at the owner before the notice, the commit that stores it is refused as
-  stale (`Commit.direct`); the owner reads the room again and handles both in the order of arrival.
+  stale (`Commit.exact`); the owner reads the room again and handles both in the order of arrival.
 
 Every replica also holds the claim on the database as a shared lock, in each session that writes. A
 single bridge, and a command that moves the database, takes it exclusively, so that none can start

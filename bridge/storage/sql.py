@@ -126,11 +126,11 @@ async def carry_out(
     if parts:
         queries.append(Together(parts, [one.room_id for one in commits]))
     rows = await engine.commit([*queries, *others]) if queries or others else []
-    answers: list[object] = []
-    committed = _committed(commits, rows[bool(attempts)] if parts else ())
+    # The commits are the last of `queries`.
+    committed = _committed(commits, rows[len(queries) - 1] if parts else ())
     if len(commits) == len(writes):  # as nearly always
-        answers += committed
-        return answers
+        return [*committed]
+    answers: list[object] = []
     in_turn, counted = iter(committed), iter(rows[len(queries) :])
     for write in writes:
         if isinstance(write, store.Commit):
@@ -215,7 +215,7 @@ def _parts(commits: Sequence[store.Commit], cover: Cover) -> list[Part]:
                 bare, words = room.bare, cover.close(room_id, room.record)
             row = room_id, bare, words, room.live, room.phase, room.deadline, room.customer
             if room.revision:
-                rooms.append((*row, room.revision, -1 if one.direct else store.PASSED - 1))
+                rooms.append((*row, room.revision, -1 if one.exact else store.PASSED - 1))
             else:
                 new_rooms.append((*row, 1))
         for end in one.settled:
@@ -273,8 +273,8 @@ def _entry(commit: store.Commit, entry: store.Entry, cover: Cover) -> tuple[obje
         None if effect.cause == key else effect.cause,
         effect.call_id,
         effect.repeat,
-        now if effect.attempted else None,
-        int(effect.attempted),
+        now if effect.marked else None,
+        int(effect.marked),
         None,
         None,
     )
@@ -337,8 +337,8 @@ def _effect_row(
         cause=key if effect.cause is None else effect.cause,
         call_id=effect.call_id,
         repeat=effect.repeat,
-        marked=effect.attempted,
-        made=effect.made,
+        marked=effect.marked,
+        call=effect.call,
     )
 
 

@@ -72,7 +72,7 @@ class Load:
         room, revision = self._rooms[number], self._revision
         key = f"${revision}-{room}"
         record = StoredRoom(room, RECORD, True, "Chatting", revision, "@c:example.org", revision)
-        effect = NewEffect(Lane.WEBCHAT, EFFECT, key, revision, attempted=True)
+        effect = NewEffect(Lane.WEBCHAT, EFFECT, key, revision, marked=True)
         settled = []
         if self._ending and self._open:
             event = EventId(f"$is-{revision}-{room}")

@@ -12,7 +12,7 @@ import msgspec
 from bridge.ids import RoomId
 from bridge.rooms.effects import StoredEffect
 from bridge.rooms.engine import Engine
-from bridge.rooms.record import RoomRecord, Stored, load_input, load_record
+from bridge.rooms.record import RoomInput, RoomRecord, load_input, load_record
 from bridge.rooms.store import EffectRow, InputRow, Lane
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import in_turn, load_effect, recovered
@@ -22,7 +22,7 @@ class Room(msgspec.Struct, frozen=True):
     """The state of a room that determines its further behaviour."""
 
     record: RoomRecord
-    inputs: tuple[Stored, ...]
+    inputs: tuple[RoomInput, ...]
     """Stored unhandled inputs, in order."""
     work: tuple[tuple[Lane, tuple[Work, ...]], ...]
     """Waiting and running effects of each lane, in order."""
@@ -40,7 +40,7 @@ class Work(msgspec.Struct, frozen=True):
 async def live(engine: Engine, room_id: RoomId) -> Room | None:
     """Return the room in memory, None if it is not loaded or has unstored changes."""
     room = engine._rooms.get(room_id)
-    if room is None or room.behind or room._on_its_way is not None or not room._draft.empty:
+    if room is None or room.behind or room._committing is not None or not room._draft.empty:
         return None
     effects = [row for lane in Lane for row in room.rows(lane)]
     return _room(room.record, room._inputs.values(), effects)

@@ -163,7 +163,7 @@ class FakeMatrix:
         await self.disturb()
         return raw
 
-    def heard(self, raw: dict[str, object]) -> None:
+    def invalidate(self, raw: dict[str, object]) -> None:
         self.told.append(str(raw["event_id"]))
 
     async def limit_to(self, ours: Callable[[str], bool]) -> None:

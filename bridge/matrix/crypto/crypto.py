@@ -168,7 +168,7 @@ class Crypto:
     ) -> Json | Undecryptable:
         """Decrypt an event; see `MatrixPort.open`."""
         if not keys.is_encrypted(raw):
-            self.heard(raw)
+            self.invalidate(raw)
             return raw
         sealed = keys.sealed_of(raw)
         if sealed is None:
@@ -249,7 +249,7 @@ class Crypto:
             except (Unavailable, Refused) as error:
                 LOG.debug("a room key cannot be requested", user=host, why=str(error))
 
-    def heard(self, raw: Json) -> None:
+    def invalidate(self, raw: Json) -> None:
         """Invalidate caches that a state event affects, so that new messages exclude leavers."""
         self._places.changed(raw)
         if raw.get("type") == "m.room.member" and (user := wire.text(raw, "state_key")):

@@ -17,11 +17,12 @@ import pytest
 
 from bridge.config.hours import parse_hours
 from bridge.conversation.chat import unhappy
-from bridge.conversation.machine import deadline, no_deadline_but_retry, simply_taken, step
+from bridge.conversation.machine import deadline, is_plain_success, no_deadline_but_retry, step
 from bridge.conversation.model import (
     CallBack,
     CallFailed,
     Cancel,
+    Chatting,
     Clip,
     Close,
     Consulted,
@@ -146,8 +147,9 @@ class Walk:
         try:
             self.witness.watch(before, happened, effects, self.state)
             self._check_waiting(happened)
-            if isinstance(happened, Replied) and simply_taken(before, happened):
-                self._check_taken(before, effects)
+            self._check_flags()
+            if isinstance(happened, Replied) and is_plain_success(before, happened):
+                self._check_plain_success(before, effects)
         except AssertionError as error:
             raise AssertionError(
                 f"{error}\ninput {happened!r}\neffects {effects!r}"[:2000]
@@ -169,7 +171,16 @@ class Walk:
         if waits or type(state.phase).__name__ in {"Requesting", "Queued"}:
             assert deadline(state, self.policy) is not None, "waits for ever"
 
-    def _check_taken(self, before: Conversation, effects: tuple[Effect, ...]) -> None:
+    def _check_flags(self) -> None:
+        """The states that do not exist, as `Conversation` and `Chatting` say."""
+        phase = self.state.phase
+        assert (self.state.trouble_since is None) is (self.state.failures == 0)
+        assert self.state.outstanding is None or self.state.retry_at is None
+        if isinstance(phase, Chatting):
+            assert phase.close or not phase.unwanted
+            assert phase.robot or not (phase.human or phase.seeking)
+
+    def _check_plain_success(self, before: Conversation, effects: tuple[Effect, ...]) -> None:
         """A plain success clears the call, and delivers the event with its last piece."""
         asked = before.outstanding
         assert asked is not None

@@ -43,9 +43,9 @@ class FakeWire:
         self.closed = 0
         self.receipts: list[str] = []
 
-    def hold(self, *, held: bool) -> None:
-        if held is not (self.flow[-1:] == ["pause"]):
-            self.flow.append("pause" if held else "resume")
+    def throttle(self, *, on: bool) -> None:
+        if on is not (self.flow[-1:] == ["pause"]):
+            self.flow.append("pause" if on else "resume")
 
     async def close(self) -> None:
         self.closed += 1

@@ -90,7 +90,7 @@ async def test_a_long_rest_ends_once_somebody_asks() -> None:
     gate.hold(FAILURE, 0.2, rest=100)
     assert 99 < gate.pause_left() <= 100
     async with asyncio.TaskGroup() as tasks:
-        held = tasks.create_task(gate.held())
+        held = tasks.create_task(gate.hold_over())
         await asyncio.sleep(0)
         assert await _outcome(gate, 1, 0.1) == "down"
         assert await _outcome(gate, 2, 50, asks=False) == "down"
@@ -110,12 +110,12 @@ async def test_a_rest_that_nobody_disturbs_ends_by_itself() -> None:
     gate = Gate()
     loop = asyncio.get_running_loop()
     began = loop.time()
-    await gate.held()
+    await gate.hold_over()
     gate.hold(FAILURE, 0.01, rest=0.1)
-    await gate.held()
+    await gate.hold_over()
     assert 0.09 < loop.time() - began < 1
     gate.hold(FAILURE, 0.1)
-    await gate.held()
+    await gate.hold_over()
     assert 0.19 < loop.time() - began < 1
 
 
@@ -124,7 +124,7 @@ async def test_cancelled_caller_does_not_end_a_rest() -> None:
     gate = Gate()
     gate.hold(FAILURE, 0.05, rest=100)
     async with asyncio.TaskGroup() as tasks:
-        held = tasks.create_task(gate.held())
+        held = tasks.create_task(gate.hold_over())
         gone = tasks.create_task(gate.enter(1, 50))
         await asyncio.sleep(0)
         gone.cancel()
@@ -141,7 +141,7 @@ async def test_a_caller_that_is_refused_does_not_end_a_rest() -> None:
         await asyncio.sleep(0)
         gate.hold(FAILURE, 0.05, rest=100)
         gate.refuse(FAILURE)
-        held = tasks.create_task(gate.held())
+        held = tasks.create_task(gate.hold_over())
         await asyncio.sleep(0.1)
         assert waiting.result() == "down"
         assert not held.done()

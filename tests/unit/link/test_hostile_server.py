@@ -232,10 +232,10 @@ async def test_held_link_is_not_read_after_a_slice(
         heard: list[object] = []
         socket.hand_over(heard.append, lambda: None)
         socket.data_received(TINY)
-        socket.held = True
+        socket.throttled = True
         await eventually(lambda: len(heard) == 100_000)
         assert not socket.transport.is_reading()
-        socket.held = False
+        socket.throttled = False
         socket.flow()
         assert socket.transport.is_reading()
 

@@ -564,7 +564,7 @@ def test_who_sets_the_queue_while_waiting_in_another_is_told_how_to_change(
     chosen: int, leaving: bool
 ) -> None:
     house = House().served()
-    waiting = Queued(QueueId(2), house.now, cancel=leaving)
+    waiting = Queued(QueueId(2), house.now, cancel_by=house.now + 1 if leaving else None)
     house.visit.set(conversation=Conversation(waiting))
     house.say(f"queue set {chosen}", standing=Standing.ADMIN)
     key, args = answer(house)

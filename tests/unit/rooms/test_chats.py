@@ -272,7 +272,7 @@ def test_a_chat_that_began_before_there_was_a_record() -> None:
 
 
 @pytest.mark.parametrize(
-    "phase", [Requesting(QueueId(1), 5, cancel=True), Queued(QueueId(1), 5, cancel=True)]
+    "phase", [Requesting(QueueId(1), 5, cancel=True), Queued(QueueId(1), 5, cancel_by=6)]
 )
 def test_a_late_reply_to_a_cancel_ends_the_chat_as_cancelled(phase: Requesting | Queued) -> None:
     before = Conversation(phase=phase, number=1)

@@ -380,7 +380,7 @@ async def test_deadlines_from_before_the_start_fire() -> None:
     world = World()
     now = world.clock.now()
     end = now + 5000
-    leaving = Queued(QueueId(1), now, RequestId(1), heard_at=now, cancel=True, cancel_by=end)
+    leaving = Queued(QueueId(1), now, RequestId(1), heard_at=now, cancel_by=end)
     await world.record(ROOM, leaving, end)
     async with world.running():
         await world.clock.turn(4.9)

@@ -23,7 +23,7 @@ def refused(event_id: EventId) -> Reported:
 
 def noted(record: RoomRecord, effect: Effect) -> RoomRecord:
     visit = fates.Visit(record, RULES, 0)
-    visit.take(effect)
+    visit.add(effect)
     return visit.record
 
 

@@ -119,7 +119,7 @@ async def test_the_answer_precedes_the_call_but_of_a_single_room_or_in_a_backlog
     others: int, most: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`most`: rooms of a group up to which there is no backlog."""
-    monkeypatch.setattr(module, "BACKLOG", most)
+    monkeypatch.setattr(module, "LARGE_GROUP", most)
     world, order = World(), list[str]()
     more = [world.invitation(RoomId(f"!other{number}:example.org")) for number in range(others)]
 

@@ -54,8 +54,8 @@ async def one(world: World, kind: str = "say") -> object:
     await world.chatting()
     async with world.running() as engine:
         reader = engine._room(ROOM)._reader
-        now = reader.now
-        reader.now = lambda visit, came: (  # type: ignore[method-assign]
+        now = reader.handle_now
+        reader.handle_now = lambda visit, came: (  # type: ignore[method-assign]
             came.key is not None and now(visit, came)
         )
         await engine.accept_events([world.event(kind, text="one")])

@@ -354,7 +354,7 @@ def test_rate_with_a_comment_counts_while_or_after_queueing_again(phase: Phase) 
     [
         (Requesting(QueueId(2), 1), "start.other_queue"),
         (Queued(QueueId(2), 1), "start.other_queue"),
-        (Queued(QueueId(2), 1, cancel=True), "start.leaving"),
+        (Queued(QueueId(2), 1, cancel_by=2), "start.leaving"),
         (Queued(QueueId(1), 1), "start.already_queued"),
     ],
 )

@@ -129,7 +129,7 @@ def test_a_message_in_a_room_without_the_bot_needs_no_look_up(membership: Member
     world = World()
     raw: dict[str, object] = {"event_id": "$e1", "kind": "say", "sender": ADA, "text": "x"}
     one = visit(world, membership)
-    assert Reader(ROOM, world.around).now(one, Came(MatrixEvent(raw), "$e1", raw))
+    assert Reader(ROOM, world.around).handle_now(one, Came(MatrixEvent(raw), "$e1", raw))
     assert one.effects == []
 
 

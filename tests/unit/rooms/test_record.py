@@ -17,16 +17,9 @@ from bridge.conversation.model import (
     Upload,
 )
 from bridge.ids import CallId, EffectSeq, EventId, InputSeq, QueueId, RoomId, SessionId
-from bridge.rooms.record import (
-    RECORD_VERSION,
-    RoomRecord,
-    dump_input,
-    dump_record,
-    load_record,
-    taken,
-)
+from bridge.rooms.record import RECORD_VERSION, RoomRecord, dump_input, dump_record, load_record
 from bridge.rooms.store import EffectRow, InputRow, Lane, Loaded
-from bridge.rooms.visit import recovered
+from bridge.rooms.visit import after_success, recovered
 from bridge.webchat.frames import Reply, SendMessage, Text
 from tests.unit.rooms.desks import IMAGE
 from tests.unit.rooms.visits import House
@@ -80,8 +73,8 @@ def asked(
 @pytest.mark.parametrize(("last", "read"), [(True, EventId("$e")), (False, None)])
 def test_a_successful_message_is_settled(last: bool, read: EventId | None) -> None:
     """No call is outstanding any more; an event is read with the last of its parts."""
-    conversation = Conversation(CHAT)
-    assert taken(asked(last=last)) == RoomRecord(ROOM, conversation=conversation, read_up_to=read)
+    after = RoomRecord(ROOM, conversation=Conversation(CHAT), read_up_to=read)
+    assert after_success(asked(last=last)) == after
 
 
 @pytest.mark.parametrize(
@@ -89,7 +82,7 @@ def test_a_successful_message_is_settled(last: bool, read: EventId | None) -> No
     [RoomRecord(ROOM), asked(upload=True), asked(Queued(QueueId(1), 0)), asked(stale=True)],
 )
 def test_states_in_which_no_message_can_be_assumed_successful(record: RoomRecord) -> None:
-    assert taken(record) is None
+    assert after_success(record) is None
     assert recovered(record, Loaded(None, [], [])) is record
 
 
@@ -106,4 +99,4 @@ def test_a_call_without_open_row_or_stored_reply_was_successful() -> None:
 
     assert read(rows=(row,)) is record
     assert read(foreign, waits) is record
-    assert read(foreign, b"{}") == read() == taken(record)
+    assert read(foreign, b"{}") == read() == after_success(record)

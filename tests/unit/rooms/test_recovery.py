@@ -39,7 +39,7 @@ from bridge.rooms.ports import Account, CallFailure, Refused, Unavailable
 from bridge.rooms.record import RoomRecord
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Came, Visit, implied
+from bridge.rooms.visit import Came, Visit, plain_success
 from bridge.storage.sqlstore import open_store
 from bridge.webchat.codes import FailureReason, RobotUse
 from bridge.webchat.frames import Command, Received, Reply
@@ -157,15 +157,15 @@ class Strolling:
             policy=policy,
         )
 
-    def implied(self, record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
-        """`visit.implied`, compared with the result of a step."""
-        after = implied(record, rules, came)
+    def success(self, record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
+        """`visit.plain_success`, compared with the result of a step."""
+        after = plain_success(record, rules, came)
         if after is not None:
             answer = came[0].happened
             assert isinstance(answer, Replied)
             visit = Visit(record, rules, self.world.clock.now())
             visit.step(answer)
-            self.compared["implied"] += 1
+            self.compared["success"] += 1
             if visit.effects or visit.record != after:
                 self.unlike.append((after, visit.record, visit.effects))
         return after
@@ -287,7 +287,7 @@ class Strolling:
             (2, self.something_fails),
             (2, self.configured),
         ]
-        with patch("bridge.rooms.room.implied", self.implied):
+        with patch("bridge.rooms.room.plain_success", self.success):
             await self._walk(steps, kinds)
         assert not self.unlike
 

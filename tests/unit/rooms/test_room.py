@@ -623,8 +623,8 @@ async def test_a_transaction_waits_for_all_of_its_rooms(monkeypatch: pytest.Monk
         return 0
 
     monkeypatch.setattr(rooms.Room, "take", lambda room, _: written[room.room_id])
-    monkeypatch.setattr(engine, "_store_first", note)
-    engine._writing = True
+    monkeypatch.setattr(engine, "_store_for_later", note)
+    engine._running = True
     async with asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(engine._take({ROOM: [], other: []}))
         await quiet(1)

@@ -69,7 +69,7 @@ from bridge.rooms.record import (
     NotShown,
     Order,
     OwnLogin,
-    Stored,
+    RoomInput,
     dump_input,
     load_input,
     load_record,
@@ -84,7 +84,7 @@ CALL = CallId(7)
 MEDIA = CustomerMedia("image", "a.png", "mxc://h/1")
 MEI = Agent(AgentId("K00017"), "Mei")
 
-INPUTS: list[Stored] = [
+INPUTS: list[RoomInput] = [
     MatrixEvent({"type": "m.room.message", "content": {"body": "你好"}}),
     Entered((EVENT,), direct=False, encrypted=True, config={"queue": 1}),
     EntryFailed("M_FORBIDDEN"),
@@ -144,7 +144,7 @@ ASIDE: list[Effect] = [
 
 
 @pytest.mark.parametrize("stored", INPUTS, ids=lambda one: type(one).__name__)
-def test_inputs_survive_storage(stored: Stored) -> None:
+def test_inputs_survive_storage(stored: RoomInput) -> None:
     assert load_input(dump_input(stored)) == stored
 
 

@@ -609,12 +609,12 @@ async def test_a_replacement_room_is_known_to_all_processes_once_one_knows_it() 
     noted = Upgrades()
     await noted.note(world.store, ROOM, new)
     await third.look(world.store, new)
-    assert third.record_of(new) == new  # until somebody has invited the bot
+    assert third.stored_id(new) == new  # until somebody has invited the bot
     found = noted.find(new)
     assert found is not None
     await noted.keep(world.store, msgspec.structs.replace(found, ours=True))
     await third.look(world.store, new)
-    assert third.record_of(new) == ROOM
+    assert third.stored_id(new) == ROOM
     async with two(world) as (_, other, post):
         other._around.upgrades = Upgrades()  # as in a process that does not know it
         room, event_id, raw = world.event(text="one", room_id=new)
@@ -630,13 +630,13 @@ async def test_a_room_erased_by_another_process_has_no_replacement() -> None:
     owner, other = Upgrades(), Upgrades()
     await owner.keep(world.store, Replacement(new, ROOM, ours=True))
     await other.look(world.store, new)
-    assert other.record_of(new) == ROOM
+    assert other.stored_id(new) == ROOM
     owner.drop(ROOM)
     await owner.look(world.store, new)  # while its rows are being deleted
     await world.store.eraser.erase_room(ROOM, [ROOM, new], 1, known=0)
     for one in (owner, other):
         await one.look(world.store, new)
-        assert one.record_of(new) == new
+        assert one.stored_id(new) == new
 
 
 @pytest.mark.asyncio
@@ -682,7 +682,7 @@ async def test_an_input_for_a_room_just_lost_is_announced_to_its_owner(
     async with two(world) as (one, _, post):
         with monkeypatch.context() as patch:
             patch.setattr(one._around.store, "commit", refused)
-            assert await one._stored(NewInput(ROOM, b"{}", "$late")) == 1
+            assert await one._store_one(NewInput(ROOM, b"{}", "$late")) == 1
         assert [told.room for told in post.notices] == [ROOM]
         post.notices.clear()
 

@@ -69,7 +69,7 @@ def test_status_counts_the_message_under_way() -> None:
             Chatting(SessionId(5150), 5, QueueId(1)),
             "Chatting with ?. ⚠️ The call centre cannot be reached",
         ),
-        (Queued(QueueId(1), 5, cancel=True), "Leaving the queue of Sales; the call centre"),
+        (Queued(QueueId(1), 5, cancel_by=6), "Leaving the queue of Sales; the call centre"),
     ],
 )
 def test_status_tells_of_an_outage(phase: Phase, begin: str) -> None:
@@ -110,15 +110,16 @@ def test_status_without_a_position() -> None:
     assert answer(house) == ("command.status_waiting", {"queue": "Returns"})
 
 
-@pytest.mark.parametrize("kind", [Requesting, Queued])
+@pytest.mark.parametrize(
+    "phase", [Requesting(QueueId(1), 1, cancel=True), Queued(QueueId(1), 1, cancel_by=2)]
+)
 @pytest.mark.parametrize(
     ("since", "key"), [(None, "command.status_leaving"), (1, "command.status_leaving_away")]
 )
 def test_status_while_leaving_the_queue(
-    kind: type[Requesting | Queued], since: int | None, key: str
+    phase: Requesting | Queued, since: int | None, key: str
 ) -> None:
     house = House().served()
-    phase = kind(QueueId(1), 1, cancel=True)
     house.visit.set(conversation=Conversation(phase=phase, trouble_since=since))
     house.say("status")
     assert answer(house) == (key, {"queue": "Sales"})

@@ -16,9 +16,9 @@ from bridge.rooms.surroundings import (
     LATELY,
     Inviting,
     begun_fact,
+    lock_inviter,
     note_room_begun,
     rooms_begun,
-    take_turn,
 )
 from tests.fakes.clock import quiet
 from tests.fakes.house import World
@@ -34,9 +34,9 @@ async def test_the_next_invitations_turn_begins_when_the_step_ends() -> None:
     first, second, other = ExitStack(), ExitStack(), ExitStack()
     async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
         with first:
-            await take_turn(first, inviting, ADA)
-            waiting = tasks.create_task(take_turn(second, inviting, ADA))
-            await take_turn(other, inviting, BOB)
+            await lock_inviter(first, inviting, ADA)
+            waiting = tasks.create_task(lock_inviter(second, inviting, ADA))
+            await lock_inviter(other, inviting, BOB)
             await quiet()
             assert not waiting.done()
         await waiting
@@ -52,21 +52,21 @@ async def test_a_failed_or_cancelled_step_releases_its_turn() -> None:
 
     async def fails() -> None:
         with one:
-            await take_turn(one, inviting, ADA)
+            await lock_inviter(one, inviting, ADA)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fails()
     with one:
         async with asyncio.TaskGroup() as tasks:
-            await take_turn(one, inviting, ADA)
-            waiting = tasks.create_task(take_turn(two, inviting, ADA))
+            await lock_inviter(one, inviting, ADA)
+            waiting = tasks.create_task(lock_inviter(two, inviting, ADA))
             await quiet()
             waiting.cancel()
         assert inviting[ADA].locked()
     async with asyncio.timeout(30):
         with two:
-            await take_turn(two, inviting, ADA)
+            await lock_inviter(two, inviting, ADA)
 
 
 # --- rooms begun lately -------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
 from bridge.rooms.record import RoomSettings, Undelivered, load_record
-from bridge.rooms.visit import Came, implied, remembered, stored_as
+from bridge.rooms.visit import Came, plain_success, remembered, stored_as
 from bridge.webchat.frames import Agent, ChatStarted, Reply, RequestChat
 from tests.unit.rooms.visits import RETURNS, House
 
@@ -66,7 +66,7 @@ TAKEN = Came(YES)
 
 def test_a_plain_success_takes_no_step() -> None:
     house = chatting()
-    after = implied(house.visit.record, house.visit.rules, [TAKEN])
+    after = plain_success(house.visit.record, house.visit.rules, [TAKEN])
     house.visit.step(YES)
     assert house.visit.record == after
     assert after is not None
@@ -87,7 +87,7 @@ def test_a_plain_success_takes_no_step() -> None:
 )
 def test_any_other_input_takes_a_step(came: list[Came]) -> None:
     house = chatting()
-    assert implied(house.visit.record, house.visit.rules, came) is None
+    assert plain_success(house.visit.record, house.visit.rules, came) is None
 
 
 def test_a_success_that_people_are_told_of_takes_a_step() -> None:
@@ -96,11 +96,11 @@ def test_a_success_that_people_are_told_of_takes_a_step() -> None:
     again = msgspec.structs.replace(record, undelivered=(Undelivered(EventId("$0")),))
     corrected = msgspec.structs.replace(record, corrections=((EventId("$1"), EventId("$2")),))
     marked = msgspec.structs.replace(rules, status_events=True)
-    assert implied(again, rules, [TAKEN]) is None
-    assert implied(corrected, rules, [TAKEN]) is None
-    assert implied(record, marked, [TAKEN]) is None
+    assert plain_success(again, rules, [TAKEN]) is None
+    assert plain_success(corrected, rules, [TAKEN]) is None
+    assert plain_success(record, marked, [TAKEN]) is None
     house.visit.step(Said(EventId("$2"), CustomerText("are you there?")))  # which goes next
-    assert implied(house.visit.record, rules, [TAKEN]) is None
+    assert plain_success(house.visit.record, rules, [TAKEN]) is None
 
 
 def test_say_adds_a_notice() -> None:

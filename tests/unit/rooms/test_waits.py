@@ -105,7 +105,7 @@ def test_the_newest_waits_count_most() -> None:
 def test_waits_that_teach_nothing() -> None:
     waits = Waits()
     standing = Queued(QUEUE, T0 - 60_000, first_position=1, first_at=T0 - 60_000)
-    leaving = Queued(QUEUE, T0 - 60_000, cancel=True)
+    leaving = Queued(QUEUE, T0 - 60_000, cancel_by=T0)
     for old, new in (
         (Idle(), chat()),
         (Requesting(QUEUE, T0 - 60_000), standing),

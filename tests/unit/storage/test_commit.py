@@ -80,7 +80,7 @@ async def test_effect_is_settled_with_the_step_that_it_leads_to(open_any: Opener
 async def test_a_call_may_be_stored_as_attempted(open_any: Opener) -> None:
     """The process that stores it knows that nothing was tried; one that reads it does not."""
     async with open_any() as store:
-        call = msgspec.structs.replace(wish(), attempted=True)
+        call = msgspec.structs.replace(wish(), marked=True)
         (row,) = await step(store, room(), (), (call,), 5)
         assert (row.marked, row.attempted, row.attempts) == (True, None, 0)
         (found,) = await open_effects(store, A)

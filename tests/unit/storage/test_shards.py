@@ -266,7 +266,7 @@ async def test_passed_on_inputs_precede_later_ones_of_the_owner(start: Start) ->
     assert await shards_of(other).pass_on(first, 6) == 2
     assert await shards_of(other).pass_on(first, 7) == 0
     # Made before it knew of the first: refused only if it holds events that arrived at the owner.
-    (answer,) = await every(one, [replace(step(ONE, 1), direct=True)])
+    (answer,) = await every(one, [replace(step(ONE, 1), exact=True)])
     assert isinstance(answer, Stale)
     loaded = await one.load(ONE)
     assert loaded.room is not None

@@ -59,7 +59,7 @@ async def test_member_who_leaves_during_encryption_reads_nothing(bridge: Bridge)
         asked += 1
         if asked == 1:
             del bridge.rooms.membership["@carol:here"]
-            bridge.crypto.heard(event("m.room.member", state_key="@carol:here"))
+            bridge.crypto.invalidate(event("m.room.member", state_key="@carol:here"))
         return await query(asker, users)
 
     bridge.server.query = query_meanwhile  # type: ignore[method-assign]  # she leaves meanwhile
@@ -76,7 +76,7 @@ async def test_message_is_sent_although_members_change_all_the_time(
     query = bridge.server.query
 
     async def query_restlessly(asker: UserId, users: Sequence[str]) -> Json:
-        bridge.crypto.heard(event("m.room.member", state_key="@carol:here"))
+        bridge.crypto.invalidate(event("m.room.member", state_key="@carol:here"))
         return await query(asker, users)
 
     bridge.server.query = query_restlessly  # type: ignore[method-assign]  # always a change

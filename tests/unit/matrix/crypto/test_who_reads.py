@@ -80,7 +80,7 @@ class Walk:
         if self.random.random() < 0.5:
             user = self.random.choice((ALICE, CAROL, FAR))
             self.members[user] = self.random.choice(["join", "leave", "invite", "ban"])
-            self.bridge.crypto.heard(event("m.room.member", state_key=user))
+            self.bridge.crypto.invalidate(event("m.room.member", state_key=user))
         else:
             phone = self.random.choice(self.phones[:-1])  # the far homeserver reports no changes
             there = self.world.devices[phone.user]
