@@ -608,7 +608,7 @@ def _has_too_many_values(text: str) -> bool:
     return strings > 2 * _MOST_VALUES or sum(map(_STRING.sub("", text).count, ",[{")) > _MOST_VALUES
 
 
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False, parse_constant=lambda _name: None)
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
