@@ -117,7 +117,7 @@ def read_plain(text: str) -> frames.Reply | frames.Received | None:
     """Decode the two most frequent frames like `read_any`, but faster; None for all others."""
     try:
         frame = _PLAIN_DECODER.decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(frame, _PlainReply):
         return frames.Reply(

@@ -503,6 +503,11 @@ def test_first_skips_empty_values() -> None:
     assert read.first({}, "a") is None
 
 
+@pytest.mark.parametrize("nested", ['{"type":210,"msg":', '{"msg":'])
+def test_deep_nesting_is_ignored_whether_the_type_precedes_it_or_not(nested: str) -> None:
+    assert parse_frame(nested + "[" * 100_000) == Ignored(BROKEN)
+
+
 UNENDED = '{"a":"' + '\\",' * 300_000
 """A text that does not end, with commas between escaped quotation marks: it once took hours."""
 
