@@ -279,6 +279,11 @@ def test_overlong_values_of_an_agent_are_cut_or_dropped() -> None:
     assert told == AgentsUpdated(SESSION, (Agent(AgentId("B"), comments="x" * 2000),))
 
 
+def test_of_a_list_of_people_the_first_five_hundred_entries_are_read() -> None:
+    told = push(type=204, sessionId=5150, agents=["{"] * 499 + [{"id": "A"}, {"id": "B"}])
+    assert told == AgentsUpdated(SESSION, (Agent(AgentId("A")),))
+
+
 def test_portrait_uri_is_read_as_an_agents_icon() -> None:
     entry = {"id": "K00017", "portraitUri": "head/mei.png"}
     started = push(type=202, sessionId=5150, agents=[entry])
@@ -360,7 +365,8 @@ def test_number_and_length_of_options_in_a_push_are_limited(listed: object) -> N
     assert isinstance(told, InitConfig)
     assert told.extensions == tuple(map(str, range(500)))
     assert told.ratings == tuple((number, "x" * 100) for number in range(500))
-    suggested = [{"relates": [{"name": "x" * 5000} for _ in range(2000)]}]
+    suggested: list[object] = [{"relates": [{"name": "x" * 5000} for _ in range(2000)]}]
+    suggested += [{"title": "more"}] * 2000
     answer = {"type": "text", "content": "", "relatedQuestions": suggested}
     robot = push(type=301, content=answer)
     assert isinstance(robot, RobotMessage)
