@@ -58,7 +58,7 @@ FILE_TIMEOUT = 600.0
 _AT_MOST = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT, connect=20)
 """Usual limits of a request: one timer, where a limit of each read would take two more."""
 LONGEST_ANSWER = 32 * 1024 * 1024
-"""Maximum bytes of a reply: a member of a room takes 500, a page of events 6 MB."""
+"""Maximum bytes of a reply: a member of a room takes 500, a hundred to-device messages 6 MB."""
 _LONG, _PART = 256 * 1024, 64 * 1024
 """Bytes of a reply that is decoded in parts; bytes that are decoded at a time then."""
 _read_parts = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw]).decode
@@ -179,7 +179,8 @@ def is_outage(error: BaseException | None) -> bool:
 # --- the homeserver -------------------------------------------------------------------------------
 
 _CLIENT = "_matrix/client/v3"
-TIMELINE_PAGE = 100
+TIMELINE_PAGE = 30
+"""Events read at a time: dense ones take 30 times their 64 KB in memory."""
 _OF_A_ROOM = ("timeline", "state", "ephemeral", "account_data")
 _INVITATIONS = json.dumps(wire.QUIET | {"room": dict.fromkeys(_OF_A_ROOM, wire.NOTHING)})
 """Filter for /sync: only invitations."""
