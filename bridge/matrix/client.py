@@ -60,7 +60,8 @@ _AT_MOST = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT, connect=20)
 LONGEST_ANSWER = 32 * 1024 * 1024
 """Maximum bytes of a reply: a member of a room takes 500, a hundred to-device messages 6 MB."""
 _LONG, _PART = 256 * 1024, 64 * 1024
-"""Bytes of a reply that is decoded in parts; bytes that are decoded at a time then."""
+"""Bytes of a reply that is decoded in parts; bytes that are decoded at a time then, or kept of a
+reply that is too long."""
 _read_parts = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw]).decode
 LIMITED = 5.0
 """Retry delay in seconds of a rate limit that names none: without one it would be an outage."""
@@ -150,7 +151,9 @@ class _Answer(aiohttp.ClientResponse):
                     body += chunk
                     if len(body) > LONGEST_ANSWER:
                         why = f"{self.method} answered more than {LONGEST_ANSWER} bytes"
-                        raise Unavailable(why, REQUEST_TIMEOUT)
+                        error = Unavailable(why, REQUEST_TIMEOUT)
+                        error.begun = bytes(body[:_PART])
+                        raise error
             self._body = bytes(body)
             return self._body
         return await super().read()
@@ -618,10 +621,14 @@ def _shown_to(who: UserId, state: Sequence[Json]) -> bool:
 
 async def _load(reply: bytes | msgspec.Raw, levels: int = 3, *, storable: bool) -> object:
     """Decode a reply, a long one in parts: dense events, of which a page takes a quarter of a
-    second, do not make other rooms wait. Parts are the values of the outer `levels`.
+    second, do not make other rooms wait. Parts are the values of the outer `levels`; one within
+    them that is too long for an event is None.
     """
+    long = memoryview(reply).nbytes > _LONG
+    if long and not levels:
+        return None
     try:
-        if not levels or memoryview(reply).nbytes <= _LONG:
+        if not long:
             return msgspec.json.decode(reply)
         parts = _read_parts(reply)
     except (ValueError, RecursionError):

@@ -139,6 +139,7 @@ async def test_a_page_of_dense_events_is_decoded_in_parts(monkeypatch: pytest.Mo
     """An event with a number that only Python's decoder takes delays no other."""
     event: dict[str, object] = {"content": {"x": [[]] * 20_000}}
     sent = [event | {"event_id": f"${number}"} for number in range(30)]
+    sent[8]["content"] = {"x": [[]] * 200_000}  # longer than an event may be
     text = json.dumps({"chunk": sent, "end": "t"}).replace("$7", '$7","n":1e999,"o":"')
     decode = Mock(side_effect=msgspec.json.decode)
     monkeypatch.setattr(msgspec.json, "decode", decode)
@@ -150,7 +151,8 @@ async def test_a_page_of_dense_events_is_decoded_in_parts(monkeypatch: pytest.Mo
             await asyncio.sleep(0)
     found, after = reading.result()
     assert [one["event_id"] for one in found] == [one["event_id"] for one in sent]
-    assert (found[6] == sent[6], found[7]["n"], after) == (True, math.inf, "t")
+    assert (found[6] == sent[6], found[7]["n"], found[8]["content"]) == (True, math.inf, None)
+    assert after == "t"
     assert max(len(bytes(call.args[0])) for call in decode.call_args_list) < 100_000
     assert max(new - old for old, new in pairwise(turns)) <= 3
 
@@ -178,8 +180,9 @@ async def test_an_answer_without_end_is_given_up(
             assert given < 1000
 
     async with homeserver(answer) as transport, asyncio.timeout(30):
-        with pytest.raises(Unavailable, match="100000 bytes"):
+        with pytest.raises(Unavailable, match="100000 bytes") as caught:
             await call(transport, {})
+    assert len(caught.value.begun) == 65_536
 
 
 async def test_an_answer_at_the_limit_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
