@@ -10,6 +10,7 @@ invalid file changes nothing. Rooms follow the new rules from their next step on
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import resource
@@ -32,6 +33,9 @@ LOOKUPS = 64
 """libuv thread pool size (the default is 4). DNS lookups get half of the threads and outlast what
 wanted them; a call centre whose name servers are silent takes up three at most. With few threads it
 would block the lookups of all others, of the homeserver and of the database."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of `mallopt` (malloc.h): free bytes at the end of the heap, and size of a block, from
+which on they are returned."""
 MOST_FILES = 65_536
 """Open file limit to which the soft limit is raised, if the hard limit allows it."""
 
@@ -43,6 +47,7 @@ def run(config: Config, load: Load) -> int:
     """
     configure_logging(config.logging.level, config.logging.format, secrets=secrets_of(config))
     raise_file_limit()
+    return_memory()
     os.environ.setdefault("UV_THREADPOOL_SIZE", str(LOOKUPS))  # libuv reads it at its first use
     return _with_a_long_stack(lambda: uvloop.run(_serve(config, load)))
 
@@ -102,6 +107,16 @@ def raise_file_limit() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):  # macOS's real limit is below the reported one
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def return_memory() -> None:
+    """Have glibc return freed blocks of 1 MiB and more to the system, such as frames with pictures.
+
+    It would keep up to 64 MiB of them for each thread. Other C libraries have no such parameters.
+    """
+    with suppress(AttributeError, OSError):
+        for parameter, size in (_MMAP_THRESHOLD, 1 << 20), (_TRIM_THRESHOLD, 8 << 20):
+            ctypes.CDLL(None).mallopt(parameter, size)
 
 
 def _tune_gc() -> None:

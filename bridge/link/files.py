@@ -38,6 +38,8 @@ from bridge.rooms.surroundings import Connector
 from bridge.webchat.codes import FailureReason, ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, parse_upload_reply
 
+LONGEST_ADDRESS = 8_192
+"""Maximum characters of a file's URL: to read the host name of one of megabytes takes seconds."""
 BOTH_AGAIN = 60.0
 """Seconds after both kinds of body have failed during which the known one is not doubted."""
 _MIME = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
@@ -325,6 +327,8 @@ class Fetcher:
     @asynccontextmanager
     async def fetch(self, url: str, limit: int) -> AsyncIterator[Blob]:
         """See `LinkPort.fetch`; `url` may be relative."""
+        if len(url) > LONGEST_ADDRESS:
+            raise Refused("address", "the file's URL is too long")
         response = await self._follow(self._endpoints.absolute(url))
         try:
             if response.status >= 500 or response.status in _BUSY:

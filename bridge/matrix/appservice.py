@@ -57,7 +57,7 @@ SLOWEST_BODY = 120.0
 LONG_BODY = 256 * 1024
 """Bytes above which `LONG_TURNS` limits concurrency: the body is in memory three times at once."""
 LONG_TURNS = 2
-_PART, _LEAST = 256 * 1024, 512
+_PART, _LEAST = 64 * 1024, 512
 """Maximum bytes of a long transaction that are decoded and stored at a time, so that other requests
 get a turn: decoded, a dense event takes 20 times its size. An event counts as `_LEAST` or more."""
 HELD = 2_000

@@ -58,7 +58,11 @@ FILE_TIMEOUT = 600.0
 _AT_MOST = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT, connect=20)
 """Usual limits of a request: one timer, where a limit of each read would take two more."""
 LONGEST_ANSWER = 32 * 1024 * 1024
-"""Maximum bytes of a reply: a member of a room takes 500, a page of events 6 MB."""
+"""Maximum bytes of a reply: a member of a room takes 500, a hundred to-device messages 6 MB."""
+_LONG, _PART = 256 * 1024, 64 * 1024
+"""Bytes of a reply that is decoded in parts; bytes that are decoded at a time then, or kept of a
+reply that is too long."""
+_read_parts = msgspec.json.Decoder(dict[str, msgspec.Raw] | list[msgspec.Raw]).decode
 LIMITED = 5.0
 """Retry delay in seconds of a rate limit that names none: without one it would be an outage."""
 SHORTEST = 0.5
@@ -147,7 +151,9 @@ class _Answer(aiohttp.ClientResponse):
                     body += chunk
                     if len(body) > LONGEST_ANSWER:
                         why = f"{self.method} answered more than {LONGEST_ANSWER} bytes"
-                        raise Unavailable(why, REQUEST_TIMEOUT)
+                        error = Unavailable(why, REQUEST_TIMEOUT)
+                        error.begun = bytes(body[:_PART])
+                        raise error
             self._body = bytes(body)
             return self._body
         return await super().read()
@@ -176,7 +182,8 @@ def is_outage(error: BaseException | None) -> bool:
 # --- the homeserver -------------------------------------------------------------------------------
 
 _CLIENT = "_matrix/client/v3"
-TIMELINE_PAGE = 100
+TIMELINE_PAGE = 30
+"""Events read at a time: dense ones take 30 times their 64 KB in memory."""
 _OF_A_ROOM = ("timeline", "state", "ephemeral", "account_data")
 _INVITATIONS = json.dumps(wire.QUIET | {"room": dict.fromkeys(_OF_A_ROOM, wire.NOTHING)})
 """Filter for /sync: only invitations."""
@@ -296,7 +303,7 @@ class Homeserver:
             )
             if response.status >= 300:
                 raise await _failure(response)
-            reply = _load(await response.read(), storable=storable)
+            reply = await _load(await response.read(), storable=storable)
         if not isinstance(reply, dict):
             raise Unavailable(f"{method} answered with no JSON object")
         return reply
@@ -612,14 +619,31 @@ def _shown_to(who: UserId, state: Sequence[Json]) -> bool:
     return shown in {"shared", "world_readable"} and ("m.room.encryption", "") not in found
 
 
-def _load(reply: bytes, *, storable: bool) -> object:
+async def _load(reply: bytes | msgspec.Raw, levels: int = 3, *, storable: bool) -> object:
+    """Decode a reply, a long one in parts: dense events, of which a page takes a quarter of a
+    second, do not make other rooms wait. Parts are the values of the outer `levels`; one within
+    them that is too long for an event is None.
+    """
+    long = memoryview(reply).nbytes > _LONG
+    if long and not levels:
+        return None
     try:
-        return msgspec.json.decode(reply)
+        if not long:
+            return msgspec.json.decode(reply)
+        parts = _read_parts(reply)
     except (ValueError, RecursionError):
         # Strangers' events may contain NaN, endless integers, and lone surrogates, which no
         # database stores.
-        found = json.loads(wire.shallow(reply), parse_int=wire.whole_number)
+        found = json.loads(wire.shallow(bytes(reply)), parse_int=wire.whole_number)
         return json.loads(clean(json.dumps(found, ensure_ascii=False))) if storable else found
+    read, size = list[object](), _PART
+    for part in parts.values() if isinstance(parts, dict) else parts:
+        if size >= _PART:
+            await asyncio.sleep(0)
+            size = 0
+        read.append(await _load(part, levels - 1, storable=storable))
+        size += memoryview(part).nbytes
+    return dict(zip(parts, read, strict=True)) if isinstance(parts, dict) else read
 
 
 def _dump(content: Json) -> bytes:

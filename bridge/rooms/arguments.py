@@ -81,7 +81,7 @@ def one_word(words: list[str]) -> Words | None:
 
 
 def maybe_all(words: list[str]) -> Words | None:
-    return tuple(words) if [action_of(word) for word in words] in ([], ["all"]) else None
+    return tuple(words) if [action_of(word) for word in words[:2]] in ([], ["all"]) else None
 
 
 def sentence(words: list[str]) -> Words | None:

@@ -31,7 +31,7 @@ from bridge.ids import EventId, QueueId, SessionId
 from bridge.rooms import ports
 from bridge.rooms.effects import PutSigns, ShowAnswer
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RobotAnswered, RoomRecord
-from bridge.rooms.rules import NUMERALS, Rules, bare_sign, narrow
+from bridge.rooms.rules import NUMERALS, Rules, bare_sign, folded, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
 from bridge.rooms.visit import Visit
 from bridge.texts import WORDS, Texts, duration, fallbacks, waiting_range
@@ -479,6 +479,8 @@ _SCALES = frozenset({"5", "10", "100"})
 """Usual ends of a scale: a date such as "12/12" is for an agent."""
 _FIGURES = re.compile("[0-9]{1,2}")
 """A number taken for a rating even if not offered; a longer one may be an order number."""
+LONGEST_RATING = 1_000
+"""Maximum characters of a rating in words with its thanks; a longer reply begins with a rating."""
 _PAUSES = "\r\n\t,.;:!~、。·-–—"
 _EDGES = f" {_PAUSES}"
 
@@ -503,7 +505,7 @@ def about_chat(visit: Visit, spoke: ports.Spoke, *, answers: bool) -> bool:
         return False
     question = _open_question(visit, words) if is_over else None
     rate, unclear, asked = None, "", card or question
-    if asked is not None:
+    if asked is not None and (card is not None or len(words) <= LONGEST_RATING):
         rate = _read_rating(visit, asked, words, reply=card is not None)
         unclear = _unclear_rating(asked, words, reply=card is not None)
     of_newest = card is not None and card.session_id == conversation.last_session
@@ -624,7 +626,8 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
 
 def _trimmed(words: str) -> str:
     """Return a text in which a rating may be, without what people put around one."""
-    text = _BEFORE.sub("", narrow(words).strip())
+    text = narrow(words[:LONGEST_RATING]) + words[LONGEST_RATING:]  # one letter may become eighteen
+    text = _BEFORE.sub("", text.strip())
     text = _STARS_IN_WORDS.sub(lambda one: str(_COUNTS.index(one[0].lower()) + 1), text)
     return text.rstrip(_EDGES)
 
@@ -718,7 +721,7 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
     """
     conversation, use = visit.record.conversation, visit.rules.policy.robot
     phase = conversation.phase
-    word = " ".join(narrow(words).split()).strip(_ENDINGS).casefold()
+    word = folded(" ".join(words.split())).strip(_ENDINGS)
     if isinstance(phase, model.Chatting):
         return model.Human() if phase.robot and word in _PERSON_WORDS else None
     if use is RobotUse.OFF or not isinstance(phase, model.NoChat):

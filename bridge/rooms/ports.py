@@ -29,6 +29,9 @@ from bridge.webchat.http import HistoryEntry, RobotAnswer
 class Unavailable(Exception):
     """The peer is unreachable or overloaded: retry, after `retry_after` seconds if it named any."""
 
+    begun = b""
+    """The beginning of an answer that was too long to be read."""
+
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after

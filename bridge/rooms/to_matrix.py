@@ -11,10 +11,13 @@ Requests to the homeserver raise Unavailable or Refused here; `run` handles both
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
-from collections.abc import Awaitable, Coroutine, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -74,6 +77,11 @@ FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
 FORBIDDEN = "M_FORBIDDEN"
+LONG_TEXT = 256 * 1024
+"""Characters of an agent's text, with the pictures embedded in it, above which a thread splits it:
+12 MB take 0.2 s."""
+_splitting = ThreadPoolExecutor(1, "split")
+"""One thread: each keeps up to 64 MB of what it freed."""
 MOST_CHATS = 2_000
 """Maximum number of a room's chats, newest first, whose agents' ghosts may redact."""
 NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
@@ -661,8 +669,13 @@ class Delivery:
     ) -> tuple[ports.Part, ...]:
         """Send a text and the pictures in it, in order, as one event or several."""
         parts: list[ports.Part] = []
-        fragment, absolute = self._dated_text(relay, text.html), self._around.link.absolute
-        for number, piece in enumerate(self._matrix.pieces(fragment, absolute)):
+        split = partial(self._pieces, relay, text)
+        pieces = (
+            await asyncio.get_running_loop().run_in_executor(_splitting, split)
+            if len(text.html) > LONG_TEXT
+            else split()
+        )
+        for number, piece in enumerate(pieces):
             piece_id = f"{txn_id}.p{number}" if number else txn_id
             if isinstance(piece, frames.AgentMedia):
                 sent = await self._media(relay, piece, piece_id)
@@ -671,6 +684,12 @@ class Delivery:
                 parts += await self._send(relay, piece, piece_id)
             relay = replace(relay, ping=False)
         return tuple(parts)
+
+    def _pieces(
+        self, relay: model.Relay, text: frames.AgentText
+    ) -> Sequence[frames.AgentText | frames.AgentMedia]:
+        fragment = self._dated_text(relay, text.html)
+        return self._matrix.pieces(fragment, self._around.link.absolute)
 
     def _dated_text(self, relay: model.Relay, fragment: str) -> str:
         """Return the HTML, with the time of writing before a message that came late."""

@@ -110,6 +110,9 @@ _LATEST = 253_402_300_799_999
 """Last moment of the year 9999, ms since the epoch."""
 LONGEST_QUESTION = 1000
 """Maximum characters of a question to the robot."""
+_MOST_ROWS = 2_000
+"""Maximum rows of a history and hits of the robot that are read: a hundred are asked for, and three
+are shown."""
 HISTORY = 5003
 """Wire `type` of a request for history: the HTTP sibling's number, never sent on the socket."""
 
@@ -213,7 +216,8 @@ def parse_history_reply(body: bytes) -> tuple[int, tuple[HistoryEntry, ...]] | N
     told, result = _answer(body)
     if result is None:
         return None
-    rows = (read.mapping(row) or {} for row in read.sequence(told.get("hisMessages")))
+    listed = read.sequence(told.get("hisMessages"))[:_MOST_ROWS]
+    rows = (read.mapping(row) or {} for row in listed)
     # The server's order is newest first: reverse it before the stable sort.
     entries = [entry for row in rows if (entry := _history_entry(row)) is not None][::-1]
     if all(entry.posted for entry in entries):
@@ -256,7 +260,8 @@ def parse_robot_reply(body: bytes) -> tuple[int, tuple[RobotAnswer, ...]] | None
     if result is None:
         return None
     found = read.mapping(told.get("searchResult")) or told
-    hits = (_robot_answer(read.mapping(hit) or {}) for hit in read.sequence(found.get("srs")))
+    listed = read.sequence(found.get("srs"))[:_MOST_ROWS]
+    hits = (_robot_answer(read.mapping(hit) or {}) for hit in listed)
     return result, tuple(hit for hit in hits if hit.title or hit.preview)
 
 

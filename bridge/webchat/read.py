@@ -42,7 +42,8 @@ _MOST_PARTS = 10_000
 """Maximum number of frames in such a text: reading half a million would take a second."""
 _GUID_LENGTH = 32
 _MOST_OPTIONS = 500
-"""Maximum number of file extensions, ratings, and suggestions: the room's record keeps them."""
+"""Maximum number of file extensions, ratings, and suggestions, which the room's record keeps; and
+of people, groups of questions, and articles that are read."""
 _LONGEST_LABEL = 100
 """Maximum length of a rating's label: each message after a chat is compared with all of them."""
 _LONGEST_ICON = 64 * 1024
@@ -117,7 +118,7 @@ def read_plain(text: str) -> frames.Reply | frames.Received | None:
     """Decode the two most frequent frames like `read_any`, but faster; None for all others."""
     try:
         frame = _PLAIN_DECODER.decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(frame, _PlainReply):
         return frames.Reply(
@@ -284,7 +285,7 @@ def _people(frame: JsonObject, client_id: str) -> tuple[frames.Agent, ...]:
     by_name = sequence(frame.get("agents"))
     sure: dict[str, frames.Agent] = {}
     guessed: set[str] = set()
-    for entry in by_name or sequence(frame.get("users")):
+    for entry in (by_name or sequence(frame.get("users")))[:_MOST_OPTIONS]:
         person = mapping(entry) or {}
         agent = _agent(person)
         if agent is None or agent.id == client_id:
@@ -428,7 +429,7 @@ def _media(kind: str, data_keys: tuple[str, ...], content: object) -> frames.Age
         kind=kind,
         data=data,
         url=url,
-        name=text_of(about, *_NAME_KEYS),
+        name=text_of(about, *_NAME_KEYS)[:_MAX_SHOWN],
         size=size if size is not None and size >= 0 else None,
         seconds=seconds if seconds is not None and 0 <= seconds <= _LONGEST_CLIP else None,
     )
@@ -522,18 +523,19 @@ def _answer(told: JsonObject) -> tuple[str, tuple[str, ...]]:
     """Return the text and the suggested questions."""
     lines = [text_of(told, "content")]
     suggestions: list[str] = []
-    for entry in sequence(told.get("relatedQuestions")):
+    for entry in sequence(told.get("relatedQuestions"))[:_MOST_OPTIONS]:
         group = mapping(entry) or {}
         lines.append(text_of(group, "title"))
-        related = (mapping(item) or {} for item in sequence(group.get("relates")))
+        room = _MOST_OPTIONS - len(suggestions)
+        related = (mapping(item) or {} for item in sequence(group.get("relates"))[:room])
         suggestions += [name[:_MAX_SHOWN] for item in related if (name := text_of(item, "name"))]
-    return "\n".join(filter(None, lines)), tuple(suggestions[:_MOST_OPTIONS])
+    return "\n".join(filter(None, lines)), tuple(suggestions)
 
 
 def _pictured(told: JsonObject, *, picture: bool) -> str:
     """Return pictures or articles as HTML; the phone clients parse neither (reference 1.6)."""
     content = first(told, "content", "articles", "news")
-    entries = content if isinstance(content, list) else [content]
+    entries = content[:_MOST_OPTIONS] if isinstance(content, list) else [content]
     return "".join(_entry(one, picture=picture) for one in entries)
 
 
@@ -563,8 +565,8 @@ def _image(source: str) -> str:
 _INT64 = range(-(2**63), 2**63)
 _DIGITS = re.compile(r"[+-]?[0-9]{1,19}(\.0*)?")
 _MAX_SHOWN = 2000
-"""Maximum length of JSON that is shown to people, and of an agent's id and comments, in
-characters."""
+"""Maximum length of JSON that is shown to people, of an agent's id and comments, and of the name of
+a file, in characters."""
 _MOST_VALUES = 250_000
 """Maximum number of values in a document: an empty list takes 40 times its text in memory."""
 
@@ -608,7 +610,7 @@ def _has_too_many_values(text: str) -> bool:
     return strings > 2 * _MOST_VALUES or sum(map(_STRING.sub("", text).count, ",[{")) > _MOST_VALUES
 
 
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _DECODER = json.JSONDecoder(strict=False, parse_constant=lambda _name: None)
 _COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 

@@ -71,9 +71,11 @@ def _pattern(code: str) -> str:
 
 _TOKEN = re.compile(
     # Attribute values match first and stay unchanged: an address may contain a code.
-    r"""(?P<attribute>\b(?:href|src)\s*=\s*(?:"[^"]*"|'[^']*'))"""
-    r"|(?P<image><img\b[^<>]*>)"
-    r"|\[(?P<name>" + "|".join(map(re.escape, _BY_NAME)) + r")\]"
+    r"""(?P<attribute>\b(?:href|src)\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+))"""
+    # Not all images: one that is embedded as base64 has millions of characters. Nor is each
+    # bracket compared with a hundred names.
+    r"|(?P<image><img\b(?=[^<>]{0,300}\bqqemoji)[^<>]*>)"
+    r"|\[(?=[^\[\]]{1,3}\])(?P<name>" + "|".join(map(re.escape, _BY_NAME)) + r")\]"
     r"|(?P<code>" + "|".join(map(_pattern, _BY_CODE)) + ")"
 )
 _IMAGE_CLASS = re.compile(r"\bqqemoji([0-9]{1,3})\b")

@@ -27,6 +27,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -482,6 +483,7 @@ _CHANNELS, _CHANNELS_OF_SERVER = 100, 60_000
 replaced, that is every customer device, once for each bridge user that it shares a room with."""
 _STALE = frozenset({"M_UNKNOWN", "M_INVALID_PARAM"})
 """Error codes with which a homeserver refuses an unknown or expired /sync token."""
+_NEXT = re.compile(rb'\s*\{\s*"next_batch"\s*:\s*"([\w.~-]+)"')
 _WITHHELD = frozenset({"m.room_key.withheld", "org.matrix.room_key.withheld"})
 
 
@@ -540,11 +542,22 @@ class Arrivals:
         self._new_channels = peers.Allowance(_CHANNELS, _CHANNELS_OF_SERVER, home)
 
     async def fetch(self, user: UserId, *, wait: bool, device: str = "") -> Mail:
-        """Call /sync from the stored token, or from the start if the homeserver rejects it."""
+        """Call /sync from the stored token, or from the start if the homeserver rejects it.
+
+        An answer too long to be read is dropped, if it begins with the next token as Synapse's do:
+        other homeservers may send megabytes, and no key would be read any more.
+        """
         found, was = await self._vault.read(f"since/{user}", Position)
         since = "" if found is None else found.token
-        with Despite(*(_STALE if since else ())):
-            return Mail(await self._server.sync(user, since, wait=wait, device=device), was)
+        try:
+            with Despite(*(_STALE if since else ())):
+                return Mail(await self._server.sync(user, since, wait=wait, device=device), was)
+        except Unavailable as error:
+            if (begins := _NEXT.match(error.begun)) is None:
+                raise
+            LOG.error("to-device messages are too long to be read, dropping them", user=user)
+            self._peers.cache.forget_all()  # as below
+            return Mail({"next_batch": begins[1].decode()}, was)
         LOG.warning("the homeserver does not know the sync token, starting a new sync", user=user)
         # Device list changes since the lost token are never reported.
         self._peers.cache.forget_all()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import resource
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -186,3 +189,29 @@ async def test_systemd_notices(place: str, tmp_path: Path, monkeypatch: pytest.M
         manager.bind(f"\0{address[1:]}" if place == "@" else address)
         tell_systemd("READY=1")
         assert manager.recv(100, socket.MSG_DONTWAIT) == b"READY=1"
+
+
+FREED = """
+from pathlib import Path
+from bridge.app.process import return_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+
+{tuning}
+before = resident()
+for size in (12, 10):  # at the first, glibc learns that there are such blocks
+    block = b"x" * (size << 20)
+    del block
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.parametrize(("tuning", "kept"), [("", True), ("return_memory()", False)])
+async def test_memory_of_long_frames_is_returned(tuning: str, kept: bool) -> None:
+    made = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", FREED.format(tuning=tuning), stdout=subprocess.PIPE
+    )
+    out, _ = await made.communicate()
+    assert (int(out) > 8) is kept

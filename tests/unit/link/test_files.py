@@ -106,6 +106,7 @@ async def test_download_sends_no_cookies_or_credentials() -> None:
         "http://[bad/a",
         "http://host:port/a",
         "//evil.example/a",
+        "up/" + "a" * 9000,
     ],
 )
 async def test_unlisted_hosts_are_refused(url: str) -> None:

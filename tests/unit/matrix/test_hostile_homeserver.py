@@ -7,8 +7,12 @@ import gzip
 import io
 import itertools
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from itertools import pairwise
+from unittest.mock import Mock
 
+import msgspec
 import pytest
 from aiohttp import web
 
@@ -131,6 +135,28 @@ async def test_nonsense_in_every_field_of_every_answer(name: str) -> None:
             assert len(str(found)) < 10_000, said
 
 
+async def test_a_page_of_dense_events_is_decoded_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event with a number that only Python's decoder takes delays no other."""
+    event: dict[str, object] = {"content": {"x": [[]] * 20_000}}
+    sent = [event | {"event_id": f"${number}"} for number in range(30)]
+    sent[8]["content"] = {"x": [[]] * 200_000}  # longer than an event may be
+    text = json.dumps({"chunk": sent, "end": "t"}).replace("$7", '$7","n":1e999,"o":"')
+    decode = Mock(side_effect=msgspec.json.decode)
+    monkeypatch.setattr(msgspec.json, "decode", decode)
+    async with homeserver(always(200, text)) as transport, asyncio.TaskGroup() as group:
+        reading = group.create_task(transport.page(GHOST, ROOM, 30))
+        turns = [0]
+        while not reading.done():
+            turns.append(decode.call_count)
+            await asyncio.sleep(0)
+    found, after = reading.result()
+    assert [one["event_id"] for one in found] == [one["event_id"] for one in sent]
+    assert (found[6] == sent[6], found[7]["n"], found[8]["content"]) == (True, math.inf, None)
+    assert after == "t"
+    assert max(len(bytes(call.args[0])) for call in decode.call_args_list) < 100_000
+    assert max(new - old for old, new in pairwise(turns)) <= 3
+
+
 @ALL
 @pytest.mark.parametrize("packed", [False, True])
 async def test_an_answer_without_end_is_given_up(
@@ -154,8 +180,9 @@ async def test_an_answer_without_end_is_given_up(
             assert given < 1000
 
     async with homeserver(answer) as transport, asyncio.timeout(30):
-        with pytest.raises(Unavailable, match="100000 bytes"):
+        with pytest.raises(Unavailable, match="100000 bytes") as caught:
             await call(transport, {})
+    assert len(caught.value.begun) == 65_536
 
 
 async def test_an_answer_at_the_limit_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

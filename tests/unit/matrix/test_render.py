@@ -133,6 +133,7 @@ def test_body_is_never_empty(text: str) -> None:
         ('<b onmouseover="x()">b</b><iframe src="//evil"></iframe>', "b", "<b>b</b>"),
         ('hi<img class="qqemoji qqemoji13" src="/spacer.gif">', "hi😁", ""),
         ('<img class="qqemoji qqemoji9999" alt="[x]">', "[x]", ""),
+        (f'<img src="/{"s" * 400}.gif" class="qqemoji qqemoji13">', "😁", ""),
         ('<img class="qqemoji qqemojiX" src="s.gif">', "🖼", ""),
         ('<img src="https://x.y/a.png" alt="shoe">', "shoe https://x.y/a.png", ""),
         ('<img src="/a.png">', "🖼", ""),

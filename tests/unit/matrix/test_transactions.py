@@ -457,7 +457,7 @@ async def test_many_brackets_in_a_text_are_no_nesting() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("size", "parts"), [(1, 1), (100_000, 3)])
+@pytest.mark.parametrize(("size", "parts"), [(1, 1), (100_000, 5)])
 async def test_a_long_transaction_is_decoded_in_parts(size: int, parts: int) -> None:
     """100 events that any homeserver may send blocked the event loop for 1.5 s."""
     echoes = [event(number, sender="@webchatbot:a") for number in range(1_500)]

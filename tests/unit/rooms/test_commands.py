@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from bridge.conversation.model import (
     Say,
 )
 from bridge.ids import QueueId, SessionId
+from bridge.rooms import arguments
 from bridge.rooms.commands import COMMANDS, Reading, parse
 from bridge.rooms.effects import AskQueue
 from bridge.rooms.rules import Rules, folded
@@ -441,3 +444,10 @@ def test_in_a_room_of_several_people_a_bare_word_is_said_to_the_agent() -> None:
 @pytest.mark.parametrize("word", ["status", "状态", "狀態", "状況", "状態"])
 def test_each_word_for_status_is_the_status_command(word: str) -> None:
     assert parse(f"!wc {word}", "!wc", prefix_needed=True) == Reading("status")
+
+
+def test_of_many_arguments_two_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    action_of = Mock(return_value="all")
+    monkeypatch.setattr(arguments, "action_of", action_of)
+    assert arguments.maybe_all(["\ufdfa"] * 10_000) is None
+    assert action_of.call_count == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import msgspec
 import pytest
 
@@ -19,7 +21,7 @@ from bridge.conversation.model import (
     Say,
 )
 from bridge.ids import EventId, QueueId, SessionId, UserId
-from bridge.rooms import cards
+from bridge.rooms import cards, rules
 from bridge.rooms.ports import Corrected, MemberJoined, Reacted, Spoke
 from bridge.rooms.reader import Facts, receive
 from bridge.rooms.record import CardKind, OurCard, RoomSettings
@@ -142,6 +144,28 @@ def test_a_number_alone_answers_the_question(words: str, value: int | None) -> N
     rating = house.record.conversation.rating
     assert (rating.value if rating else None) == value
     assert house.carried == ([] if rating else [event])
+
+
+def test_of_a_long_text_no_more_is_normalised_than_a_rating_may_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A letter becomes up to eighteen, in which a number is looked for again and again."""
+    narrow = Mock(side_effect=rules.narrow)
+    monkeypatch.setattr(cards, "narrow", narrow)
+    house = asked()
+    event = house.say("\ufdfa" * 20_000)
+    assert set(house.carried) == {event}
+    assert narrow.call_count == 0
+    reply(asked(), "４，" + "\ufdfa" * 20_000)
+    assert max(len(call.args[0]) for call in narrow.call_args_list) == cards.LONGEST_RATING
+
+
+def test_a_long_reply_is_a_rating_and_its_comment() -> None:
+    house = asked()
+    reply(house, "４，" + "very slow, " * 100)
+    rating = house.record.conversation.rating
+    assert rating is not None
+    assert (rating.value, rating.comment) == (4, ("very slow, " * 100).strip(" ,"))
 
 
 def test_a_number_is_a_message_unless_a_rating_was_asked_for() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -11,8 +12,9 @@ import pytest
 
 from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId
+from bridge.rooms import to_matrix
 from bridge.rooms.ports import Blob, BrokenOff, NoSpace, NoticeText, Refused, TooBig, Unavailable
-from bridge.rooms.to_matrix import FETCH_TRIES, FETCH_WITHIN, LAST_WAIT, REMEMBERED
+from bridge.rooms.to_matrix import FETCH_TRIES, FETCH_WITHIN, LAST_WAIT, LONG_TEXT, REMEMBERED
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
     Agent,
@@ -408,6 +410,27 @@ async def test_every_part_of_an_agents_message_can_be_quoted() -> None:
     assert "Is it this one?" in first
     assert last.splitlines()[0].endswith("Or none?”:")
     assert picture.endswith("answer 1")
+
+
+@pytest.mark.asyncio
+async def test_only_a_long_text_is_split_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, apart = World(), list[int]()
+    await world.chatting()
+
+    def submit(split: Callable[[], object]) -> Future[object]:
+        apart.append(size)
+        done = Future[object]()
+        done.set_result(split())
+        return done
+
+    monkeypatch.setattr(to_matrix._splitting, "submit", submit)
+    async with world.running() as engine:
+        for size in (LONG_TEXT, LONG_TEXT + 1):
+            push = MessageReceived(SESSION, MEI.id, AgentText("x" * size))
+            await engine.pushed(ROOM, str(size), Received(push))
+            await quiet()
+    assert apart == [LONG_TEXT + 1]
+    assert await world.nothing_left()
 
 
 @pytest.mark.asyncio

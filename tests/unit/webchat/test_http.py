@@ -278,6 +278,15 @@ def test_history_rows(rows: object, said: list[tuple[str, int]]) -> None:
     assert [(entry.html, entry.posted) for entry in reply[1]] == said
 
 
+def test_of_many_rows_the_newest_two_thousand_are_read() -> None:
+    rows = [{"id": str(number)} for number in range(3_000, 0, -1)]
+    reply = parse_history_reply(json.dumps({"result": 1, "hisMessages": rows}).encode())
+    assert reply is not None
+    assert [entry.id for entry in reply[1]] == [str(number) for number in range(1_001, 3_001)]
+    hits = parse_robot_reply(json.dumps({"srs": ["{"] * 2_000 + [{"title": "late"}]}).encode())
+    assert hits == (1, ())
+
+
 def test_history_refused() -> None:
     assert parse_history_reply(b'{"result":-12,"message":"no"}') == (-12, ())
     assert parse_history_reply(b'{"hisMessages":[]}') is None

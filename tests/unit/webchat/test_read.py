@@ -279,6 +279,11 @@ def test_overlong_values_of_an_agent_are_cut_or_dropped() -> None:
     assert told == AgentsUpdated(SESSION, (Agent(AgentId("B"), comments="x" * 2000),))
 
 
+def test_of_a_list_of_people_the_first_five_hundred_entries_are_read() -> None:
+    told = push(type=204, sessionId=5150, agents=["{"] * 499 + [{"id": "A"}, {"id": "B"}])
+    assert told == AgentsUpdated(SESSION, (Agent(AgentId("A")),))
+
+
 def test_portrait_uri_is_read_as_an_agents_icon() -> None:
     entry = {"id": "K00017", "portraitUri": "head/mei.png"}
     started = push(type=202, sessionId=5150, agents=[entry])
@@ -360,7 +365,8 @@ def test_number_and_length_of_options_in_a_push_are_limited(listed: object) -> N
     assert isinstance(told, InitConfig)
     assert told.extensions == tuple(map(str, range(500)))
     assert told.ratings == tuple((number, "x" * 100) for number in range(500))
-    suggested = [{"relates": [{"name": "x" * 5000} for _ in range(2000)]}]
+    suggested: list[object] = [{"relates": [{"name": "x" * 5000} for _ in range(2000)]}]
+    suggested += [{"title": "more"}] * 2000
     answer = {"type": "text", "content": "", "relatedQuestions": suggested}
     robot = push(type=301, content=answer)
     assert isinstance(robot, RobotMessage)
@@ -503,7 +509,16 @@ def test_first_skips_empty_values() -> None:
     assert read.first({}, "a") is None
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5000, "undefined", "{} x"])
+@pytest.mark.parametrize("nested", ['{"type":210,"msg":', '{"msg":'])
+def test_deep_nesting_is_ignored_whether_the_type_precedes_it_or_not(nested: str) -> None:
+    assert parse_frame(nested + "[" * 100_000) == Ignored(BROKEN)
+
+
+UNENDED = '{"a":"' + '\\",' * 300_000
+"""A text that does not end, with commas between escaped quotation marks: it once took hours."""
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5000, "undefined", "{} x", UNENDED])
 def test_decode_refuses(text: str) -> None:
     with pytest.raises(read.NotJson):
         read.decode(text)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.webchat import words
 from bridge.webchat.words import (
     FACES,
     LONGEST_NAME,
@@ -78,6 +79,7 @@ def test_an_unknown_face_number_has_no_emoji(index: int) -> None:
         ('<a href="https://h/:no">/:no</a>', '<a href="https://h/:no">🙅</a>'),
         ("<a href='/:ok'>x</a>", "<a href='/:ok'>x</a>"),
         ('<img src="/up/:no.png">', '<img src="/up/:no.png">'),
+        ("<img src=/up/:no.png alt=[微笑]>", "<img src=/up/:no.png alt=🙂>"),
         ('<IMG CLASS="qqemoji qqemoji999">', '<IMG CLASS="qqemoji qqemoji999">'),
         ('<img class="qqemoji qqemoji999">', '<img class="qqemoji qqemoji999">'),
         ("", ""),
@@ -100,6 +102,12 @@ def test_decode_never_raises(parts: list[str]) -> None:
 def test_long_hostile_text_takes_linear_time() -> None:
     for piece in ("<img qqemoji1 ", "href='", 'src="x', "/:&amp;", "[", "<img "):
         assert decode_emoji(piece * 20_000)
+
+
+def test_an_embedded_picture_is_no_emoji() -> None:
+    """Each of its millions of characters would be looked at again."""
+    picture = '<img src="data:image/png;base64,' + "A" * 100_000 + '">'
+    assert [found.lastgroup for found in words._TOKEN.finditer(picture)] == ["attribute"]
 
 
 def test_codes_and_names_of_the_table_decode_to_its_faces() -> None:

@@ -17,7 +17,7 @@ from bridge.matrix.crypto.devices import Upkeep
 from bridge.matrix.crypto.keys import NO_KEY, RoomKey, RoomKeys, Sharing, sealed_of
 from bridge.matrix.crypto.peers import Peers, Places
 from bridge.matrix.crypto.wire import OLM, Json, to_base64
-from bridge.rooms.ports import Refused, Undecryptable
+from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.store import SecretRow, Stale, StoreError
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms
@@ -386,6 +386,26 @@ async def test_sync_token_unknown_to_the_homeserver_is_dropped(post: Post) -> No
     post.world.fails["sync"] = Refused("M_UNKNOWN_TOKEN")
     with pytest.raises(Refused):
         await post.arrivals.fetch(BOT, wait=False)
+
+
+@pytest.mark.asyncio
+async def test_messages_too_long_to_be_read_are_dropped(post: Post) -> None:
+    """Of another homeserver: Synapse limits neither their size nor that of its answer."""
+    too_long = Unavailable("more than 32 MiB")
+    post.world.fails["sync"] = too_long
+    with pytest.raises(Unavailable):
+        await post.read()
+    await post.peers.known(BOT, [ALICE])
+    phone = Phone(post.world)
+    too_long.begun = f'{{"next_batch":"{post.world.counter}","to_device":{{"'.encode()
+    with capture_logs() as logs:
+        await post.read()
+    assert [line["log_level"] for line in logs] == ["error"]
+    assert len((await post.peers.known(BOT, [ALICE]))[ALICE].devices) == 1
+    del post.world.fails["sync"]
+    phone.send_key(BOT)
+    await post.read()
+    assert isinstance(await post.opened(phone.say("hello")), dict)
 
 
 _WORDS = st.text(st.characters(), max_size=300) | st.sampled_from(
