@@ -227,8 +227,8 @@ class PostgresEngine:
                     mark = Part(_MARK, [(writer, token)], strict=True)
                     sent = True
                     return [await _fetch_together(connection, (*only.parts, mark))]
-                await connection.execute(_BEGIN.format(writer, token))
-                answers = await _uncommitted(connection, queries)
+                begin = _BEGIN.format(writer, token)
+                answers = await _uncommitted(connection, queries, begin=begin)
                 sent = True
                 await connection.execute("COMMIT")
                 return answers
@@ -257,9 +257,8 @@ class PostgresEngine:
             if self.shards is not None and self._writer.begin is not None:
                 self._writer.begin = None
                 await connection.execute(LET_GO)
-            await connection.execute("BEGIN; SET LOCAL lock_timeout = 0")
-            first = (*queries[:1], Query(_ALONE))
-            *_, ((alone,),) = await _uncommitted(connection, first, MIGRATION_SECONDS)
+            begin, first = "BEGIN; SET LOCAL lock_timeout = 0", (*queries[:1], Query(_ALONE))
+            *_, ((alone,),) = await _uncommitted(connection, first, MIGRATION_SECONDS, begin)
             if not alone:
                 await connection.execute("ROLLBACK")
                 raise AlreadyInUse(_FORMER)
@@ -366,9 +365,12 @@ async def _uncommitted(
     connection: asyncpg.Connection,
     queries: Sequence[Query | Together],
     seconds: float | None = None,
+    begin: str = "",
 ) -> list[Rows]:
-    """Run queries in the open transaction; roll back if one is refused."""
+    """Run queries in the transaction that `begin` opens; roll back if one of these is refused."""
     try:
+        if begin:
+            await connection.execute(begin)
         return [await _fetch(connection, query, seconds) for query in queries]
     except (asyncpg.PostgresError, StoreError) as error:
         if isinstance(error, StoreError) or refused(error):

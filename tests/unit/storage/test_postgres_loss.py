@@ -283,6 +283,11 @@ async def test_a_locked_table_holds_up_no_write_to_others(
             with pytest.raises(Unreachable, match=r"lock not available \(55P03\)"):
                 await store.save_fact("name", "value")
             await accepted(store, "meanwhile")
+        async with other._engine._writer as connection, connection.transaction():
+            await connection.execute("LOCK TABLE writers")
+            for write in (store.ping(), store.save_fact("name", "value")):
+                with pytest.raises(Unreachable, match=r"lock not available \(55P03\)"):
+                    await write
         await store.save_fact("name", "value")
         async with store._engine._writer as connection:
             assert connection.get_server_pid() == session
