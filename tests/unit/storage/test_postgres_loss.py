@@ -98,6 +98,29 @@ async def test_primary_of_several_servers_is_used() -> None:
             first.remove()
 
 
+@pytest.mark.asyncio
+async def test_confirmed_writes_that_are_gone_are_reported_once(server: PostgresServer) -> None:
+    """As after a failover to a standby that lacked them. An ended session alone is no such case."""
+    url = server.new_schema()
+    clock = FixedClock()
+    async with open_store(url, clock, sole=True) as store, open_store(url, clock) as other:
+        assert isinstance(store._engine, PostgresEngine)
+        assert isinstance(other._engine, PostgresEngine)
+        told: list[int] = []
+        for lost in (False, True, False):
+            await soon(store, f"before {len(told)}")
+            async with store._engine._writer as connection:
+                session = connection.get_server_pid()
+            async with other._engine._writer as connection:
+                if lost:
+                    await connection.execute("DELETE FROM writers")
+                await connection.execute("SELECT pg_terminate_backend($1)", session)
+            with capture_logs() as logs:
+                await soon(store, f"after {len(told)}")
+            told.append(sum("has lost writes" in one["event"] for one in logs))
+    assert told == [0, 1, 0]
+
+
 def test_servers_of_a_url_are_rotated() -> None:
     assert turned("postgres://u:p@h1:5432,h2/db?x=1") == "postgres://u:p@h2,h1:5432/db?x=1"
     for alone in ("postgres://u:p@h/db", "postgresql:///db?host=/run/postgresql"):
