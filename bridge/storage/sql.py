@@ -362,6 +362,7 @@ TOUCH = Statement(
     "INSERT OR REPLACE INTO facts (name, value) VALUES ('ping', hex(randomblob(4)))", "SELECT 1"
 )
 VERSION = Statement("PRAGMA data_version", "SELECT 0")
+PAGES = Statement("PRAGMA quick_check(1)", "SELECT 'ok'")
 NARROW = Statement(
     "SELECT 1 WHERE false",
     "SELECT e FROM current_setting('server_encoding') AS e WHERE e NOT IN ('UTF8', 'SQL_ASCII')",
