@@ -146,7 +146,7 @@ class SqliteEngine:
         self._open.append(connection)
         for setting in (*_SETTINGS, _LOOK):
             connection.execute(setting).fetchall()
-        self._inodes = self._path.stat().st_ino, self._wal.stat().st_ino
+        self._inodes = _inode(self._path), _inode(self._wal)
 
     def _disconnect(self) -> None:
         for connection in self._open:
@@ -172,19 +172,15 @@ class SqliteEngine:
         name: a crash would lose what is in it, and another process, which begins a second log
         beside it, would destroy the database. So its content goes into the file at once.
         """
-        stat, (file, log) = os.stat, self._inodes  # half the cost of Path's
-        with suppress(OSError):
-            if stat(self._path).st_ino == file:
-                with suppress(OSError):
-                    if stat(self._wal).st_ino == log:
-                        return
-                for step in ("PRAGMA journal_mode = DELETE", "PRAGMA journal_mode = WAL", _LOOK):
-                    self._connection.execute(step).fetchall()
-                self._inodes = file, stat(self._wal).st_ino
-                deleted = "the database's -wal file was deleted; it is made anew"
-                _log.warning(deleted, file=str(self._wal))
-                return
-        raise Unreachable(f"SQLite: {self._path} was moved or deleted while it is in use")
+        file, log = self._inodes
+        if _inode(self._path) != file:
+            raise Unreachable(f"SQLite: {self._path} was moved or deleted while it is in use")
+        if _inode(self._wal) != log:
+            for step in ("PRAGMA journal_mode = DELETE", "PRAGMA journal_mode = WAL", _LOOK):
+                self._connection.execute(step).fetchall()
+            self._inodes = file, _inode(self._wal)
+            deleted = "the database's -wal file was deleted; it is made anew"
+            _log.warning(deleted, file=str(self._wal))
 
 
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
@@ -234,6 +230,14 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
         if strict and written < len(rows):
             raise Stale(STALE)
     return returned
+
+
+def _inode(path: Path) -> int:
+    """Return a file's inode; 0 without one, as of the log where the file system permits none."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - half the cost of Path's
+    except OSError:
+        return 0
 
 
 def _touch(path: Path) -> None:
