@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -38,6 +39,7 @@ from bridge.storage.erasing import Eraser
 from bridge.storage.migrate import Migration, known, migrate, pending
 from bridge.storage.postgres import MIGRATION_SECONDS, STATEMENT_SECONDS, PostgresEngine
 from bridge.storage.query import (
+    POOLED,
     CorruptDatabaseError,
     Dialect,
     Engine,
@@ -433,8 +435,16 @@ class SqlStore:
         self._damage = asyncio.get_running_loop().time() + DAMAGE_SECONDS, str(error)
 
     async def check(self) -> None:
-        """Look at each page of a SQLite file; CorruptDatabaseError if one is damaged."""
-        found = str(await self._value(sql.PAGES))
+        """Look closer: CorruptDatabaseError if a page of a SQLite file is damaged, Unreachable if
+        another connection gets the writer's session, as from a pooler in transaction mode.
+        """
+        mark = secrets.token_hex(8)
+        await self._update(sql.MARK_SESSION, mark)
+        if await self._read(sql.MARKED, mark):
+            raise Unreachable(POOLED)
+        found = "ok"
+        with suppress(Unreachable):  # a large file takes longer than a read may
+            found = str(await self._value(sql.PAGES))
         if found != "ok":
             raise CorruptDatabaseError(f"SQLite: the file is damaged: {found.splitlines()[-1]}")
 

@@ -435,6 +435,18 @@ async def test_a_pooler_in_session_mode_takes_the_settings(server: PostgresServe
 
 
 @pytest.mark.asyncio
+async def test_a_session_that_two_connections_get_means_a_pooler(server: PostgresServer) -> None:
+    """As with a pooler in transaction mode that prepares statements anew."""
+    async with open_store(server.new_schema(), FixedClock()) as store:
+        engine = store._engine
+        assert isinstance(engine, PostgresEngine)
+        await store.check()
+        engine._readers.put_nowait(engine._writer)  # the next to be used
+        with pytest.raises(Unreachable, match="session mode"):
+            await store.check()
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("text", ["EXECUTE another", "PREPARE one AS SELECT 1"])
 async def test_prepared_statements_of_other_sessions_mean_a_pooler(
     server: PostgresServer, text: str
