@@ -188,6 +188,7 @@ async def check_database(config: Config) -> str:
             return f"{kind}, reachable; the next start upgrades its schema to version {version}"
         async with open_store(url, clock) as store:
             await store.save_fact("doctor", str(clock.now()))
+            await store.check()
             if narrow := await store.narrow_encoding():
                 raise StoreError(f"its encoding {narrow} {_TOO_NARROW}")  # noqa: TRY301 - as others
     except (StoreError, ValueError) as error:

@@ -212,6 +212,14 @@ class MatrixAdapter:
                 break
         return found[::-1], False
 
+    async def host_in(self, room_id: RoomId) -> UserId | None:
+        for host in self.users.hosts:
+            with suppress(ports.Refused):  # never a member
+                members = await self.homeserver.members(host, room_id)
+                if any(events.is_membership(one, host, "join") for one in members):
+                    return host
+        return None
+
     async def is_muted(self, room_id: RoomId, host: UserId, *, encrypted: bool) -> bool:
         levels = await self.homeserver.state(host, room_id, "m.room.power_levels")
         return await self._muted(room_id, host, levels, encrypted=encrypted)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -33,6 +34,8 @@ _SECRET_KEYS = frozenset({"sign", "public", "private", "secret", "pickle", "api"
 _TURNS = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _SHORTEST_SECRET = 6  # masking shorter values would destroy half of every line
 _MASK = "***"
+UNREAD_MS = 1_000
+"""Maximum ms for which a line waits for a reader of the log."""
 CONTROLS = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
     for code in (*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *_TURNS)
@@ -120,9 +123,42 @@ def _prioritised(render: Processor) -> Processor:
     return rendered
 
 
-def _handler(output: TextIO) -> logging.StreamHandler[TextIO]:
+class Output:
+    """A stream for log lines that drops what nobody reads within `UNREAD_MS`.
+
+    A write to a full pipe (journald, a container engine or a log shipper that hangs) would stop the
+    event loop, and with it every room, until somebody reads.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._fd, self._encoding = stream.fileno(), stream.encoding
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLOUT)
+        self._dropped = 0
+
+    def write(self, line: str) -> None:
+        """Write a line; BlockingIOError if nobody reads."""
+        data = line.encode(self._encoding, "backslashreplace")
+        for start in range(0, len(data), select.PIPE_BUF):
+            if not self._poll.poll(0 if self._dropped else UNREAD_MS):
+                self._dropped += 1
+                raise BlockingIOError
+            os.write(self._fd, data[start : start + select.PIPE_BUF])  # a ready pipe takes as much
+        if self._dropped:
+            count, self._dropped = self._dropped, 0
+            structlog.get_logger("bridge.ops").warning(
+                "nobody read the log for a while", lost=count
+            )
+
+    def flush(self) -> None:
+        """Do nothing: no line is buffered."""
+
+
+def _handler(output: TextIO) -> logging.StreamHandler[Output | TextIO]:
     """Make a handler that drops lines which cannot be written (a full disk, a closed pipe)."""
-    handler = logging.StreamHandler(output)
+    handler = logging.StreamHandler[Output | TextIO](output)
+    with suppress(OSError, ValueError):  # a stream in memory
+        handler.setStream(Output(output))
     tell = handler.handleError
 
     def failed(record: logging.LogRecord) -> None:

@@ -593,6 +593,9 @@ class MatrixPort(Protocol):
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         """True if the room was upgraded: an `m.room.tombstone` names its replacement."""
 
+    async def host_in(self, room_id: RoomId) -> UserId | None:
+        """Return the bot or queue user that is a member of the room; None if none is."""
+
     async def is_muted(self, room_id: RoomId, host: UserId, *, encrypted: bool) -> bool:
         """True if the power level of `host` is too low to send messages into the room."""
 

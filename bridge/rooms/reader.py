@@ -19,7 +19,7 @@ becomes a dead letter, and its sender is told: it never blocks later inputs.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
-from typing import assert_never
+from typing import TypeGuard, assert_never
 
 import msgspec
 import structlog
@@ -423,6 +423,16 @@ def _elsewhere(record: RoomRecord, raw: Raw) -> RoomId | None:
     return None if where is None or where == record.matrix_id else RoomId(str(where))
 
 
+def _is_unserved(meaning: ports.Meaning, visit: Visit) -> TypeGuard[ports.Spoke | ports.Unreadable]:
+    """True for a customer's message in a room that has never been served."""
+    if visit.record.membership is not Membership.NONE:
+        return False
+    if not isinstance(meaning, (ports.Spoke, ports.Unreadable)):
+        return False
+    notice = isinstance(meaning, ports.Spoke) and meaning.notice
+    return not notice and visit.rules.permission(meaning.sender) in SERVED
+
+
 # --- deadlines ------------------------------------------------------------------------------------
 
 
@@ -485,6 +495,8 @@ class Reader:
         if opened is None or isinstance(opened, ports.Undecryptable):
             return False
         meaning = self.around.matrix.interpret(opened)
+        if _is_unserved(meaning, visit):
+            return False
         command = read_command(visit, meaning)
         if needs_standing(visit, meaning, command) is not None:
             return False
@@ -685,6 +697,16 @@ class Reader:
                 return  # members and state of a replaced room do not matter
             if isinstance(meaning, ports.Spoke):
                 meaning = replace(meaning, thread=None)  # the replaced room is closed to answers
+        elif _is_unserved(meaning, visit):
+            # Does only the database not know the room, because it was restored or lost its end?
+            host = await self.around.matrix.host_in(visit.record.room_id)
+            if host is not None:
+                self.log.warning(
+                    "the database does not know this room: it is served anew", user=host
+                )
+                await self._invited(visit, ports.Invited(meaning.sender, host, direct=False))
+                people.park(visit, meaning, raw)
+            return
         command = read_command(visit, meaning)
         person = needs_standing(visit, meaning, command)
         if isinstance(meaning, ports.Invited):

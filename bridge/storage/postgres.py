@@ -167,6 +167,8 @@ class PostgresEngine:
             self._readers.put_nowait(Channel(url, self._backoff, seconds, PLANNED_ANEW))
         self._id = secrets.token_hex(8)
         self._token = 0
+        self._last = "", 0
+        """Writer and token of the last commit."""
         self._closed = False
 
     async def open(self) -> None:
@@ -204,6 +206,10 @@ class PostgresEngine:
         # Without the table, this is the first start on an empty database.
         if await connection.fetchval("SELECT to_regclass('facts') IS NOT NULL"):
             await _check_not_moved(connection)
+        writer, token = self._last
+        if token and (await connection.fetchval(_WRITTEN_LAST, writer) or 0) < token:
+            self._last = "", 0  # said once
+            _log.error("the database has lost writes that it had confirmed")
 
     async def _listen(self, connection: asyncpg.Connection) -> None:
         """Begin a session of the intake: it holds the claim too, as it may outlive the writer's."""
@@ -226,18 +232,21 @@ class PostgresEngine:
                 if only is not None:  # a single statement, token included, is its own transaction
                     mark = Part(_MARK, [(writer, token)], strict=True)
                     sent = True
-                    return [await _fetch_together(connection, (*only.parts, mark))]
-                await connection.execute(_BEGIN.format(writer, token))
-                answers = await _uncommitted(connection, queries)
-                sent = True
-                await connection.execute("COMMIT")
-                return answers
+                    answers = [await _fetch_together(connection, (*only.parts, mark))]
+                else:
+                    begin = _BEGIN.format(writer, token)
+                    answers = await _uncommitted(connection, queries, begin=begin)
+                    sent = True
+                    await connection.execute("COMMIT")
         except Unreachable as error:
             # Further tokens go to another row: the lost transaction may still lock this one.
             self._id = secrets.token_hex(8)
             unwritten = not sent or isinstance(error, TakesNothing)
             if unwritten or not await self._committed(writer, token):
                 raise
+        else:
+            self._last = writer, token
+            return answers
         if only is None or not any(part.returns for part in only.parts):
             return answers
         newest = sum(len(part.rows) for part in only.parts) + _MARGIN
@@ -257,9 +266,8 @@ class PostgresEngine:
             if self.shards is not None and self._writer.begin is not None:
                 self._writer.begin = None
                 await connection.execute(LET_GO)
-            await connection.execute("BEGIN; SET LOCAL lock_timeout = 0")
-            first = (*queries[:1], Query(_ALONE))
-            *_, ((alone,),) = await _uncommitted(connection, first, MIGRATION_SECONDS)
+            begin, first = "BEGIN; SET LOCAL lock_timeout = 0", (*queries[:1], Query(_ALONE))
+            *_, ((alone,),) = await _uncommitted(connection, first, MIGRATION_SECONDS, begin)
             if not alone:
                 await connection.execute("ROLLBACK")
                 raise AlreadyInUse(_FORMER)
@@ -347,6 +355,7 @@ _MARK = for_rows(
     "WHERE writers.token < excluded.token RETURNING id",
     "text, bigint",
 )
+_WRITTEN_LAST = "SELECT token FROM writers WHERE id = $1"
 _FENCE = (
     "INSERT INTO writers (id, token) VALUES ($1, $3) "
     "ON CONFLICT (id) DO UPDATE SET token = excluded.token WHERE writers.token <> $2 RETURNING id"
@@ -366,9 +375,12 @@ async def _uncommitted(
     connection: asyncpg.Connection,
     queries: Sequence[Query | Together],
     seconds: float | None = None,
+    begin: str = "",
 ) -> list[Rows]:
-    """Run queries in the open transaction; roll back if one is refused."""
+    """Run queries in the transaction that `begin` opens; roll back if one of these is refused."""
     try:
+        if begin:
+            await connection.execute(begin)
         return [await _fetch(connection, query, seconds) for query in queries]
     except (asyncpg.PostgresError, StoreError) as error:
         if isinstance(error, StoreError) or refused(error):

@@ -367,6 +367,11 @@ TOUCH = Statement(
     "d AS (UPDATE facts SET value = value WHERE false) SELECT 1",
 )
 VERSION = Statement("PRAGMA data_version", "SELECT 0")
+PAGES = Statement("PRAGMA quick_check(1)", "SELECT 'ok'")
+MARK_SESSION = Statement("SELECT ?1", "SELECT set_config('webchat.session', $1, false)")
+MARKED = Statement(
+    "SELECT ?1 WHERE false", "SELECT 1 WHERE current_setting('webchat.session', true) = $1"
+)
 NARROW = Statement(
     "SELECT 1 WHERE false",
     "SELECT e FROM current_setting('server_encoding') AS e WHERE e NOT IN ('UTF8', 'SQL_ASCII')",

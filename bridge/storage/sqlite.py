@@ -19,6 +19,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, TypeVar
 
+import structlog
+
 from bridge.rooms.store import Stale, StoreError, Unstorable
 from bridge.storage.query import (
     STALE,
@@ -34,6 +36,7 @@ from bridge.storage.query import (
 )
 
 T = TypeVar("T")
+_log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.storage")
 
 OLDEST = (3, 35, 0)
 """First SQLite version with RETURNING."""
@@ -59,6 +62,7 @@ _SETTINGS = (
     "PRAGMA journal_size_limit = 67108864",  # maximum bytes of the WAL after a burst
     "PRAGMA secure_delete = FAST",  # overwrites deleted content, as far as that costs no I/O
 )
+_LOOK = "SELECT count(*) FROM sqlite_master"  # also makes the log's file
 # Before the driver binds a value that is no exact int, float or str, it looks for an adapter; if
 # there is none, two look-ups of attributes fail, which takes several times as long as the binding.
 # Not `bytes` and `int` themselves: their calls allocate, and a garbage collection in the midst of a
@@ -83,8 +87,9 @@ class SqliteEngine:
         """Connections to close, that of the claim last."""
         self._jobs: SimpleQueue[_Job | None] | None = None
         """Job queue of the thread while it runs; a None in it ends the thread."""
-        self._inode = 0
-        """Inode of the open file, to check that it is still the one at `path`."""
+        self._wal = path.with_name(f"{path.name}-wal")
+        self._inodes = 0, 0
+        """Inodes of the open file and its log, to check that they are still those at the paths."""
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < OLDEST:
@@ -139,9 +144,9 @@ class SqliteEngine:
         except sqlite3.OperationalError as error:
             raise Unreachable(f"cannot open {self._path}: {_reason(self._path, error)}") from error
         self._open.append(connection)
-        for setting in (*_SETTINGS, "SELECT count(*) FROM sqlite_master"):
+        for setting in (*_SETTINGS, _LOOK):
             connection.execute(setting).fetchall()
-        self._inode = self._path.stat().st_ino
+        self._inodes = _inode(self._path), _inode(self._wal)
 
     def _disconnect(self) -> None:
         for connection in self._open:
@@ -163,12 +168,19 @@ class SqliteEngine:
     def _still_there(self) -> None:
         """Raise Unreachable if the open file was moved: the next start would not find it.
 
-        SQLite makes the same check by inode, but not in WAL mode.
+        SQLite makes the same check by inode, but not in WAL mode. A deleted log goes on without a
+        name: a crash would lose what is in it, and another process, which begins a second log
+        beside it, would destroy the database. So its content goes into the file at once.
         """
-        with suppress(OSError):
-            if os.stat(self._path).st_ino == self._inode:  # noqa: PTH116 - half the cost of Path's
-                return
-        raise Unreachable(f"SQLite: {self._path} was moved or deleted while it is in use")
+        file, log = self._inodes
+        if _inode(self._path) != file:
+            raise Unreachable(f"SQLite: {self._path} was moved or deleted while it is in use")
+        if _inode(self._wal) != log:
+            for step in ("PRAGMA journal_mode = DELETE", "PRAGMA journal_mode = WAL", _LOOK):
+                self._connection.execute(step).fetchall()
+            self._inodes = file, _inode(self._wal)
+            deleted = "the database's -wal file was deleted; it is made anew"
+            _log.warning(deleted, file=str(self._wal))
 
 
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
@@ -218,6 +230,14 @@ def run(connection: sqlite3.Connection, query: Query | Together) -> Rows:
         if strict and written < len(rows):
             raise Stale(STALE)
     return returned
+
+
+def _inode(path: Path) -> int:
+    """Return a file's inode; 0 without one, as of the log where the file system permits none."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116 - half the cost of Path's
+    except OSError:
+        return 0
 
 
 def _touch(path: Path) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -38,6 +39,7 @@ from bridge.storage.erasing import Eraser
 from bridge.storage.migrate import Migration, known, migrate, pending
 from bridge.storage.postgres import MIGRATION_SECONDS, STATEMENT_SECONDS, PostgresEngine
 from bridge.storage.query import (
+    POOLED,
     CorruptDatabaseError,
     Dialect,
     Engine,
@@ -56,6 +58,8 @@ from bridge.storage.sqlite import SqliteEngine
 READ_SECONDS = 20.0
 CLOSE_SECONDS = 3.0
 """Maximum seconds of waiting for the last writes; a bridge has waited for its work before."""
+DAMAGE_SECONDS = 600.0
+"""Seconds for which damage that a read or write met counts as a fault of the whole database."""
 SLICE = 1_000
 """Maximum rows that one request of `prune` touches, so that it does not hold up the writer."""
 REACH = 50_000
@@ -96,12 +100,19 @@ async def open_store(
     except BaseException:
         await engine.close()
         raise
-    writer = GroupWriter[Write](lambda group: carry_out(group, engine, cover))
-    opened = SqlStore(engine, writer, cover)
+
+    async def commit(group: Sequence[Write]) -> Sequence[object]:
+        try:
+            return await carry_out(group, engine, cover)
+        except CorruptDatabaseError as error:
+            opened.note_damage(error)
+            raise
+
+    opened = SqlStore(engine, GroupWriter[Write](commit), cover)
     opened.shards = shards
     tasks = asyncio.TaskGroup()  # entered by hand, so that the body's exceptions are not wrapped
     await tasks.__aenter__()
-    writing = tasks.create_task(writer.run(), name="store writer")
+    writing = tasks.create_task(opened.writer.run(), name="store writer")
     try:
         yield opened
     finally:
@@ -128,6 +139,8 @@ class SqlStore:
         """SQLite's `data_version` when last read: it changes when another connection writes."""
         self.shards: Shards | None = None
         """None unless the process shares the rooms with others."""
+        self._damage = 0.0, ""
+        """Until when (loop time) `ping` reports damage, and its text."""
 
     # --- rooms and their journal ------------------------------------------------------------
 
@@ -408,9 +421,32 @@ class SqlStore:
     # --- the database itself ----------------------------------------------------------------
 
     async def ping(self) -> None:
-        """Check the database by a read and a write, as one on a full disk still answers reads."""
+        """Check the database by a read and a write, as one on a full disk still answers reads.
+
+        Raises CorruptDatabaseError if another read or write has lately met damage.
+        """
+        until, damage = self._damage
+        if asyncio.get_running_loop().time() < until:
+            raise CorruptDatabaseError(damage)
         await self._read(sql.PING)
         await self._update(sql.TOUCH)
+
+    def note_damage(self, error: CorruptDatabaseError) -> None:
+        self._damage = asyncio.get_running_loop().time() + DAMAGE_SECONDS, str(error)
+
+    async def check(self) -> None:
+        """Look closer: CorruptDatabaseError if a page of a SQLite file is damaged, Unreachable if
+        another connection gets the writer's session, as from a pooler in transaction mode.
+        """
+        mark = secrets.token_hex(8)
+        await self._update(sql.MARK_SESSION, mark)
+        if await self._read(sql.MARKED, mark):
+            raise Unreachable(POOLED)
+        found = "ok"
+        with suppress(Unreachable):  # a large file takes longer than a read may
+            found = str(await self._value(sql.PAGES))
+        if found != "ok":
+            raise CorruptDatabaseError(f"SQLite: the file is damaged: {found.splitlines()[-1]}")
 
     async def narrow_encoding(self) -> str | None:
         """Return the database's encoding if it cannot store every text."""
@@ -448,6 +484,9 @@ class SqlStore:
                 return await self._engine.read(Query(statement, params))
         except TimeoutError:
             raise Unreachable(f"the database did not answer within {READ_SECONDS:g} s") from None
+        except CorruptDatabaseError as error:
+            self.note_damage(error)
+            raise
 
     async def _value(self, statement: Statement, *params: object) -> Any:
         """Return the first column of the first row; None if there is no row."""

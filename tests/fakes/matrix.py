@@ -101,6 +101,7 @@ class FakeMatrix:
         event_ids: format of the event ids.
         replaced: upgraded rooms, in which the bridge may not send.
         muted: rooms in which the bridge may not send, by their power levels.
+        hosts: bot or queue user in a room, where it matters.
         unreadable: rooms, and the bridge users that cannot read them.
     """
 
@@ -143,6 +144,7 @@ class FakeMatrix:
         self.polls: list[Poll] = []
         self.replaced: set[RoomId] = set()
         self.muted: set[RoomId] = set()
+        self.hosts: dict[RoomId, UserId] = {}
         self.unreadable: set[tuple[RoomId, UserId]] = set()
         self._by_transaction: dict[tuple[RoomId, str], Posted] = {}
         self._found: dict[str, Posted] = {}
@@ -284,6 +286,10 @@ class FakeMatrix:
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         await self._request(f"is {room_id} replaced for {reader}")
         return room_id in self.replaced
+
+    async def host_in(self, room_id: RoomId) -> UserId | None:
+        await self._request(f"who of us is in {room_id}")
+        return self.hosts.get(room_id)
 
     async def is_muted(self, room_id: RoomId, host: UserId, *, encrypted: bool) -> bool:
         del encrypted

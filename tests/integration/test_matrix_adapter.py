@@ -203,6 +203,16 @@ async def test_stranger_cannot_make_the_bridge_join(rig: Rig) -> None:
         await (await rig.customer()).say(room_id, "let me in")
 
 
+async def test_the_host_of_a_room_is_found_if_it_is_a_member(rig: Rig) -> None:
+    customer, sales = await rig.customer(), rig.users.queue_user(QueueId(1))
+    room_id = RoomId(await customer.create_dm(sales))
+    assert await rig.adapter.host_in(room_id) is None
+    await rig.adapter.enter(room_id, sales, UserId(customer.user_id))
+    assert await rig.adapter.host_in(room_id) == sales
+    await rig.adapter.leave(room_id, sales)
+    assert await rig.adapter.host_in(room_id) is None
+
+
 async def test_wrong_token_is_refused_and_absent_server_is_unavailable(rig: Rig) -> None:
     for address, token, expected in (
         (rig.homeserver.server.address, "wrong", Refused),

@@ -67,3 +67,21 @@ async def test_new_messages_after_a_restore_are_not_taken_for_old_ones(stage: St
     await talk.heard("and the other way")
     shown = [wording(event) for event in reversed(await talk.history()) if event["sender"] == MEI]
     assert [words for words in shown if words] == said
+
+
+async def test_a_room_opened_after_the_backup_is_served_anew(stage: Stage) -> None:
+    known = await chatting(stage, "known")
+    await stop(known)
+    backup = Backup(stage, "another")
+    backup.make()
+    await start(known)
+    new = await chatting(stage, "new")
+    await stop(new)
+    backup.restore()
+    await start(known)
+    await new.desk("close")
+    await new.say("is anybody there?")
+    await new.accept()
+    await new.heard("is anybody there?")
+    await new.desk("say", text="still me")
+    await new.reads_exactly("still me", MEI)

@@ -35,6 +35,7 @@ OTHERS = {
     "lock not available (55P03": "asyncpg's and PostgreSQL's",
     "disk full (53100": "PostgreSQL's",
     "SQLite: file is not a database": "SQLite's",
+    "database disk image is malformed": "SQLite's",
     "No such file or directory": "the system's",
     '{"content":': "a desk's",
 }

@@ -25,7 +25,7 @@ from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.reading import ReadingWorld
 from tests.fakes.store import Fault, FlakyStore
-from tests.unit.rooms.visits import ADA, BOT, RULES
+from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, RULES
 
 BOB = UserId("@bob:example.org")
 OTHER = RoomId("!other:example.org")
@@ -368,3 +368,42 @@ async def test_the_room_is_told_of_a_lost_and_restored_link() -> None:
         engine.signal(ROOM, LinkRestored())
         await quiet()
         assert world.matrix.texts(ROOM) == ["trouble.unreachable", "trouble.over", "outage.unsure"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["say", "unreadable"])
+async def test_a_room_that_only_the_database_does_not_know_is_served_anew(kind: str) -> None:
+    """As after a restore of an older backup: its message is answered, and those since the
+    invitation are read.
+    """
+    world = World()
+    world.matrix.hosts[OTHER] = BOT
+    _, earlier_id, earlier = world.event(text="of the lost time", room_id=OTHER)
+    world.matrix.earlier = [earlier]
+    with capture_logs() as logs:
+        async with world.running() as engine:
+            await engine.accept_events([world.event(kind, room_id=OTHER)])
+            await quiet()
+    record = await world.stored(OTHER)
+    assert (record.membership, record.host, record.customer) == (Membership.JOINED, BOT, ADA)
+    assert [one["room"] for one in logs if "served anew" in one["event"]] == [OTHER]
+    known = await world.writing.known([earlier_id])
+    assert known == {earlier_id}
+    assert ("unreadable.kind" in world.matrix.texts(OTHER)) is (kind == "unreadable")
+    asked = [call.command for call in world.link.calls]
+    assert asked, "the texts ask for an agent"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("why", ["no host", "no permission", "no message"])
+async def test_other_rooms_that_the_database_does_not_know_are_not_entered(why: str) -> None:
+    world = World()
+    if why != "no host":
+        world.matrix.hosts[OTHER] = BOT
+    sender = NEIGHBOUR if why == "no permission" else ADA
+    kind = "gone" if why == "no message" else "say"
+    async with world.running() as engine:
+        await engine.accept_events([world.event(kind, room_id=OTHER, sender=sender)])
+        await quiet()
+    assert f"enter {OTHER}" not in world.matrix.requests
+    assert await world.nothing_left()

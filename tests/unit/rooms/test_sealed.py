@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from bridge.conversation.model import CustomerText, Reported
-from bridge.ids import EventId, InputSeq, UserId
+from bridge.ids import EventId, InputSeq, RoomId, UserId
 from bridge.rooms import references
 from bridge.rooms.ports import MatrixPort, Meaning, Spoke, Undecryptable, Unreadable
 from bridge.rooms.reader import Reader, next_moment
@@ -48,6 +48,10 @@ class Locks:
 
     def serves(self, user: UserId) -> bool:
         return bool(user)
+
+    async def host_in(self, room_id: RoomId) -> UserId | None:
+        del room_id
+        return None
 
     def interpret(self, raw: Json) -> Meaning:
         event_id = EventId(str(raw["event_id"]))

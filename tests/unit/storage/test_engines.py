@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import resource
+import sqlite3
 import stat
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import asyncpg
@@ -316,6 +318,35 @@ async def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(CorruptDatabaseError):
         async with open_store(f"sqlite:///{path}", CLOCK) as store:
             await open_inputs(store, A)
+
+
+@pytest.mark.asyncio
+async def test_damage_met_by_a_write_or_read_counts_as_a_fault_of_the_database(
+    tmp_path: Path,
+) -> None:
+    """A check of its own reads none of the damaged pages; `check` reads all."""
+    path = tmp_path / "b.db"
+    async with open_store(f"sqlite:///{path}", CLOCK) as store:
+        await accept(store, [said(f"${n}") for n in range(2000)], 1)
+        await store.check()
+    with closing(sqlite3.connect(path)) as file:
+        ((root,),) = file.execute("SELECT rootpage FROM sqlite_master WHERE name = 'journal'")
+    with path.open("r+b") as pages:
+        pages.seek((root - 1) * 4096)
+        pages.write(b"\xff" * 100)
+    ways: list[Callable[[SqlStore], Awaitable[object]]] = [
+        lambda store: open_inputs(store, A),
+        lambda store: accept(store, [said("$more")], 1),
+        SqlStore.check,
+    ]
+    for meet in ways:
+        async with open_store(f"sqlite:///{path}", CLOCK) as store:
+            await store.ping()
+            with pytest.raises(CorruptDatabaseError, match="SQLite"):
+                await meet(store)
+            if meet is not SqlStore.check:
+                with pytest.raises(CorruptDatabaseError, match="malformed"):
+                    await store.ping()
 
 
 def test_corruption_is_found_in_nested_exceptions() -> None:

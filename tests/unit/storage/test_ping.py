@@ -84,3 +84,21 @@ async def test_database_file_that_was_moved_away_is_not_written_to(
         await store.ping()
         await accept(store, [said("$3")], 1)
         assert [row.key for row in await open_inputs(store, A)] == ["$1", "$3"]
+
+
+@pytest.mark.asyncio
+async def test_a_deleted_log_is_written_into_the_file(tmp_path: Path) -> None:
+    """Without its name, a crash would lose what is in it, and a command destroy the database."""
+    path, copy = tmp_path / "bridge.db", tmp_path / "after_a_crash.db"
+    async with open_store(f"sqlite:///{path}", CLOCK) as store:
+        await accept(store, [said("$1")], 1)
+        for name in ("bridge.db-wal", "bridge.db-shm"):
+            (tmp_path / name).unlink()
+        await store.ping()
+        copy.write_bytes(path.read_bytes())
+        async with open_store(f"sqlite:///{path}", CLOCK) as command:
+            await accept(command, [said("$2")], 1)
+        await accept(store, [said("$3")], 1)
+        assert [row.key for row in await open_inputs(store, A)] == ["$1", "$2", "$3"]
+    async with open_store(f"sqlite:///{copy}", CLOCK) as store:
+        assert [row.key for row in await open_inputs(store, A)] == ["$1"]

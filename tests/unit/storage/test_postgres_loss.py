@@ -98,6 +98,29 @@ async def test_primary_of_several_servers_is_used() -> None:
             first.remove()
 
 
+@pytest.mark.asyncio
+async def test_confirmed_writes_that_are_gone_are_reported_once(server: PostgresServer) -> None:
+    """As after a failover to a standby that lacked them. An ended session alone is no such case."""
+    url = server.new_schema()
+    clock = FixedClock()
+    async with open_store(url, clock, sole=True) as store, open_store(url, clock) as other:
+        assert isinstance(store._engine, PostgresEngine)
+        assert isinstance(other._engine, PostgresEngine)
+        told: list[int] = []
+        for lost in (False, True, False):
+            await soon(store, f"before {len(told)}")
+            async with store._engine._writer as connection:
+                session = connection.get_server_pid()
+            async with other._engine._writer as connection:
+                if lost:
+                    await connection.execute("DELETE FROM writers")
+                await connection.execute("SELECT pg_terminate_backend($1)", session)
+            with capture_logs() as logs:
+                await soon(store, f"after {len(told)}")
+            told.append(sum("has lost writes" in one["event"] for one in logs))
+    assert told == [0, 1, 0]
+
+
 def test_servers_of_a_url_are_rotated() -> None:
     assert turned("postgres://u:p@h1:5432,h2/db?x=1") == "postgres://u:p@h2,h1:5432/db?x=1"
     for alone in ("postgres://u:p@h/db", "postgresql:///db?host=/run/postgresql"):
@@ -283,6 +306,11 @@ async def test_a_locked_table_holds_up_no_write_to_others(
             with pytest.raises(Unreachable, match=r"lock not available \(55P03\)"):
                 await store.save_fact("name", "value")
             await accepted(store, "meanwhile")
+        async with other._engine._writer as connection, connection.transaction():
+            await connection.execute("LOCK TABLE writers")
+            for write in (store.ping(), store.save_fact("name", "value")):
+                with pytest.raises(Unreachable, match=r"lock not available \(55P03\)"):
+                    await write
         await store.save_fact("name", "value")
         async with store._engine._writer as connection:
             assert connection.get_server_pid() == session
@@ -422,6 +450,18 @@ async def test_a_pooler_in_session_mode_takes_the_settings(server: PostgresServe
         url = server.new_database().replace(str(server.directory), str(here))
         async with open_store(url, FixedClock(), sole=True, shared=True) as store:
             await store.ping()
+
+
+@pytest.mark.asyncio
+async def test_a_session_that_two_connections_get_means_a_pooler(server: PostgresServer) -> None:
+    """As with a pooler in transaction mode that prepares statements anew."""
+    async with open_store(server.new_schema(), FixedClock()) as store:
+        engine = store._engine
+        assert isinstance(engine, PostgresEngine)
+        await store.check()
+        engine._readers.put_nowait(engine._writer)  # the next to be used
+        with pytest.raises(Unreachable, match="session mode"):
+            await store.check()
 
 
 @pytest.mark.asyncio

@@ -243,10 +243,22 @@ async def test_database_of_a_later_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_database_that_is_damaged(tmp_path: Path) -> None:
-    (tmp_path / "bridge.db").write_bytes(b"no database at all" * 1000)
+@pytest.mark.parametrize("whole", [True, False])
+async def test_database_that_is_damaged(tmp_path: Path, whole: bool) -> None:
+    """As a whole, or in a page that no start reads."""
+    path, config = tmp_path / "bridge.db", configured(tmp_path)
+    if whole:
+        path.write_bytes(b"no database at all" * 1000)
+    else:
+        async with open_store(f"sqlite:///{path}", SystemClock()):
+            pass
+        with closing(sqlite3.connect(path)) as file:
+            ((root,),) = file.execute("SELECT rootpage FROM sqlite_master WHERE name = 'anchors'")
+        with path.open("r+b") as pages:
+            pages.seek((root - 1) * 4096)
+            pages.write(b"\xff" * 100)
     findings = Findings()
-    await findings.of("database", check_database(configured(tmp_path)))
+    await findings.of("database", check_database(config))
     assert "restore the backup" in the(findings, "database").fix
 
 
