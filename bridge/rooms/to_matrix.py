@@ -227,7 +227,8 @@ class Delivery:
 
     def _unshown(self) -> Came:
         """Return the input that has the agent told, once a chat, that the room shows nothing."""
-        return Came(NotShown(), f"unshown:{self.record.conversation.number}")
+        number, room_id = self.record.conversation.number, self._room.room_id
+        return Came(NotShown(), f"unshown:{number}:{room_id}")
 
     def _perform(self, effect: effects.InRoom) -> Awaitable[Done]:
         if isinstance(effect, model.Relay):  # by far the most frequent
