@@ -407,6 +407,9 @@ class RoomConfigured(FromPerson, frozen=True):
 class EncryptionOn(msgspec.Struct, frozen=True):
     """The room has become encrypted."""
 
+    unreadable: bool = False
+    """True if the algorithm is not Megolm."""
+
 
 TOMBSTONE = "m.room.tombstone"
 

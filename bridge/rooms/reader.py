@@ -164,7 +164,7 @@ def receive(
             _configured(visit, meaning, facts)
             _unquote(visit, meaning.event_id)
         case ports.EncryptionOn():
-            people.became_encrypted(visit)
+            people.became_encrypted(visit, meaning)
         case ports.Upgraded():
             people.upgraded(visit, meaning.into)
         case ports.Nothing():
