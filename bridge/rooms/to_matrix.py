@@ -475,7 +475,7 @@ class Delivery:
 
     async def _enter(self, effect: effects.EnterRoom) -> Done:
         where, host = effect.into or self.record.matrix_id, effect.host
-        async with self._room.answering(effect.inviter, host):
+        async with self._room.answering(effect.inviter, host, joins=True):
             entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)
