@@ -277,6 +277,12 @@ class MatrixAdapter:
             raise
         self._bridged[room_id] = content
 
+    async def is_hidden(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:
+        if await self.homeserver.shows(room_id, reader, event_id):
+            return False
+        # Some homeservers show nothing to a reader who was removed; this raises Refused then.
+        return await self.is_joined(room_id, reader, reader)
+
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
         stone = await self.homeserver.state(reader, room_id, ports.TOMBSTONE)
         return bool(wire.mapping(stone, "content").get("replacement_room"))

@@ -50,7 +50,7 @@ COUNTED_TYPES = frozenset(
 )
 """Event types with a metrics label of their own: strangers must not be able to create labels."""
 WARN_EVERY = 10.0
-"""Minimum seconds between two log lines about a wrong token."""
+"""Minimum seconds between two log lines about wrong tokens, or about events without valid ids."""
 _LONGEST_ID = 255
 SLOWEST_BODY = 120.0
 """Maximum seconds to receive a body."""
@@ -152,7 +152,7 @@ class Endpoint:
         self._token = self.hs_token.encode()
         self.heard = 0.0
         """`perf_counter` of the homeserver's last call."""
-        self._quiet_until = 0.0
+        self._quiet_until: dict[str, float] = {}
         self._long = asyncio.Semaphore(LONG_TURNS)
         self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_LOG)
         # For structlog, dropping a log line takes as long as the endpoint needs for an event.
@@ -255,7 +255,7 @@ class Endpoint:
             if not all(map(is_id, (gist.event_id, gist.room_id, gist.sender))):
                 raise msgspec.ValidationError("an invalid id")
         except _UNREADABLE as error:
-            self._log.warning("event without valid ids skipped", error=str(error))
+            self._warn("event without valid ids skipped", error=str(error))
             return None
         if is_echo(self.is_ours, gist.type, gist.sender, gist.state_key):
             return None
@@ -299,15 +299,17 @@ class Endpoint:
             raise Refusal(401, "M_UNAUTHORIZED", "The hs_token is missing.")
         given = token.strip().encode("utf-8", "surrogateescape")
         if not hmac.compare_digest(given, self._token):
-            self._warn(request.remote)
+            self._warn("call with a wrong hs_token", remote=request.remote)
             raise Refusal(403, "M_FORBIDDEN", "The hs_token is wrong.")
         self.heard = perf_counter()
 
-    def _warn(self, remote: str | None) -> None:
-        """Log a wrong token, rate-limited: anybody who reaches the port can send one."""
-        if (now := perf_counter()) >= self._quiet_until:
-            self._quiet_until = now + WARN_EVERY
-            self._log.warning("call with a wrong hs_token", remote=remote)
+    def _warn(self, what: str, **about: object) -> None:
+        """Log what anybody who reaches the port, or whose server federates, can cause: each kind
+        once in `WARN_EVERY`.
+        """
+        if (now := perf_counter()) >= self._quiet_until.get(what, 0.0):
+            self._quiet_until[what] = now + WARN_EVERY
+            self._log.warning(what, **about)
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         """Read the body. Raises Refusal if it exceeds `max_body` or `SLOWEST_BODY`."""

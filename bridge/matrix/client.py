@@ -1,9 +1,9 @@
 """HTTP client of the homeserver: requests as any bridge user, file transfer, error translation.
 
 Query parameters name the acting user (application service API, "Identity assertion") and device
-(MSC3202). mautrix's `ClientAPI` invites, leaves and sets profiles; from the replies of other calls
-it keeps less than the bridge needs (docs/how-it-works.md, "mautrix"). These are made by `request`,
-with parameters quoted once per user: a call for every message must cost little.
+(MSC3202). mautrix's `ClientAPI` invites and sets profiles; from the replies of other calls it keeps
+less than the bridge needs (docs/how-it-works.md, "mautrix"). These are made by `request`, with
+parameters quoted once per user: a call for every message must cost little.
 
 Every failure is `Unavailable` (a retry may help) or `Refused` (the homeserver's own error code). A
 session middleware reads error replies for mautrix, which drops a 429's retry delay and fails on
@@ -187,8 +187,9 @@ TIMELINE_PAGE = 30
 _OF_A_ROOM = ("timeline", "state", "ephemeral", "account_data")
 _INVITATIONS = json.dumps(wire.QUIET | {"room": dict.fromkeys(_OF_A_ROOM, wire.NOTHING)})
 """Filter for /sync: only invitations."""
-_TO_JOIN = aiohttp.ClientTimeout(total=120.0, connect=20, sock_read=STALL_TIMEOUT)
-"""Limits of a join; for a room of another server, the homeserver asks many others."""
+_PATIENT = aiohttp.ClientTimeout(total=300.0, connect=20)
+"""Limits of a join or leave. For a room of another server, the homeserver asks many others, and
+goes on with it after the bridge has given up: a second request would only wait for the first."""
 _OUT_ALREADY = frozenset({"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_NOT_JOINED"})
 """Error codes of a leave by a user who is not in the room."""
 
@@ -384,14 +385,14 @@ class Homeserver:
         if user in self.foreign:
             raise Refused(FOREIGN, f"{user} is registered by somebody else")
 
-    def _client(self, user: UserId, *, patient: bool = False) -> ClientAPI:
+    def _client(self, user: UserId) -> ClientAPI:
         """Return mautrix's client-server API, acting as the user's device."""
         self._check(user)
         token = self._devices.tokens.get(user)
         api = HTTPAPI(
             self._address,
             token or self._token,
-            client_session=self._patient if patient else self._session,
+            client_session=self._session,
             log=_SILENCE,
             as_user_id=UserID(user),
             # mautrix declares the device as a UserID.
@@ -472,16 +473,16 @@ class Homeserver:
 
     async def join(self, user: UserId, room_id: RoomId) -> None:
         path = _room(room_id, "join")
-        await self.request("POST", path, {}, user=user, timeout=_TO_JOIN, patient=True)
+        await self.request("POST", path, {}, user=user, timeout=_PATIENT, patient=True)
 
     async def invite(self, user: UserId, room_id: RoomId, whom: UserId) -> None:
         invite = self._client(user).invite_user(RoomID(room_id), UserID(whom))
         await self._within("invite", invite)
 
     async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
-        leave = self._client(user, patient=True).leave_room(RoomID(room_id), reason)
+        path, content = _room(room_id, "leave"), Json(reason=reason) if reason else None
         with Despite(*_OUT_ALREADY):
-            await self._within("leave", leave)
+            await self.request("POST", path, content, user=user, timeout=_PATIENT, patient=True)
 
     async def send(
         self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str
@@ -510,6 +511,13 @@ class Homeserver:
         """Whether `who` is joined. Raises Refused if `reader` is not a member of the room."""
         member = await self.state(reader, room_id, "m.room.member", who)
         return wire.text(member, "content", "membership") == "join"
+
+    async def shows(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:
+        """Whether the reader may see an event; False for one that is soft-failed."""
+        with Despite("M_NOT_FOUND", "M_FORBIDDEN"):
+            await self.request("GET", _room(room_id, "event", event_id), user=reader)
+            return True
+        return False
 
     async def openid_user(self, token: str) -> UserId:
         """Return the user to whom this homeserver issued an OpenID token (specification, "OpenID").

@@ -387,7 +387,7 @@ def _state(raw: Json, kind: str, event_id: EventId, sender: UserId) -> ports.Mea
     if key != "":
         return ports.Nothing()
     if kind == "m.room.encryption":
-        return ports.EncryptionOn()
+        return ports.EncryptionOn(unreadable=wire.text(content, "algorithm") != wire.MEGOLM)
     if kind == ports.TOMBSTONE:
         into = wire.text(content, "replacement_room")
         return ports.Upgraded(RoomId(into) if _ROOM_ID.fullmatch(into) else None)

@@ -415,12 +415,17 @@ def entry_failed(visit: Visit) -> None:
         visit.set(upgrade=replace(upgrade, into=None), parked=())
 
 
-def became_encrypted(visit: Visit) -> None:
+def became_encrypted(visit: Visit, news: ports.EncryptionOn) -> None:
+    """Handle encryption of the room; leave, with the reason, if nothing could be read or sent."""
     if visit.record.membership is not Membership.JOINED or visit.record.encrypted:
         return
     visit.set(encrypted=True)
     if not visit.rules.encryption.allow:
         visit.say("encrypted.unsupported")
+    elif news.unreadable:
+        _end_conversation(visit)
+        visit.set(refusal="refused.encryption")
+        _refuse(visit)
     elif visit.rules.encryption.require:
         visit.set(greet_at=None, greet_link="")
         _welcome(visit)  # not welcomed before: see the module

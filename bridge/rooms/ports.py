@@ -410,6 +410,9 @@ class RoomConfigured(FromPerson, frozen=True):
 class EncryptionOn(msgspec.Struct, frozen=True):
     """The room has become encrypted."""
 
+    unreadable: bool = False
+    """True if the algorithm is not Megolm."""
+
 
 TOMBSTONE = "m.room.tombstone"
 
@@ -571,6 +574,9 @@ class MatrixPort(Protocol):
 
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
         """Leave, or decline an invitation, with a reason; not being a member is no error."""
+
+    async def is_hidden(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:
+        """Whether the homeserver shows an event, which it has pushed, to nobody in the room."""
 
     async def power_levels(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]

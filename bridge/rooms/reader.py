@@ -18,8 +18,10 @@ becomes a dead letter, and its sender is told: it never blocks later inputs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
-from typing import TypeGuard, assert_never
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import TypeGuard, TypeVar, assert_never
 
 import msgspec
 import structlog
@@ -66,7 +68,7 @@ from bridge.webchat.frames import MessageReceived
 ADMIN_LEVEL = 50
 """Minimum power level of a person who configures the room (contract)."""
 STANDING_TRIES = 3
-"""Maximum number of requests for power levels, a second or two apart."""
+"""Maximum number of requests for power levels or an event, a second or two apart."""
 # Used for each message: looking up an enum's member by name is slower than a function call.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _MOST_ROOMS = 10
@@ -79,6 +81,7 @@ they write is for the service."""
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot: refused in a paused room."""
 Gesture = ports.Withdrew | ports.Reacted | ports.PollAnswered
+_Answer = TypeVar("_Answer")
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -164,7 +167,7 @@ def receive(
             _configured(visit, meaning, facts)
             _unquote(visit, meaning.event_id)
         case ports.EncryptionOn():
-            people.became_encrypted(visit)
+            people.became_encrypted(visit, meaning)
         case ports.Upgraded():
             people.upgraded(visit, meaning.into)
         case ports.Nothing():
@@ -495,7 +498,7 @@ class Reader:
         if opened is None or isinstance(opened, ports.Undecryptable):
             return False
         meaning = self.around.matrix.interpret(opened)
-        if _is_unserved(meaning, visit):
+        if _is_unserved(meaning, visit) or visit.doubts(meaning, raw):
             return False
         command = read_command(visit, meaning)
         if needs_standing(visit, meaning, command) is not None:
@@ -671,6 +674,8 @@ class Reader:
         if not isinstance(meaning, ports.Unreadable):
             references.note_redacted(visit, raw)
             return
+        if not await self._counts(visit, meaning, raw):
+            return
         meaning = replace(meaning, key=opened.key)
         receive(visit, meaning, raw, Facts(received), command=None)
         if opened.later:
@@ -706,6 +711,8 @@ class Reader:
                 )
                 await self._invited(visit, ports.Invited(meaning.sender, host, direct=False))
                 people.park(visit, meaning, raw)
+            return
+        elif not await self._counts(visit, meaning, raw):
             return
         command = read_command(visit, meaning)
         person = needs_standing(visit, meaning, command)
@@ -785,14 +792,27 @@ class Reader:
             return Standing.ADMIN
         room_id, host = visit.record.matrix_id, visit.record.host
         members = [one.user for one in visit.record.people]
-        for attempt in range(STANDING_TRIES):
-            try:
-                levels = await self.around.matrix.power_levels(room_id, host, (person, *members))
-            except ports.Unavailable:
+        ask = partial(self.around.matrix.power_levels, room_id, host, (person, *members))
+        if (levels := await self._asked(ask)) is None:
+            return Standing.UNKNOWN
+        visit.admins = tuple(one for one in members if levels[one] >= ADMIN_LEVEL)
+        return Standing.ADMIN if levels[person] >= ADMIN_LEVEL else Standing.ORDINARY
+
+    async def _counts(self, visit: Visit, meaning: ports.Meaning, raw: Raw) -> bool:
+        """False for an event that the homeserver shows to nobody (`Visit.doubts`)."""
+        if not visit.doubts(meaning, raw):
+            return True
+        here, event_id = visit.record, EventId(str(raw["event_id"]))
+        ask = partial(self.around.matrix.is_hidden, here.matrix_id, here.host, event_id)
+        if hidden := await self._asked(ask):
+            self.log.info("a hidden event is ignored", event_id=event_id, sender=raw["sender"])
+        return not hidden
+
+    async def _asked(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer | None:
+        """Return the homeserver's answer; None if it cannot tell."""
+        with suppress(ports.Refused):
+            for attempt in range(STANDING_TRIES):
+                with suppress(ports.Unavailable):
+                    return await ask()
                 await self.around.clock.sleep(attempt + 1)
-            except ports.Refused:
-                return Standing.UNKNOWN
-            else:
-                visit.admins = tuple(one for one in members if levels[one] >= ADMIN_LEVEL)
-                return Standing.ADMIN if levels[person] >= ADMIN_LEVEL else Standing.ORDINARY
-        return Standing.UNKNOWN
+        return None

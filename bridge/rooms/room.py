@@ -81,8 +81,10 @@ fails if that server has not stored the invitation yet; a joined host would miss
 MOST_UNSENT, LEAST = 1_000_000, 5_000
 """Usual maximum bytes of effects that wait for the homeserver in a room, each counted as `LEAST`
 more: these are in memory."""
-ANSWERED_AT_ONCE = 20
-"""Maximum invitations of another homeserver that are being answered at a time."""
+ANSWERED_AT_ONCE, JOINED_AT_ONCE, DECLINED_AT_ONCE = 3, 5, 2
+"""Maximum invitations of another homeserver that are being answered at a time; of all others that
+are being accepted, and declined. Synapse carries out ten changes of membership of an application
+service at a time: those that other servers delay must not hold up agents and other customers."""
 UNSTORABLE = "it holds a value that the database cannot store"
 EFFECT_TRIES = 5
 """Number of failures of the bridge's own code that make an effect a dead letter."""
@@ -275,16 +277,23 @@ class Room:
         await self._loops.pause(seconds)
 
     @asynccontextmanager
-    async def answering(self, inviter: UserId, invited: UserId) -> AsyncIterator[None]:
+    async def answering(
+        self, inviter: UserId, invited: UserId, *, joins: bool = False
+    ) -> AsyncIterator[None]:
         """Context in which an invitation is answered: once the inviter's homeserver has stored it
-        (`FEDERATED`), and few at a time of each other homeserver, which may be slow on purpose.
+        (`FEDERATED`), and few at a time of other homeservers, which may be slow on purpose.
         """
         server = server_of(inviter)
         if server == server_of(invited):
             yield
             return
         await self.pause(FEDERATED)
-        async with self.around.answering.setdefault(server, asyncio.Semaphore(ANSWERED_AT_ONCE)):
+        kind, most = ("to join", JOINED_AT_ONCE) if joins else ("to decline", DECLINED_AT_ONCE)
+        places = self.around.answering.setdefault
+        async with (
+            places(server, asyncio.Semaphore(ANSWERED_AT_ONCE)),
+            places(kind, asyncio.Semaphore(most)),
+        ):
             yield
 
     @property

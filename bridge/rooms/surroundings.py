@@ -547,7 +547,8 @@ class Surroundings(msgspec.Struct):
     answering: WeakValueDictionary[str, asyncio.Semaphore] = msgspec.field(
         default_factory=WeakValueDictionary
     )
-    """Places for answers to invitations, by the inviter's homeserver (`Room.answering`)."""
+    """Places for answers to invitations, by the inviter's homeserver, and by kind (a text with a
+    space) for all of them (`Room.answering`)."""
     instance: str = ""
     """Unique id of this database, part of transaction ids."""
     dated: int = 0

@@ -235,7 +235,8 @@ class Delivery:
 
     def _unshown(self) -> Came:
         """Return the input that has the agent told, once a chat, that the room shows nothing."""
-        return Came(NotShown(), f"unshown:{self.record.conversation.number}")
+        number, room_id = self.record.conversation.number, self._room.room_id
+        return Came(NotShown(), f"unshown:{number}:{room_id}")
 
     def _perform(self, effect: effects.InRoom) -> Awaitable[Done]:
         if isinstance(effect, model.Relay):  # by far the most frequent
@@ -482,7 +483,7 @@ class Delivery:
 
     async def _enter(self, effect: effects.EnterRoom) -> Done:
         where, host = effect.into or self.record.matrix_id, effect.host
-        async with self._room.answering(effect.inviter, host):
+        async with self._room.answering(effect.inviter, host, joins=True):
             entry = await self._matrix.enter(where, host, effect.inviter, encrypt=effect.encrypt)
         earlier = [
             Came(MatrixEvent(raw), event_id)

@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from bridge.conversation import model
 from bridge.conversation.machine import is_plain_success, step, wants_link
 from bridge.conversation.turn import all_pieces
-from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId, localpart_of
+from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId, localpart_of, server_of
 from bridge.rooms import store
 from bridge.rooms.effects import (
     Answering,
@@ -41,9 +41,10 @@ from bridge.rooms.effects import (
     StoredEffect,
     TellStatus,
 )
-from bridge.rooms.ports import Undecryptable
+from bridge.rooms.ports import Meaning, MemberGone, MemberJoined, Nothing, Undecryptable
 from bridge.rooms.record import (
     Chat,
+    Membership,
     Raw,
     RoomInput,
     RoomRecord,
@@ -185,6 +186,21 @@ class Visit(msgspec.Struct, eq=False):
         """Return a person's name as shown to agents."""
         name = next((one.name for one in self.record.people if one.user == who), "")
         return name or name_line(localpart_of(who)) or who
+
+    def doubts(self, meaning: Meaning, raw: Raw) -> bool:
+        """Whether an event of another server may be hidden (`MatrixPort.is_hidden`).
+
+        Synapse pushes events that it has soft-failed, too: somebody who was banned may name the
+        state before that, when they might still write, or remove the bridge.
+        """
+        record, sender = self.record, str(raw.get("sender"))
+        if record.membership is not Membership.JOINED or isinstance(meaning, Nothing):
+            return False
+        if not isinstance(meaning, MemberGone | MemberJoined):
+            here = record.direct and sender == record.customer
+            if here or any(one.user == sender for one in record.people):
+                return False
+        return server_of(sender) != server_of(record.host)
 
     def for_room(self, key: str, args: model.Args) -> str:
         """Return a sentence for the room, to be put into another one."""

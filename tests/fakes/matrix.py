@@ -102,6 +102,7 @@ class FakeMatrix:
         replaced: upgraded rooms, in which the bridge may not send.
         muted: rooms in which the bridge may not send, by their power levels.
         hosts: bot or queue user in a room, where it matters.
+        hiding: whether the events pushed are soft-failed.
         unreadable: rooms, and the bridge users that cannot read them.
     """
 
@@ -145,6 +146,7 @@ class FakeMatrix:
         self.replaced: set[RoomId] = set()
         self.muted: set[RoomId] = set()
         self.hosts: dict[RoomId, UserId] = {}
+        self.hiding = False
         self.unreadable: set[tuple[RoomId, UserId]] = set()
         self._by_transaction: dict[tuple[RoomId, str], Posted] = {}
         self._found: dict[str, Posted] = {}
@@ -185,7 +187,7 @@ class FakeMatrix:
             case "agent":
                 return AgentInvited(event_id, sender, UserId(str(raw["whom"])))
             case "gone":
-                return MemberGone(sender)
+                return MemberGone(UserId(str(raw.get("whom", sender))))
             case "came":
                 return MemberJoined(sender)
             case "say":
@@ -244,6 +246,10 @@ class FakeMatrix:
         await self._request(f"leave {room_id} {who}")
         self.members.discard((room_id, who))
         self.reasons[room_id, who] = reason
+
+    async def is_hidden(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:
+        await self._request(f"is {event_id} hidden in {room_id}")
+        return self.hiding
 
     async def power_levels(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]

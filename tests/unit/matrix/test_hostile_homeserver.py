@@ -92,6 +92,7 @@ def call(made: Homeserver, name: str) -> Awaitable[object]:
         "leave": lambda: made.leave(GHOST, ROOM),
         "send": lambda: made.send(GHOST, ROOM, "m.room.message", {}, "t"),
         "state": lambda: made.state(GHOST, ROOM, "m.room.topic"),
+        "shows": lambda: made.shows(ROOM, GHOST, EVENT),
         "set_state": lambda: made.set_state(GHOST, ROOM, "m.room.topic", {}),
         "members": lambda: made.members(GHOST, ROOM),
         "page": lambda: made.page(GHOST, ROOM, 9),
@@ -335,6 +336,25 @@ async def test_nonsense_in_every_field_of_a_joined_room() -> None:
                 adapter.interpret(raw)
             await adapter.power_levels(ROOM, USERS.bot, (USERS.bot,))
             await adapter.is_replaced(ROOM, USERS.bot)
+
+
+@pytest.mark.parametrize(
+    ("shown", "joined", "hidden"),
+    [(True, None, False), (False, "join", True), (False, "leave", False)],
+)
+async def test_an_event_that_a_member_is_not_shown_is_hidden(
+    shown: bool, joined: str | None, hidden: bool
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "/state/" in request.path:
+            return web.json_response({"content": {"membership": joined}})
+        code = (
+            {} if shown else {"errcode": "M_NOT_FOUND"}
+        )  # as Synapse answers for soft-failed ones
+        return web.json_response(code, status=200 if shown else 404)
+
+    async with adapting(answer) as adapter:
+        assert await adapter.is_hidden(ROOM, USERS.bot, EVENT) == hidden
 
 
 async def test_names_read_when_joining_a_room_are_cut() -> None:

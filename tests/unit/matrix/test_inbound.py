@@ -325,6 +325,8 @@ def test_name_change_is_not_a_join() -> None:
     ("kind", "content", "meaning"),
     [
         ("m.room.encryption", {"algorithm": "m.megolm.v1.aes-sha2"}, EncryptionOn()),
+        ("m.room.encryption", {"algorithm": "m.bogus"}, EncryptionOn(unreadable=True)),
+        ("m.room.encryption", None, EncryptionOn(unreadable=True)),
         ("m.room.tombstone", {"replacement_room": "!new"}, Upgraded(RoomId("!new"))),
         ("m.room.tombstone", None, Upgraded()),
         ("m.room.tombstone", {"replacement_room": "#new:x"}, Upgraded()),

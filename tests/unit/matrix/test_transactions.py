@@ -317,6 +317,16 @@ async def test_guessed_tokens_do_not_flood_the_log() -> None:
 
 
 @pytest.mark.asyncio
+async def test_events_without_valid_ids_do_not_flood_the_log() -> None:
+    """In a room of version 1 a federated server may send any number of them, in any transaction."""
+    async with running() as rig:
+        with capture_logs() as logs:
+            for number in range(20):
+                assert (await rig.put({"events": [event(event_id=f"$\0{number}")]})).status == 200
+    assert [line["event"] for line in logs] == ["event without valid ids skipped"]
+
+
+@pytest.mark.asyncio
 async def test_body_limit() -> None:
     async with running(max_body=2_000) as rig:
         assert (await rig.put({"events": [event(content="x" * 1_000)]})).status == 200

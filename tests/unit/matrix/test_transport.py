@@ -401,7 +401,7 @@ async def test_refusals_of_a_state_already_reached_are_success() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("reason", "body"), [("", "{}"), ("write to the bot", '{"reason": "write to the bot"}')]
+    ("reason", "body"), [("", "{}"), ("write to the bot", '{"reason":"write to the bot"}')]
 )
 async def test_reason_for_leaving_is_sent(reason: str, body: str) -> None:
     seen: list[str] = []

@@ -108,7 +108,7 @@ class Guests:
             (2, Reacted(self.event_id(), who, self.known(), "👍")),
             (3, Unreadable(self.event_id(), who, "unreadable.kind")),
             (2, RoomConfigured(self.event_id(), who, content)),
-            (1, EncryptionOn()),
+            (1, EncryptionOn(unreadable=self.random.random() < 0.2)),
             (1, Upgraded(self.random.choice([None, NEXT]))),
             (1, Nothing()),
         ]

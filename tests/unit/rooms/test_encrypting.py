@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from bridge.config.model import Encryption
-from bridge.conversation.model import CustomerText, Say
+from bridge.conversation.model import Chatting, CustomerText, Say
 from bridge.ids import EventId
 from bridge.rooms.commands import COMMANDS
-from bridge.rooms.effects import EnterRoom
+from bridge.rooms.effects import EnterRoom, LeaveRoom
 from bridge.rooms.people import Standing, entered
 from bridge.rooms.ports import Corrected, EncryptionOn, Spoke
 from bridge.rooms.reader import Facts, read_command, receive
-from bridge.rooms.record import Entered
+from bridge.rooms.record import Entered, Membership
 from bridge.rooms.rules import hides
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World, said
@@ -104,6 +104,21 @@ def test_a_room_is_welcomed_once_it_is_encrypted() -> None:
     assert house.carried == [event_id]
     clear = hears(house, "forgot to encrypt", encrypted=False)
     assert house.reported == {clear: "encrypting.refused_here"}
+
+
+def test_a_chat_whose_room_becomes_unreadable_is_ended_with_the_reason() -> None:
+    house = House(ON).served().chat()
+    house.receive(EncryptionOn(unreadable=True))
+    assert house.membership() is Membership.LEFT
+    assert isinstance(phase := house.record.conversation.phase, Chatting)
+    assert phase.close
+    assert house.notices == ["refused.encryption"]
+    left = house.effects[-1]
+    assert isinstance(left, LeaveRoom)
+    assert left.reason == house.visit.for_room("refused.encryption", {})
+    house.invite()
+    house.enter(CLEAR)
+    assert house.membership() is Membership.JOINED
 
 
 @pytest.mark.parametrize("verb", list(COMMANDS))

@@ -28,7 +28,7 @@ from bridge.ids import AgentId, EventId, QueueId, RequestId, RoomId, UserId
 from bridge.rooms.effects import Effect
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import CardKind, Membership, dump_record, load_record
-from bridge.rooms.room import ANSWERED_AT_ONCE, EFFECT_TRIES, FEDERATED
+from bridge.rooms.room import DECLINED_AT_ONCE, EFFECT_TRIES, FEDERATED
 from bridge.rooms.store import Outcome
 from bridge.rooms.to_matrix import GIVE_UP_AFTER, MOST_ASKED, REMEMBERED
 from bridge.rooms.visit import new_effect
@@ -417,16 +417,16 @@ async def test_few_invitations_of_another_server_are_answered_at_a_time(kind: st
 
     world.matrix.leave = leave  # type: ignore[assignment, method-assign]
     async with world.running() as engine:
-        for number in range(2 * ANSWERED_AT_ONCE):
+        for number in range(2 * DECLINED_AT_ONCE):
             room = RoomId(f"!{number}:far")
-            stranger = UserId(f"@m{number}:far")
+            stranger = UserId(f"@m{number}:far{number}")
             invitation = world.event(kind, room_id=room, whom=whom, sender=stranger)
             await engine.accept_events([invitation])
         await world.clock.turn(FEDERATED)
-        assert declined == ANSWERED_AT_ONCE
+        assert declined == DECLINED_AT_ONCE
         go_on.set()
         await quiet()
-        assert declined == 2 * ANSWERED_AT_ONCE
+        assert declined == 2 * DECLINED_AT_ONCE
 
 
 async def test_a_room_that_cannot_be_entered_may_invite_again() -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 
+from bridge.config.model import Permission
 from bridge.conversation.model import Chatting, Conversation, Idle, Reported, Say
 from bridge.ids import EventId, InputSeq, RoomId, UserId
 from bridge.rooms.cards import CROSS
@@ -40,7 +41,7 @@ from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, World, said
 from tests.fakes.matrix import at_once
 from tests.fakes.memory import dead_letters
-from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, SALES_USER, STRANGER
+from tests.unit.rooms.visits import ADA, BOT, NEIGHBOUR, RULES, SALES_USER, STRANGER
 
 
 def row(stored: MatrixEvent | Entered | EntryFailed, key: str | None = None) -> InputRow:
@@ -528,6 +529,50 @@ async def test_an_invitation_by_a_stranger_to_the_old_room_moves_nothing(who: st
         await quiet()
     served = other.membership is Membership.JOINED
     assert (await world.stored()).matrix_id == (ROOM if served else SECOND)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_soft_failed_events_of_another_server_do_not_count(*, hidden: bool) -> None:
+    """Synapse pushes them: a banned member wrote to the agent, and closed a chat of others, by
+    naming the room's state before the ban.
+    """
+    world = World(rules=msgspec.structs.replace(RULES, permission=lambda _: Permission.CUSTOMER))
+    await world.chatting()
+    world.matrix.hiding = hidden
+    async with world.running() as engine:
+        for event in (world.event(sender=STRANGER), world.event("came", sender=STRANGER)):
+            await engine.accept_events([event])
+            await engine.accept_events([world.event(text="mine")])
+        await engine.accept_events([world.event("unreadable", sender=STRANGER)])
+        await engine.accept_events([world.event(text="!wc close", sender=STRANGER)])
+        await world.clock.turn(60)
+        people = {one.user for one in (await world.stored()).people}
+    asked = sum(request.endswith(f"hidden in {ROOM}") for request in world.matrix.requests)
+    assert asked == (4 if hidden else 2), "of a member only the messages before the join"
+    alone, together = ["mine", "mine"], ["eve：hello", "ada：mine", "ada：mine"]
+    assert world.link.texts(ROOM) == (alone if hidden else together)
+    closed = any(isinstance(call.command, CloseSession) for call in world.link.calls)
+    assert (closed, STRANGER in people) == (not hidden, not hidden)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("trouble", [None, Refused("M_FORBIDDEN"), Unavailable("away")])
+async def test_a_removal_of_the_host_counts_unless_it_is_known_to_be_hidden(
+    trouble: Exception | None,
+) -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.hiding = True
+    async with world.running() as engine:
+        await engine.accept_events([world.event("gone", sender=STRANGER, whom=BOT)])
+        await quiet()
+        assert (await world.stored()).membership is Membership.JOINED
+        world.matrix.hiding = trouble is not None
+        world.matrix.trouble += [] if trouble is None else [trouble] * STANDING_TRIES
+        await engine.accept_events([world.event("gone", sender=STRANGER, whom=BOT)])
+        await world.clock.turn(10)
+    assert (await world.stored()).membership is Membership.LEFT
 
 
 @pytest.mark.asyncio

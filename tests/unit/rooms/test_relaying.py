@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from bridge.conversation.model import Reported
-from bridge.ids import AgentId, EventId
+from bridge.ids import AgentId, EventId, RoomId
 from bridge.rooms import to_matrix
 from bridge.rooms.ports import Blob, BrokenOff, NoSpace, NoticeText, Refused, TooBig, Unavailable
 from bridge.rooms.to_matrix import FETCH_TRIES, FETCH_WITHIN, LAST_WAIT, LONG_TEXT, REMEMBERED
@@ -275,6 +275,19 @@ async def test_an_agent_is_told_even_if_a_notice_was_the_first_that_a_muted_room
     (told,) = world.link.calls
     assert isinstance(told.command, SendMessage)
     assert told.command.content == Text(NOT_SHOWN)
+
+
+@pytest.mark.asyncio
+async def test_the_agents_of_all_muted_rooms_are_told() -> None:
+    world, rooms = World(), (ROOM, RoomId("!other:example.org"))
+    for room in rooms:
+        await world.chatting(room)
+        world.matrix.muted.add(room)
+    async with world.running() as engine:
+        for room in rooms:
+            await engine.pushed(room, f"p{room}", said("hello?"))
+            await world.clock.turn(LAST_WAIT)
+    assert [call.room_id for call in world.link.calls] == [*rooms]
 
 
 @pytest.mark.asyncio

@@ -86,7 +86,7 @@ class Room:
         return self.house.visit
 
     async def gets(self, event_id: str) -> None:
-        body = dump_input(MatrixEvent({"event_id": event_id}))
+        body = dump_input(MatrixEvent({"event_id": event_id, "sender": ADA}))
         row = InputRow(InputSeq(1), self.visit.record.room_id, body, self.now(), event_id)
         await self.actor.handle(self.visit, row)
 

@@ -1,4 +1,5 @@
-"""Invitations of one person are handled one after the other, those of others meanwhile."""
+"""Invitations of one person are handled one after the other, those of others meanwhile; few of
+other servers at a time."""
 
 from __future__ import annotations
 
@@ -6,11 +7,15 @@ import asyncio
 import json
 from contextlib import ExitStack
 
+import msgspec
 import pytest
 
-from bridge.ids import RoomId, UserId
+from bridge.config.model import Permission
+from bridge.ids import RoomId, UserId, server_of
 from bridge.rooms import surroundings
+from bridge.rooms.ports import Entry
 from bridge.rooms.record import Membership
+from bridge.rooms.room import ANSWERED_AT_ONCE, FEDERATED, JOINED_AT_ONCE
 from bridge.rooms.store import StorePort
 from bridge.rooms.surroundings import (
     LATELY,
@@ -23,7 +28,7 @@ from bridge.rooms.surroundings import (
 from tests.fakes.clock import quiet
 from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
-from tests.unit.rooms.visits import ADA, BOT
+from tests.unit.rooms.visits import ADA, BOT, RULES
 
 BOB = UserId("@bob:example.org")
 
@@ -133,3 +138,39 @@ async def test_a_clock_that_is_set_back_does_not_extend_the_limit_of_new_rooms()
     assert await rooms_begun(store, ADA, late + LATELY - 1) == {room(1): late}
     assert await rooms_begun(store, ADA, late + LATELY) == {}
     assert await rooms_begun(store, BOB, late) == {}
+
+
+@pytest.mark.asyncio
+async def test_slow_joins_of_other_servers_leave_synapse_places_for_the_others() -> None:
+    """Synapse lets the bridge change ten memberships at a time: seen to be all taken by one server
+    that did not answer, while agents and other customers waited to join.
+    """
+    world = World(rules=msgspec.structs.replace(RULES, permission=lambda _: Permission.CUSTOMER))
+    enter, entering, go_on = world.matrix.enter, list[RoomId](), asyncio.Event()
+
+    async def slowly(room_id: RoomId, host: UserId, inviter: UserId, **more: bool) -> Entry:
+        entering.append(room_id)
+        if server_of(inviter) != server_of(BOT):
+            await go_on.wait()
+        return await enter(room_id, host, inviter, **more)
+
+    world.matrix.enter = slowly  # type: ignore[method-assign]
+
+    async def invited(room: str, by: str) -> None:
+        await engine.accept_events(
+            [world.event("invite", room_id=RoomId(room), whom=BOT, sender=UserId(by))]
+        )
+
+    async with world.running() as engine:
+        for server, most in (("far", ANSWERED_AT_ONCE), ("farther", JOINED_AT_ONCE)):
+            for number in range(JOINED_AT_ONCE):
+                await invited(f"!{number}:{server}", f"@{number}:{server}")
+            await world.clock.turn(FEDERATED)
+            assert len(entering) == most
+        await invited("!here", "@here:example.org")
+        await quiet()
+        assert len(entering) == JOINED_AT_ONCE + 1
+        assert (await world.stored(RoomId("!here"))).membership is Membership.JOINED
+        go_on.set()
+        await quiet()
+        assert len(entering) == 2 * JOINED_AT_ONCE + 1
