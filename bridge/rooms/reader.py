@@ -18,10 +18,9 @@ becomes a dead letter, and its sender is told: it never blocks later inputs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable, Iterable
 from functools import partial
-from typing import TypeGuard, TypeVar, assert_never
+from typing import assert_never
 
 import msgspec
 import structlog
@@ -67,8 +66,6 @@ from bridge.webchat.frames import MessageReceived
 
 ADMIN_LEVEL = 50
 """Minimum power level of a person who configures the room (contract)."""
-STANDING_TRIES = 3
-"""Maximum number of requests for power levels or an event, a second or two apart."""
 # Used for each message: looking up an enum's member by name is slower than a function call.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
 _MOST_ROOMS = 10
@@ -81,7 +78,6 @@ they write is for the service."""
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot: refused in a paused room."""
 Gesture = ports.Withdrew | ports.Reacted | ports.PollAnswered
-_Answer = TypeVar("_Answer")
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -426,16 +422,6 @@ def _elsewhere(record: RoomRecord, raw: Raw) -> RoomId | None:
     return None if where is None or where == record.matrix_id else RoomId(str(where))
 
 
-def _is_unserved(meaning: ports.Meaning, visit: Visit) -> TypeGuard[ports.Spoke | ports.Unreadable]:
-    """True for a customer's message in a room that has never been served."""
-    if visit.record.membership is not Membership.NONE:
-        return False
-    if not isinstance(meaning, (ports.Spoke, ports.Unreadable)):
-        return False
-    notice = isinstance(meaning, ports.Spoke) and meaning.notice
-    return not notice and visit.rules.permission(meaning.sender) in SERVED
-
-
 # --- deadlines ------------------------------------------------------------------------------------
 
 
@@ -498,7 +484,7 @@ class Reader:
         if opened is None or isinstance(opened, ports.Undecryptable):
             return False
         meaning = self.around.matrix.interpret(opened)
-        if _is_unserved(meaning, visit) or visit.doubts(meaning, raw):
+        if visit.is_unserved(meaning) or visit.doubts(meaning, raw):
             return False
         command = read_command(visit, meaning)
         if needs_standing(visit, meaning, command) is not None:
@@ -702,7 +688,7 @@ class Reader:
                 return  # members and state of a replaced room do not matter
             if isinstance(meaning, ports.Spoke):
                 meaning = replace(meaning, thread=None)  # the replaced room is closed to answers
-        elif _is_unserved(meaning, visit):
+        elif visit.is_unserved(meaning):
             # Does only the database not know the room, because it was restored or lost its end?
             host = await self.around.matrix.host_in(visit.record.room_id)
             if host is not None:
@@ -793,7 +779,7 @@ class Reader:
         room_id, host = visit.record.matrix_id, visit.record.host
         members = [one.user for one in visit.record.people]
         ask = partial(self.around.matrix.power_levels, room_id, host, (person, *members))
-        if (levels := await self._asked(ask)) is None:
+        if (levels := await surroundings.asked(ask, self.around.clock)) is None:
             return Standing.UNKNOWN
         visit.admins = tuple(one for one in members if levels[one] >= ADMIN_LEVEL)
         return Standing.ADMIN if levels[person] >= ADMIN_LEVEL else Standing.ORDINARY
@@ -804,15 +790,6 @@ class Reader:
             return True
         here, event_id = visit.record, EventId(str(raw["event_id"]))
         ask = partial(self.around.matrix.is_hidden, here.matrix_id, here.host, event_id)
-        if hidden := await self._asked(ask):
+        if hidden := await surroundings.asked(ask, self.around.clock):
             self.log.info("a hidden event is ignored", event_id=event_id, sender=raw["sender"])
         return not hidden
-
-    async def _asked(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer | None:
-        """Return the homeserver's answer; None if it cannot tell."""
-        with suppress(ports.Refused):
-            for attempt in range(STANDING_TRIES):
-                with suppress(ports.Unavailable):
-                    return await ask()
-                await self.around.clock.sleep(attempt + 1)
-        return None

@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from contextlib import ExitStack, suppress
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import aiohttp
@@ -33,7 +33,7 @@ from cachetools import LRUCache
 
 from bridge.conversation import model
 from bridge.ids import QueueId, RoomId, UserId
-from bridge.rooms.ports import Clock, LinkPort, MatrixPort, Refused
+from bridge.rooms.ports import Clock, LinkPort, MatrixPort, Refused, Unavailable
 from bridge.rooms.record import Chat, RoomRecord
 from bridge.rooms.rules import Rules, bridge_state_of
 from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
@@ -44,6 +44,9 @@ Inviting = WeakValueDictionary[UserId, asyncio.Lock]
 BEGUN, IN_PLACE = "begun ", "in place "
 """Name prefixes of facts whose values name rooms: those that a person has begun (`begun_fact`),
 and a `Replacement`; the new room's id follows."""
+Found = TypeVar("Found")
+ASK_TRIES = 3
+"""Maximum number of requests for power levels or an event, a second or two apart."""
 LATELY = 3_600_000
 """ms for which an accepted invitation counts towards `limits.new_rooms_per_hour`."""
 
@@ -500,6 +503,16 @@ async def slept(clock: Clock, seconds: float, event: asyncio.Event) -> bool:
     """Sleep; return False at once if the event is set meanwhile."""
     await first_of(clock.sleep(seconds), event.wait())
     return not event.is_set()
+
+
+async def asked(ask: Callable[[], Awaitable[Found]], clock: Clock) -> Found | None:
+    """Return the homeserver's answer; None if it cannot tell."""
+    with suppress(Refused):
+        for attempt in range(ASK_TRIES):
+            with suppress(Unavailable):
+                return await ask()
+            await clock.sleep(attempt + 1)
+    return None
 
 
 class Observer(Protocol):

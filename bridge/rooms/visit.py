@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeGuard, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -41,7 +41,15 @@ from bridge.rooms.effects import (
     StoredEffect,
     TellStatus,
 )
-from bridge.rooms.ports import Meaning, MemberGone, MemberJoined, Nothing, Undecryptable
+from bridge.rooms.ports import (
+    Meaning,
+    MemberGone,
+    MemberJoined,
+    Nothing,
+    Spoke,
+    Undecryptable,
+    Unreadable,
+)
 from bridge.rooms.record import (
     Chat,
     Membership,
@@ -186,6 +194,14 @@ class Visit(msgspec.Struct, eq=False):
         """Return a person's name as shown to agents."""
         name = next((one.name for one in self.record.people if one.user == who), "")
         return name or name_line(localpart_of(who)) or who
+
+    def is_unserved(self, meaning: Meaning) -> TypeGuard[Spoke | Unreadable]:
+        """True for a customer's message in a room that has never been served."""
+        if self.record.membership is not Membership.NONE:
+            return False
+        if not isinstance(meaning, Spoke | Unreadable) or not self.rules.serves(meaning.sender):
+            return False
+        return not (isinstance(meaning, Spoke) and meaning.notice)
 
     def doubts(self, meaning: Meaning, raw: Raw) -> bool:
         """Whether an event of another server may be hidden (`MatrixPort.is_hidden`).

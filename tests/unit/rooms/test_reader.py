@@ -16,7 +16,7 @@ from bridge.rooms.cards import CROSS
 from bridge.rooms.engine import Engine
 from bridge.rooms.people import GREET_AFTER, PARKED_LIMIT, UPGRADE_PATIENCE
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.reader import STANDING_TRIES, Reader
+from bridge.rooms.reader import Reader
 from bridge.rooms.record import (
     Entered,
     EntryFailed,
@@ -32,7 +32,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.room import FEDERATED
 from bridge.rooms.store import InputRow, StoreError
-from bridge.rooms.surroundings import MOST_PENDING
+from bridge.rooms.surroundings import ASK_TRIES, MOST_PENDING
 from bridge.rooms.visit import Came, Visit
 from bridge.texts import Texts
 from bridge.webchat.frames import ChatStarted, CloseSession, Received, SessionClosed
@@ -196,8 +196,8 @@ async def test_a_room_left_at_once_is_asked_for_no_power_level() -> None:
     [
         (50.0, [], "config.paused"),
         (49.0, [], "refused.not_admin"),
-        (100.0, [Unavailable("away")] * (STANDING_TRIES - 1), "config.paused"),
-        (100.0, [Unavailable("away")] * STANDING_TRIES, "refused.standing_unknown"),
+        (100.0, [Unavailable("away")] * (ASK_TRIES - 1), "config.paused"),
+        (100.0, [Unavailable("away")] * ASK_TRIES, "refused.standing_unknown"),
         (100.0, [Refused("M_FORBIDDEN")], "refused.standing_unknown"),
     ],
     ids=["admin", "ordinary", "admin after tries", "unreachable", "refused"],
@@ -569,7 +569,7 @@ async def test_a_removal_of_the_host_counts_unless_it_is_known_to_be_hidden(
         await quiet()
         assert (await world.stored()).membership is Membership.JOINED
         world.matrix.hiding = trouble is not None
-        world.matrix.trouble += [] if trouble is None else [trouble] * STANDING_TRIES
+        world.matrix.trouble += [] if trouble is None else [trouble] * ASK_TRIES
         await engine.accept_events([world.event("gone", sender=STRANGER, whom=BOT)])
         await world.clock.turn(10)
     assert (await world.stored()).membership is Membership.LEFT
