@@ -511,6 +511,8 @@ class Channel(msgspec.Struct, eq=False):
                 if not left:
                     at = urlsplit(self._url).netloc.rpartition("@")[2]
                     why = str(error) or f"{describe(error)} from {at or 'the server'}"
+                    if isinstance(error, FileNotFoundError):  # its text names no file
+                        why = "a socket or certificate that database.url names does not exist"
                     raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
 
     async def _made(self) -> asyncpg.Connection:

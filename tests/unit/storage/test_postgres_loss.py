@@ -189,6 +189,20 @@ async def test_kill_under_load_keeps_acknowledged_writes(server: PostgresServer)
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://user@127.0.0.1:1/db?sslmode=verify-full&sslrootcert=/nowhere/ca.pem",
+        "postgres://user@/db?host=/nowhere",
+    ],
+)
+async def test_missing_file_of_the_url_is_called_so(url: str) -> None:
+    with pytest.raises(Unreachable, match="a socket or certificate that database"):
+        async with open_store(url, FixedClock()):
+            pass
+
+
+@pytest.mark.asyncio
 async def test_unreachable_server_at_the_start() -> None:
     with pytest.raises(Unreachable, match="cannot be reached"):
         async with open_store("postgres://nobody@127.0.0.1:1/none", FixedClock()):
