@@ -215,8 +215,7 @@ class MatrixAdapter:
     async def host_in(self, room_id: RoomId) -> UserId | None:
         for host in self.users.hosts:
             with suppress(ports.Refused):  # never a member
-                members = await self.homeserver.members(host, room_id)
-                if any(events.is_membership(one, host, "join") for one in members):
+                if await self.is_joined(room_id, host, host):
                     return host
         return None
 
