@@ -550,8 +550,8 @@ class Surroundings(msgspec.Struct):
     rules: Rules
     measures: Measures
     conversions: Executor
-    """Small thread pool for converting and inspecting media and drawing charts, apart from the one
-    for file I/O: many voice messages at once must not block that."""
+    """Small thread pool for converting and inspecting media, drawing charts and splitting long
+    texts, apart from the one for file I/O: many voice messages at once must not block that."""
     waits: Waits = msgspec.field(default_factory=Waits)
     upgrades: Upgrades = msgspec.field(default_factory=Upgrades)
     """Room replacements; shared by all enterprises."""

@@ -15,9 +15,7 @@ import asyncio
 import base64
 import html
 from collections.abc import Awaitable, Coroutine, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -80,8 +78,6 @@ FORBIDDEN = "M_FORBIDDEN"
 LONG_TEXT = 256 * 1024
 """Characters of an agent's text, with the pictures embedded in it, above which a thread splits it:
 12 MB take 0.2 s."""
-_splitting = ThreadPoolExecutor(1, "split")
-"""One thread: each keeps up to 64 MB of what it freed."""
 MOST_CHATS = 2_000
 """Maximum number of a room's chats, newest first, whose agents' ghosts may redact."""
 NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
@@ -670,12 +666,11 @@ class Delivery:
     ) -> tuple[ports.Part, ...]:
         """Send a text and the pictures in it, in order, as one event or several."""
         parts: list[ports.Part] = []
-        split = partial(self._pieces, relay, text)
-        pieces = (
-            await asyncio.get_running_loop().run_in_executor(_splitting, split)
-            if len(text.html) > LONG_TEXT
-            else split()
-        )
+        if len(text.html) > LONG_TEXT:
+            run = asyncio.get_running_loop().run_in_executor
+            pieces = await run(self._around.conversions, self._pieces, relay, text)
+        else:
+            pieces = self._pieces(relay, text)
         for number, piece in enumerate(pieces):
             piece_id = f"{txn_id}.p{number}" if number else txn_id
             if isinstance(piece, frames.AgentMedia):

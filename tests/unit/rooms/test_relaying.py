@@ -12,7 +12,6 @@ import pytest
 
 from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId, RoomId
-from bridge.rooms import to_matrix
 from bridge.rooms.ports import Blob, BrokenOff, NoSpace, NoticeText, Refused, TooBig, Unavailable
 from bridge.rooms.to_matrix import FETCH_TRIES, FETCH_WITHIN, LAST_WAIT, LONG_TEXT, REMEMBERED
 from bridge.webchat.codes import NoticeType
@@ -429,14 +428,13 @@ async def test_every_part_of_an_agents_message_can_be_quoted() -> None:
 async def test_only_a_long_text_is_split_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     world, apart = World(), list[int]()
     await world.chatting()
+    run = world.around.conversions.submit
 
-    def submit(split: Callable[[], object]) -> Future[object]:
+    def submit(split: Callable[..., object], *about: object) -> Future[object]:
         apart.append(size)
-        done = Future[object]()
-        done.set_result(split())
-        return done
+        return run(split, *about)
 
-    monkeypatch.setattr(to_matrix._splitting, "submit", submit)
+    monkeypatch.setattr(world.around.conversions, "submit", submit)
     async with world.running() as engine:
         for size in (LONG_TEXT, LONG_TEXT + 1):
             push = MessageReceived(SESSION, MEI.id, AgentText("x" * size))
