@@ -33,7 +33,7 @@ from bridge.rooms.store import (
 )
 from bridge.storage import postgres, transfer
 from bridge.storage.migrate import MovedError
-from bridge.storage.postgres import PostgresEngine, turned
+from bridge.storage.postgres import Channel, PostgresEngine, turned
 from bridge.storage.query import Query, Unreachable, same
 from bridge.storage.sqlstore import SqlStore, open_store, pending_migrations
 from bridge.storage.transfer import move
@@ -303,30 +303,40 @@ async def test_read_only_or_full_server_is_reported(
         assert [row.key for row in await open_inputs(store, A)] == ["before", "after"]
 
 
-@pytest.mark.asyncio
-async def test_a_locked_table_holds_up_no_write_to_others(
-    server: PostgresServer,
-) -> None:
-    """As by an administrator's ALTER or VACUUM FULL; the session stays."""
+@asynccontextmanager
+async def store_beside(
+    server: PostgresServer, patience: int
+) -> AsyncIterator[tuple[SqlStore, Channel, Channel]]:
+    """Open a store that waits `patience` ms for locks; yield it, its writer and another's."""
     url = server.new_schema()
     async with open_store(url, FixedClock()) as store, open_store(url, FixedClock()) as other:
         assert isinstance(store._engine, PostgresEngine)
         assert isinstance(other._engine, PostgresEngine)
         async with store._engine._writer as connection:
+            await connection.execute(f"SET lock_timeout = {patience}")
+        yield store, store._engine._writer, other._engine._writer
+
+
+@pytest.mark.asyncio
+async def test_a_locked_table_holds_up_no_write_to_others(
+    server: PostgresServer,
+) -> None:
+    """As by an administrator's ALTER or VACUUM FULL; the session stays."""
+    async with store_beside(server, 300) as (store, own, other):
+        async with own as connection:
             session = connection.get_server_pid()
-            await connection.execute("SET lock_timeout = 300")
-        async with other._engine._writer as connection, connection.transaction():
+        async with other as connection, connection.transaction():
             await connection.execute("LOCK TABLE facts")
             with pytest.raises(Unreachable, match=r"lock not available \(55P03\)"):
                 await store.save_fact("name", "value")
             await accepted(store, "meanwhile")
-        async with other._engine._writer as connection, connection.transaction():
+        async with other as connection, connection.transaction():
             await connection.execute("LOCK TABLE writers")
             for write in (store.ping(), store.save_fact("name", "value")):
                 with pytest.raises(Unreachable, match=r"lock not available \(55P03\)"):
                     await write
         await store.save_fact("name", "value")
-        async with store._engine._writer as connection:
+        async with own as connection:
             assert connection.get_server_pid() == session
 
 
@@ -335,13 +345,8 @@ async def test_a_locked_table_holds_up_no_write_to_others(
 async def test_a_ping_notices_a_locked_table_of_messages(
     server: PostgresServer, table: str
 ) -> None:
-    url = server.new_schema()
-    async with open_store(url, FixedClock()) as store, open_store(url, FixedClock()) as other:
-        assert isinstance(store._engine, PostgresEngine)
-        assert isinstance(other._engine, PostgresEngine)
-        async with store._engine._writer as connection:
-            await connection.execute("SET lock_timeout = 100")
-        async with other._engine._writer as connection, connection.transaction():
+    async with store_beside(server, 100) as (store, _, other):
+        async with other as connection, connection.transaction():
             await connection.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")
             with pytest.raises(Unreachable, match=r"lock not available \(55P03\)"):
                 await store.ping()
