@@ -45,9 +45,9 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup
 
 LOOKS = (3.0, 30.0, 120.0)
 """Delays in seconds before each look at the rooms; meanwhile the homeserver pushes its queue."""
-PAGE = 30
-MOST_PAGES = 5
-"""Maximum pages read per room. Older messages are lost: the agent has to ask for them."""
+PAGES = (30, 100, 100, 100, 100)
+"""Events asked for in each page of a room, as mostly the first suffices. Messages before the last
+page are lost, or come late if the homeserver pushes them yet."""
 WELL = 60.0
 """Seconds between updates of the `_SINCE` fact while all is well."""
 _SINCE = "caught up"
@@ -253,8 +253,8 @@ class CatchUp:
         oldest = self.clock.now() - self.reach()
         found: list[Arrived] = []
         before, gap = "", False
-        for _ in range(MOST_PAGES):
-            events, before = await self.homeserver.page(host, room_id, PAGE, before)
+        for size in PAGES:
+            events, before = await self.homeserver.page(host, room_id, size, before)
             page: list[Arrived] = []
             for event in events:
                 if _is_joining(event, host) or sent_at(event) < oldest:
@@ -269,9 +269,8 @@ class CatchUp:
                 break
         else:
             if gap:  # otherwise the oldest event read is known: the room is just busy
-                most = MOST_PAGES * PAGE
                 _log.warning(
-                    "too many missed events, older ones are not read", room=room_id, read=most
+                    "too many missed events, older ones are not read", room=room_id, read=sum(PAGES)
                 )
         new = await self.engine.accept_events(found[::-1]) if found else 0
         if new:
