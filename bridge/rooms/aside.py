@@ -48,6 +48,8 @@ RESTART = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
 """Back-off long enough for a restart of the homeserver."""
 AT_LENGTH = (*RESTART, 120.0, 300.0)
 """Back-off of effects that should succeed even if that takes minutes."""
+TRANSCRIPTS = 2
+"""Maximum number of transcripts at once: a long one takes 50 MiB of memory while it is read."""
 
 
 EffectT = TypeVar("EffectT")
@@ -78,7 +80,8 @@ class AsideLane:
             case effects.SendTranscript():
                 failed = LookedUp(effect.event_id, "transcript.unavailable")
                 send = transcripts.send_transcript
-                return await self._patiently(room, send, effect, SOON, failed)
+                async with around.places("to send a transcript", TRANSCRIPTS):
+                    return await self._patiently(room, send, effect, SOON, failed)
             case effects.ShowBridge():
                 return await self._patiently(
                     room, lambda around, record, _: around.show_bridge(record), effect, SOON

@@ -289,11 +289,7 @@ class Room:
             return
         await self.pause(FEDERATED)
         kind, most = ("to join", JOINED_AT_ONCE) if joins else ("to decline", DECLINED_AT_ONCE)
-        places = self.around.answering.setdefault
-        async with (
-            places(server, asyncio.Semaphore(ANSWERED_AT_ONCE)),
-            places(kind, asyncio.Semaphore(most)),
-        ):
+        async with self.around.places(server, ANSWERED_AT_ONCE), self.around.places(kind, most):
             yield
 
     @property

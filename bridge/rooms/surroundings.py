@@ -557,15 +557,21 @@ class Surroundings(msgspec.Struct):
     """Room replacements; shared by all enterprises."""
     inviting: Inviting = msgspec.field(default_factory=Inviting)
     """Inviters' locks; shared by all enterprises."""
-    answering: WeakValueDictionary[str, asyncio.Semaphore] = msgspec.field(
+    taken: WeakValueDictionary[str, asyncio.Semaphore] = msgspec.field(
         default_factory=WeakValueDictionary
     )
-    """Places for answers to invitations, by the inviter's homeserver, and by kind (a text with a
-    space) for all of them (`Room.answering`)."""
+    """Semaphores in use, see `places`."""
     instance: str = ""
     """Unique id of this database, part of transaction ids."""
     dated: int = 0
     """Since when (ms) stored rows have transaction ids that contain their time."""
+
+    def places(self, name: str, most: int) -> asyncio.Semaphore:
+        """Return the semaphore that lets `most` at a time do this, in all rooms of an enterprise.
+
+        Its name is that of an activity (with a space), or of the homeserver that is asked.
+        """
+        return self.taken.setdefault(name, asyncio.Semaphore(most))
 
     async def show_bridge(self, record: RoomRecord) -> None:
         """Write the room's `m.bridge` state if it has changed and the host may write it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncGenerator
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -21,6 +22,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms import transcripts
+from bridge.rooms.aside import TRANSCRIPTS
 from bridge.rooms.effects import SendTranscript
 from bridge.rooms.ports import Recorded, Refused, Unavailable, Undecryptable
 from bridge.rooms.record import (
@@ -38,7 +40,9 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import ChatRow, Lane, NewEffect, NewInput, Outcome, Settlement, StoredRoom
 from bridge.rooms.transcripts import Line, Telling, Transcript, build_page, send_transcript
+from bridge.rooms.visit import new_effect
 from tests.fakes import flow
+from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, SALES_USER
 
@@ -544,3 +548,30 @@ async def test_names_and_roles_of_members_who_left() -> None:
     assert [line.name for line in lines[:2]] == ["carl", "@webchat_K00099:example.org"]
     assert [line.role for line in lines] == ["customer", "agent", "service", "service"]
     assert [line.name for line in lines[2:]] == ["Sales", "WebChat"]
+
+
+async def test_few_transcripts_are_read_at_a_time() -> None:
+    """A long one takes 50 MiB of memory until it is sent."""
+    world, reading, go_on = World(), 0, asyncio.Event()
+
+    async def timeline(*_: object) -> AsyncGenerator[dict[str, object], None]:
+        nonlocal reading
+        reading += 1
+        await go_on.wait()
+        for raw in world.matrix.room:
+            yield raw
+
+    world.matrix.timeline = timeline  # type: ignore[assignment, method-assign]
+    order = new_effect(SendTranscript(ORDER, by=ADA))
+    assert order is not None
+    for number in range(2 * TRANSCRIPTS):
+        record = msgspec.structs.replace(Scene().record, room_id=RoomId(f"!{number}:example.org"))
+        room = StoredRoom(record.room_id, dump_record(record), live=False, phase="Idle")
+        await flow.step(world.store, room, effects=[order], chats=[ChatRow(1, dump_chat(FIRST))])
+    async with world.running():
+        await quiet()
+        assert reading == TRANSCRIPTS
+        go_on.set()
+        while len(world.matrix.sent_files) < 2 * TRANSCRIPTS:
+            await quiet()  # each page is made in a thread
+        assert reading == 2 * TRANSCRIPTS
