@@ -564,7 +564,7 @@ async def test_the_bot_speaks_for_agents_whose_ghosts_cannot_join() -> None:
 async def test_another_refusal_of_a_ghosts_join_is_a_dead_letter() -> None:
     world = World()
     await world.chatting()
-    world.matrix.trouble.append(Refused("M_UNKNOWN_TOKEN"))
+    world.matrix.trouble.append(Refused("M_UNKNOWN"))
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, JUN))))
         await quiet()
