@@ -150,6 +150,7 @@ class Serving:
         every = self._rules(config)
         for name, rules in every.items():
             self._around[name].rules = rules
+            self._links[name].trust()
         self._gone.rules = unconfigured_rules(every.values())
         self._contact.apply_config(config)
         self.config = config
