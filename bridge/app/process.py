@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import gc
 import os
 import resource
@@ -36,8 +37,9 @@ would block the lookups of all others, of the homeserver and of the database."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Parameters of `mallopt` (malloc.h): free bytes at the end of the heap, and size of a block, from
 which on they are returned."""
-MOST_FILES = 65_536
-"""Open file limit to which the soft limit is raised, if the hard limit allows it."""
+MOST_FILES, LEAST_FILES = 65_536, 64
+"""Open file limit to which the soft limit is raised, if the hard limit allows it; and with how few
+the bridge does not start."""
 
 
 def run(config: Config, load: Load) -> int:
@@ -107,6 +109,8 @@ def raise_file_limit() -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):  # macOS's real limit is below the reported one
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if hard != resource.RLIM_INFINITY and hard < LEAST_FILES:
+        raise OSError(errno.EMFILE, f"only {hard} open files are allowed: increase `ulimit -n`")
 
 
 def return_memory() -> None:

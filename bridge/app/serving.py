@@ -55,7 +55,7 @@ from bridge.ops.logging import configure_logging
 from bridge.ops.metrics import Metrics, listening, metrics_server, watch_loop_lag
 from bridge.rooms.aside import AsideLane
 from bridge.rooms.engine import Engine
-from bridge.rooms.ports import Clock, Refused, Unavailable
+from bridge.rooms.ports import Clock, Refused, Unauthorized, Unavailable
 from bridge.rooms.room import LaneRunner
 from bridge.rooms.rules import GONE, Rules, unconfigured_rules
 from bridge.rooms.store import Cutoffs, Depth, Lane, StoreError
@@ -150,6 +150,7 @@ class Serving:
         every = self._rules(config)
         for name, rules in every.items():
             self._around[name].rules = rules
+            self._links[name].trust()
         self._gone.rules = unconfigured_rules(every.values())
         self._contact.apply_config(config)
         self.config = config
@@ -460,7 +461,7 @@ class Serving:
         try:
             async with asyncio.timeout(PATIENCE) as limit:
                 await contact.introduce()
-        except Refused as error:
+        except (Refused, Unauthorized) as error:
             raise HomeserverRefused(why_refused(self.config, error)) from error
         except (Unavailable, StoreError, TimeoutError) as error:
             LOG.debug("the bridge users could not be registered yet", why=str(error))
@@ -475,7 +476,7 @@ class Serving:
                 await contact.probe()
             except Unreachable as error:  # by now the homeserver has answered a request
                 LOG.debug("the bridge users could not be stored yet", why=str(error))
-            except Refused as error:
+            except (Refused, Unauthorized) as error:
                 if not contact.made and self._refusal is None:
                     self._refusal = HomeserverRefused(why_refused(config, error))
                     self.stop.set()
@@ -585,22 +586,23 @@ def place_of(url: str) -> str:
     return scheme + slashes + rest.rpartition("@")[2].partition("?")[0]
 
 
-def why_refused(config: Config, error: Refused) -> str:
+def why_refused(config: Config, error: Refused | Unauthorized) -> str:
     """Return why the homeserver refuses the bridge, and what an operator can do about it."""
-    if error.code == FOREIGN:
+    code = error.code if isinstance(error, Refused) else ""
+    if code == FOREIGN:
         return (
             f"somebody else has registered {settings.users_of(config).main} on the homeserver, so"
             f" it cannot be the bot: {FOREIGN_FIX}: set another appservice.bot.username and run"
             " `register` again"
         )
-    if error.code == TAKEN:
+    if code == TAKEN:
         return (
             f"another bridge on this homeserver has the same users ({error}): give this one its own"
             " appservice.id, bot.username, bridge.username_template and"
             " bridge.queue_username_template, then run `register` again (docs/homeservers.md,"
             " Several bridges)"
         )
-    if error.code == ANOTHER:
+    if code == ANOTHER:
         url = config.database.url.get_secret_value()
         return (
             f"the database {described(url)} is new, but this bridge has already been used with"

@@ -167,7 +167,9 @@ def register(files: Files, *, rotate: bool) -> None:
     if rotate and not files.update:
         raise click.UsageError("--rotate changes the configuration: it cannot be combined with -n")
     try:
-        earlier = users.load_registration(files.registration)
+        found = users.load_registration(files.registration)
+        # The repository's own file, in a checkout of it, is only a sample.
+        earlier = None if users.SAMPLE in found.as_token else found
     except users.RegistrationMissing:
         earlier = None
     except users.RegistrationError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from urllib.parse import urlencode
 
@@ -120,6 +120,13 @@ class Links:
                 await self.learnt.save()
         if failure is not None:
             raise failure
+
+    def trust(self) -> None:
+        """Read `ca_file` again: what was renewed in it is trusted from now on, too."""
+        server, tls = self._shared.settings.server, self._shared.tls
+        if server.ca_file and tls is not None:
+            with suppress(OSError):  # the reloaded configuration may name another file
+                tls.load_verify_locations(server.ca_file)
 
     async def aclose(self) -> None:
         """Close all sockets without a logout (row 87): the chats go on and are resumed later."""

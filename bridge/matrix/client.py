@@ -37,7 +37,15 @@ from bridge.matrix.crypto.wire import Json
 from bridge.matrix.users import OurUsers
 from bridge.media import formats
 from bridge.rooms.blobs import BROKEN, Kept, keep, received
-from bridge.rooms.ports import Blob, Despite, Refused, Unavailable, describe, tls_context
+from bridge.rooms.ports import (
+    Blob,
+    Despite,
+    Refused,
+    Unauthorized,
+    Unavailable,
+    describe,
+    tls_context,
+)
 from bridge.rooms.surroundings import Connector
 from bridge.webchat.read import clean
 
@@ -93,6 +101,7 @@ async def translate_errors(
 
 _UNREACHED = frozenset({"M_CONNECTION_FAILED", "M_CONNECTION_TIMEOUT", "M_BAD_STATUS"})
 """Error codes of a ping (specification, "Pinging"): the homeserver cannot reach the bridge."""
+_UNAUTHORIZED = frozenset({"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"})
 PINGED = "AlreadyCalled"
 """Part of the error text of a ping that succeeded: Synapse (1.163) cannot have its queued
 transactions sent, as it is just sending them."""
@@ -103,6 +112,7 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
 
     Refused only if the homeserver itself answered: by a Matrix error code, 413, or a 401 with login
     flows. Anything else (a proxy's 404 page, a login form) is from in between: maybe transient.
+    Unauthorized is transient too: what was refused is sent once both sides have the same token.
     """
     if response.status < 400:
         # Not followed: tokens and messages go only to the configured address.
@@ -124,7 +134,8 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
         where = f"{response.method} answered {response.status} {error.errcode}".strip()
         delay = _retry_after(response.headers, error)
         return Unavailable(where, LIMITED if limited and delay is None else delay)
-    return Refused(code, error.error[:200])
+    refusal = Refused(code, error.error[:200])
+    return Unauthorized(str(refusal)) if code in _UNAUTHORIZED else refusal
 
 
 def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
@@ -416,7 +427,7 @@ class Homeserver:
     # --- Matrix APIs; `user`, `reader` or `who` acts ----------------------------------------------
 
     async def check(self) -> None:
-        """Check that the homeserver answers. Raises Refused if it does not know the as_token."""
+        """Check that the homeserver answers, and knows the as_token."""
         await self.request("GET", f"{_CLIENT}/account/whoami", device=False)
 
     async def ping(self, appservice_id: str) -> None:
@@ -534,9 +545,9 @@ class Homeserver:
                 reply: object = await response.json()
         except _FAILED as error:
             raise Unavailable(f"openid failed: {describe(error)}") from error
+        except Unauthorized as error:
+            raise Refused("", str(error)) from error
         except Refused as error:
-            if error.code == "M_UNKNOWN_TOKEN":
-                raise
             raise Unavailable(f"{path} at homeserver.address answers {error}") from error
         return UserId(wire.text(reply, "sub"))
 

@@ -129,9 +129,9 @@ class Ghosts:
     ) -> None:
         """Register the bot (`user`) and the queue users as configured, and check the as_token.
 
-        Raises Refused if the homeserver does not know the token (`M_UNKNOWN_TOKEN`) or refuses the
-        users (`M_EXCLUSIVE`, `M_FORBIDDEN`), if somebody else has the bot (`FOREIGN`), or if one of
-        the users belongs to another application service (`TAKEN`).
+        Raises Unauthorized, and Refused if the homeserver refuses the users (`M_EXCLUSIVE`,
+        `M_FORBIDDEN`), if somebody else has the bot (`FOREIGN`), or if one of the users belongs to
+        another application service (`TAKEN`).
         """
         user, self.bot_name = user or self._users.bot, bot.displayname
         # At every start, whatever is stored: nothing works without the bot.

@@ -262,6 +262,10 @@ def not_loaded(refusal: str) -> bool:
     return refusal.startswith("M_EXCLUSIVE") or masquerade
 
 
+SAMPLE = "CHANGE ME"
+"""Part of the tokens in the sample, registration.yaml of the repository."""
+
+
 class RegistrationError(Exception):
     """The registration file cannot be read or written; the message says why."""
 

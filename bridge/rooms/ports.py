@@ -37,6 +37,10 @@ class Unavailable(Exception):
         self.retry_after = retry_after
 
 
+class Unauthorized(Unavailable):
+    """The homeserver does not know the bridge's token: it has loaded another registration."""
+
+
 class BrokenOff(Unavailable):
     """The source of a file does not answer, or breaks off in the middle."""
 

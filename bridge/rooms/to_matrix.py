@@ -74,7 +74,9 @@ FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 """First and longest back-off between attempts, in seconds."""
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
-FORBIDDEN = "M_FORBIDDEN"
+FORBIDDEN, NO_ROOM = "M_FORBIDDEN", "M_UNKNOWN"
+"""Error codes of writing into a room that refuses the user; and, with Synapse, into one that is not
+there (any more)."""
 LONG_TEXT = 256 * 1024
 """Characters of an agent's text, with the pictures embedded in it, above which a thread splits it:
 12 MB take 0.2 s."""
@@ -133,7 +135,8 @@ class Delivery:
                     why, asked, muted = str(error), error.retry_after, False
                 except ports.Refused as error:
                     muted = False
-                    if error.code == FORBIDDEN and not isinstance(effect, effects.EnterRoom):
+                    out = error.code in {FORBIDDEN, NO_ROOM}
+                    if out and not isinstance(effect, effects.EnterRoom):
                         if self.record.upgrade is not None:
                             raise Shut from error
                         if await self._is_being_replaced():

@@ -87,9 +87,13 @@ class SqliteEngine:
         """Connections to close, that of the claim last."""
         self._jobs: SimpleQueue[_Job | None] | None = None
         """Job queue of the thread while it runs; a None in it ends the thread."""
-        self._wal = path.with_name(f"{path.name}-wal")
+        # SQLite's log is beside the file itself. (`Path.resolve` would raise at a loop of links.)
+        real = Path(os.path.realpath(path))
+        self._wal, self._owner = (real.with_name(f"{real.name}-{one}") for one in ("wal", "owner"))
         self._inodes = 0, 0
         """Inodes of the open file and its log, to check that they are still those at the paths."""
+        self._claimed = 0
+        """Likewise that of the claim's file; 0 without a claim."""
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < OLDEST:
@@ -103,7 +107,7 @@ class SqliteEngine:
 
     async def claim(self, *, wait: bool = True) -> None:
         seconds = CLAIM_SECONDS if wait else 0
-        await until_free(lambda: self._hop(lambda: self._open.append(_locked(self._path))), seconds)
+        await until_free(lambda: self._hop(self._lock), seconds)
 
     def commit(self, queries: Sequence[Query | Together]) -> Awaitable[list[Rows]]:
         return self._hop(lambda: self._transact(queries))
@@ -148,6 +152,10 @@ class SqliteEngine:
             connection.execute(setting).fetchall()
         self._inodes = _inode(self._path), _inode(self._wal)
 
+    def _lock(self) -> None:
+        self._open.append(_locked(self._owner, self._path))
+        self._claimed = _inode(self._owner)
+
     def _disconnect(self) -> None:
         for connection in self._open:
             connection.close()
@@ -170,7 +178,8 @@ class SqliteEngine:
 
         SQLite makes the same check by inode, but not in WAL mode. A deleted log goes on without a
         name: a crash would lose what is in it, and another process, which begins a second log
-        beside it, would destroy the database. So its content goes into the file at once.
+        beside it, would destroy the database. So its content goes into the file at once. Without
+        the file of the claim a second bridge could start: it is made anew, or AlreadyInUse raised.
         """
         file, log = self._inodes
         if _inode(self._path) != file:
@@ -181,6 +190,10 @@ class SqliteEngine:
             self._inodes = file, _inode(self._wal)
             deleted = "the database's -wal file was deleted; it is made anew"
             _log.warning(deleted, file=str(self._wal))
+        if self._claimed and _inode(self._owner) != self._claimed:
+            self._lock()
+            deleted = "the database's -owner file was deleted; it is made anew"
+            _log.warning(deleted, file=str(self._owner))
 
 
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]"]
@@ -258,9 +271,8 @@ def _reason(path: Path, error: sqlite3.OperationalError) -> str:
     return str(error) if allowed else os.strerror(errno.EACCES)
 
 
-def _locked(database: Path) -> sqlite3.Connection:
+def _locked(path: Path, database: Path) -> sqlite3.Connection:
     """Claim a database until the connection is closed; AlreadyInUse if it is not free."""
-    path = database.with_name(f"{database.name}-owner")
     _touch(path)
     if os.geteuid() == 0:  # a command of root's must not lock out the bridge's own user
         with suppress(OSError):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 import pytest
+from ruamel.yaml import YAML
 
 from tests.support.client import said
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.operator import crypto_reset, operate
 from tests.support.stage import Stage, StageOptions, ended
 from tests.support.staging import UNLIMITED, bridge_section, staged
-from tests.support.talk import MEI, wording
+from tests.support.talk import MEI, Talk, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,6 +39,29 @@ async def test_a_deleted_device_is_created_again(stage: Stage, phones: Phones) -
     await both_ways(talk, "after")
     assert (await devices(phones, "gone3", [MEI]))[MEI] == {device}
     assert HINT not in log_of(stage)
+
+
+async def test_an_encrypted_chat_of_a_removed_queue_goes_on(stage: Stage, phones: Phones) -> None:
+    """The customer's keys come to the queue's user, which is no longer in the configuration."""
+    phone, queue = await phones.of("queue-gone"), f"@webchat_queue_2:{stage.synapse.domain}"
+    talk = await Talk.open(stage, phone, "hello", host=queue)
+    await talk.heard("hello")
+    await talk.accept()
+    config, yaml = stage.config.read_text(encoding="utf-8"), YAML(typ="safe", pure=True)
+    fewer = yaml.load(config)
+    fewer["queues"] = fewer["queues"][:1]
+    await stage.bridge.stop()
+    with stage.config.open("w", encoding="utf-8") as stream:
+        yaml.dump(fewer, stream)
+    await stage.bridge.start()
+    try:
+        await talk.reads("was down for a while", queue)
+        phone.nio.invalidate_outbound_session(talk.room)
+        await both_ways(talk, "without the queue")
+    finally:
+        await stage.bridge.stop()
+        stage.config.write_text(config, encoding="utf-8")
+        await stage.bridge.start()
 
 
 async def test_a_lost_database_is_reported_and_repaired_by_crypto_reset(

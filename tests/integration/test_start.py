@@ -31,6 +31,7 @@ from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, StageOptions, ended
 from tests.support.staging import bridge_like, bridge_section, staged
+from tests.support.talk import MEI, chatting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -111,6 +112,27 @@ async def test_not_ready_while_the_homeserver_cannot_reach_the_bridge(stage: Sta
         save_registration(whole, path)
         await restart(stage.synapse)
     await stage.bridge.wait_until("/_matrix/mau/ready")
+
+
+async def test_agents_words_wait_while_the_homeserver_knows_another_token(stage: Stage) -> None:
+    """As after `register --rotate`, until both sides were restarted."""
+    talk = await chatting(stage, "rotated")
+    path = stage.folder / "registration.yaml"
+    whole = load_registration(path)
+    await stage.synapse.stop()
+    save_registration(msgspec.structs.replace(whole, as_token="another-token"), path)
+    await stage.synapse.start()
+    try:
+        await talk.desk("say", text="said meanwhile")
+        await unready(stage, "the homeserver refuses the bridge (M_UNKNOWN_TOKEN ")
+        await stage.bridge.stop()
+        await stage.bridge.start(ready=False)
+        assert await ended(stage.bridge) == 16
+    finally:
+        save_registration(whole, path)
+        await restart(stage.synapse)
+        await stage.bridge.start()
+    await talk.reads("said meanwhile", MEI)
 
 
 async def test_an_idle_bridge_is_not_ready_while_webchat_is_unreachable(

@@ -47,6 +47,7 @@ TOLD: dict[str, str] = {
     "RegistrationError": "cannot read",
     "RegistrationMissing": "cannot read",
     "HomeserverRefused": "refused the bridge",
+    "Unauthorized": "the homeserver refuses the bridge …",
     "CannotListen": "cannot listen",
     "Unreachable": "cannot be reached",
     "AlreadyInUse": "another bridge is using this database",

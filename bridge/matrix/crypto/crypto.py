@@ -123,7 +123,7 @@ class Crypto:
         """Whether the caches of rooms no longer served are yet to be cleared."""
         self._reading: dict[UserId, asyncio.Task[None]] = {}
         self._on_key: OnKey = lambda room_id: None
-        self._hosts = users.hosts
+        self._hosts, self._is_host = users.hosts, users.is_open_to_all
         self._clock = clock
         self._server = server
         self._places = peers.Places(rooms, users, vault)
@@ -434,6 +434,9 @@ class Crypto:
     async def _empty_mailbox(self, user: UserId) -> None:
         """Read a ghost's mailbox, at most every `_MAILBOX_MS`, and repair broken olm sessions."""
         now = self._clock.now()
+        if self._is_host(user) and self._ours(user) and user not in self._hosts:
+            self._hosts += (user,)  # of a queue that is no longer configured, but has rooms
+            self._read_ours()
         if user in self._hosts:
             return
         async with self.upkeep.holding(user) as own:

@@ -366,6 +366,7 @@ class Users(Protocol):
     hosts: tuple[UserId, ...]
 
     def is_ours(self, user_id: str) -> bool: ...
+    def is_open_to_all(self, user_id: str) -> bool: ...
 
 
 class Places:

@@ -17,6 +17,7 @@ from structlog.typing import EventDict
 
 from bridge.app import process
 from bridge.app.process import (
+    LEAST_FILES,
     MOST_FILES,
     Load,
     raise_file_limit,
@@ -172,6 +173,12 @@ async def test_limit_of_open_files_is_raised_as_far_as_allowed() -> None:
             assert unchanged == hard
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_start_with_too_few_open_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (LEAST_FILES - 1,) * 2)
+    with pytest.raises(OSError, match="only 63 open files are allowed: increase `ulimit -n`"):
+        raise_file_limit()
 
 
 @pytest.mark.parametrize("place", ["", "@", "bridge@1/"])

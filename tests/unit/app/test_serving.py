@@ -47,7 +47,7 @@ from bridge.matrix.crypto.devices import ANOTHER
 from bridge.ops import health
 from bridge.ops.metrics import Metrics
 from bridge.rooms.engine import Engine
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.ports import Refused, Unauthorized, Unavailable
 from bridge.rooms.record import RoomRecord, dump_record
 from bridge.rooms.rules import GONE
 from bridge.rooms.store import (
@@ -347,7 +347,7 @@ async def test_database_of_an_earlier_version_notes_the_upgrade_time(tmp_path: P
 
 def test_refused_start_says_what_to_do(tmp_path: Path) -> None:
     config = told(tmp_path)
-    assert "registration.yaml" in why_refused(config, Refused("M_UNKNOWN_TOKEN"))
+    assert "registration.yaml" in why_refused(config, Unauthorized("M_UNKNOWN_TOKEN"))
     foreign = why_refused(config, Refused(FOREIGN))
     assert "somebody else has registered @webchatbot:example.org" in foreign
     assert "appservice.bot.username" in foreign

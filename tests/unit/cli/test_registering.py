@@ -12,12 +12,13 @@ from click.testing import Result
 from bridge.config.document import fill_secrets
 from bridge.config.known_keys import example_config
 from bridge.config.loading import PICKLE_KEY, load_config
-from bridge.matrix.users import load_registration
+from bridge.matrix.users import SAMPLE, load_registration
 from tests.unit.cli.runs import Folder
 from tests.unit.config.configs import SMALLEST, edited
 
 AS = "MATRIX_WEBCHAT_APPSERVICE__AS_TOKEN"
 HS = "MATRIX_WEBCHAT_APPSERVICE__HS_TOKEN"
+SAMPLE_FILE = Path(__file__).parents[3] / "registration.yaml"
 
 
 @pytest.fixture
@@ -136,16 +137,27 @@ def test_rotating_what_cannot_be_written_is_refused(
 def test_sample_registration_matches_the_example_configuration(folder: Folder) -> None:
     folder.config.write_text(example_config(), encoding="utf-8")
     register(folder)
-    sample = load_registration(Path(__file__).parents[3] / "registration.yaml")
+    sample = load_registration(SAMPLE_FILE)
     written = load_registration(folder.registration)
-    assert "CHANGE" in sample.as_token
-    assert "CHANGE" in sample.hs_token
+    assert SAMPLE in sample.as_token
+    assert SAMPLE in sample.hs_token
     assert written == msgspec.structs.replace(
         sample,
         as_token=written.as_token,
         hs_token=written.hs_token,
         sender_localpart=written.sender_localpart,
     )
+
+
+def test_the_samples_tokens_are_not_taken(folder: Folder) -> None:
+    """As README's commands are typed in a checkout, where the sample is registration.yaml."""
+    folder.config.write_text(example_config(), encoding="utf-8")
+    folder.registration.write_bytes(SAMPLE_FILE.read_bytes())
+    result = register(folder)
+    assert result.exit_code == 0, result.output
+    assert registered(folder) == tokens(folder)
+    assert "CHANGE" not in folder.registration.read_text(encoding="utf-8")
+    assert stat.S_IMODE(folder.registration.stat().st_mode) == 0o600
 
 
 def test_a_broken_registration_is_20_and_stays(folder: Folder) -> None:

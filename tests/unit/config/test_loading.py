@@ -126,6 +126,10 @@ MISTAKES = [
     (edited("{id: 1, name", "{id: x, name"), "line 7: queues[0].id: must be a whole number"),
     (edited("domain: example.org", "domain: [a]"), "line 3: homeserver.domain: must be text"),
     (
+        edited("bridge:\n", "bridge:\n  tell_agents: {language: fr}\n"),
+        "line 10: bridge.tell_agents.language: must be 'zh-CN', 'zh-TW', 'en', 'ja' or 'room'",
+    ),
+    (
         edited("webchat:\n", "webchat:\n  enterprise_id: 00123\n"),
         "line 5: webchat.enterprise_id: must be text: put the value in quotes",
     ),

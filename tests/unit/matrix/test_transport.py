@@ -217,7 +217,7 @@ async def test_a_homeserver_may_live_under_a_path() -> None:
     ("status", "body", "headers", "code"),
     [
         (403, '{"errcode":"M_FORBIDDEN","error":"no"}', {}, "M_FORBIDDEN"),
-        (401, '{"errcode":"M_UNKNOWN_TOKEN"}', {}, "M_UNKNOWN_TOKEN"),
+        (401, '{"errcode":"M_UNAUTHORIZED"}', {}, "M_UNAUTHORIZED"),
         (404, '{"errcode":"M_UNRECOGNIZED","error":"?"}', {}, "M_UNRECOGNIZED"),
         (413, "<html>nginx</html>", {}, "M_TOO_LARGE"),
         (401, '{"flows":[{"stages":["m.login.password"]}],"session":"x"}', {}, "M_UNAUTHORIZED"),
@@ -261,6 +261,8 @@ async def test_error_code_of_the_homeserver_is_a_refusal(
         (200, "", {}, None),
         (200, '{"a":' + "[" * 60_000, {}, None),
         (304, "", {}, None),
+        (401, '{"errcode":"M_UNKNOWN_TOKEN"}', {}, None),
+        (401, '{"errcode":"M_MISSING_TOKEN"}', {}, None),
     ],
 )
 async def test_temporary_error_is_unavailable(

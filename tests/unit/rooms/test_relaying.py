@@ -219,7 +219,7 @@ async def test_a_file_that_the_homeserver_does_not_accept(trouble: Exception) ->
 @pytest.mark.asyncio
 async def test_a_room_that_refuses_even_the_report_leaves_a_dead_letter() -> None:
     world = World()
-    world.matrix.trouble += [Refused("M_UNKNOWN")] * 2
+    world.matrix.trouble += [Refused("M_BAD_JSON")] * 2
     assert await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf")) == []
     assert len(await dead_letters(world.store)) == 1
 
@@ -231,7 +231,7 @@ async def test_the_agent_is_told_once_a_chat_that_the_room_takes_no_messages(rob
     await world.chatting(robot=robot)  # which would answer the note
     async with world.running() as engine:
         for number in range(2):
-            world.matrix.trouble += [Refused("M_UNKNOWN")] * 2
+            world.matrix.trouble += [Refused("M_BAD_JSON")] * 2
             await engine.pushed(ROOM, f"p{number}", said("hello?"))
             await world.clock.turn(1)
     assert len(await dead_letters(world.store)) == 2

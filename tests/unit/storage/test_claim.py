@@ -37,6 +37,12 @@ async def try_to_claim(url: str) -> None:
         await engine.close()
 
 
+async def other_claim(url: str) -> None:
+    """Claim the database without waiting for its end."""
+    async with open_store(url, CLOCK, sole=True, wait=False):
+        pytest.fail("opened")
+
+
 @pytest.mark.asyncio
 @pytest.mark.usefixtures("impatient")
 async def test_a_second_bridge_is_refused(url: str) -> None:
@@ -65,6 +71,47 @@ async def test_claim_of_root_belongs_to_the_owner_of_the_database(
     await try_to_claim(f"sqlite:///{file}")
     there = file.stat()
     assert given == [(tmp_path / "bridge.db-owner", there.st_uid, there.st_gid)]
+
+
+@pytest.mark.asyncio
+async def test_a_deleted_claim_is_taken_again(tmp_path: Path) -> None:
+    """By the next write: the health check makes one every few seconds."""
+    url, owner = f"sqlite:///{tmp_path}/bridge.db", tmp_path / "bridge.db-owner"
+    async with open_store(url, CLOCK, sole=True) as store:
+        owner.unlink()
+        with structlog.testing.capture_logs() as logs:
+            await store.ping()
+        deleted = "the database's -owner file was deleted; it is made anew"
+        assert [(one["event"], one["file"]) for one in logs] == [(deleted, str(owner))]
+        with pytest.raises(AlreadyInUse):
+            await other_claim(url)
+        await accept(store, [said("$1")], 1)
+
+
+@pytest.mark.asyncio
+async def test_a_bridge_that_has_lost_its_claim_writes_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/bridge.db"
+    async with open_store(url, CLOCK, sole=True) as store:
+        (tmp_path / "bridge.db-owner").unlink()
+        async with open_store(url, CLOCK, sole=True) as second:
+            with pytest.raises(AlreadyInUse):
+                await store.ping()
+            await accept(second, [said("$1")], 1)
+        await store.ping()
+        await accept(store, [said("$2")], 1)
+
+
+@pytest.mark.asyncio
+async def test_a_link_to_the_database_is_the_same_database(tmp_path: Path) -> None:
+    link = tmp_path / "link.db"
+    link.symlink_to(tmp_path / "bridge.db")
+    async with open_store(f"sqlite:///{link}", CLOCK, sole=True) as store:
+        with pytest.raises(AlreadyInUse):
+            await other_claim(f"sqlite:///{tmp_path}/bridge.db")
+        (tmp_path / "bridge.db-wal").unlink()
+        with structlog.testing.capture_logs() as logs:
+            await store.ping()
+        assert ["-wal file was deleted" in one["event"] for one in logs] == [True]
 
 
 @pytest.mark.asyncio

@@ -383,7 +383,7 @@ async def test_sync_token_unknown_to_the_homeserver_is_dropped(post: Post) -> No
     Phone(post.world)
     await post.read()
     assert len((await post.peers.known(BOT, [ALICE]))[ALICE].devices) == 1
-    post.world.fails["sync"] = Refused("M_UNKNOWN_TOKEN")
+    post.world.fails["sync"] = Refused("M_FORBIDDEN")
     with pytest.raises(Refused):
         await post.arrivals.fetch(BOT, wait=False)
 

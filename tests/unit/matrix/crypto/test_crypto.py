@@ -166,6 +166,18 @@ async def test_messages_are_encrypted_but_reactions_are_not(bridge: Bridge) -> N
     assert await bridge.crypto.seal(BOT, ROOM, "m.reaction", reaction) == ("m.reaction", reaction)
 
 
+async def test_the_user_of_a_removed_queue_is_read_once_it_writes(bridge: Bridge) -> None:
+    """Its rooms go on, with keys that come to it alone."""
+    former = UserId("@webchat_queue_9:here")
+    await bridge.crypto.ensure(former)
+    async with bridge.running():
+        await bridge.caught_up()
+        for text in ("x", "y"):
+            await bridge.crypto.seal(former, ROOM, "m.room.message", {"body": text})
+        async with asyncio.timeout(30), bridge.server.news:
+            await bridge.server.news.wait_for(lambda: former in bridge.server.reading)
+
+
 async def test_ghost_reads_its_mailbox_before_a_new_session(bridge: Bridge) -> None:
     ghost = UserId("@ghosta:here")
     await bridge.crypto.ensure(ghost)
