@@ -60,7 +60,9 @@ _SETTINGS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",  # maximum bytes of the WAL after a burst
-    "PRAGMA secure_delete = FAST",  # overwrites deleted content, as far as that costs no I/O
+    # Overwrites deleted content, also in freed pages. FAST leaves these, which hold long texts, as
+    # they are; on the way of a message there is no difference (measured).
+    "PRAGMA secure_delete = ON",
 )
 _LOOK = "SELECT count(*) FROM sqlite_master"  # also makes the log's file
 # Before the driver binds a value that is no exact int, float or str, it looks for an adapter; if
