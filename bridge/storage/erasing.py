@@ -23,7 +23,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import MatrixEvent
 from bridge.rooms.surroundings import BEGUN, IN_PLACE, begun_fact
 from bridge.storage.query import Part, Query, Rows, Statement, Together, Unreachable, for_rows, same
-from bridge.storage.sql import DROP_SECRETS, EMPTY_LOG, FACT, HIGHEST, SAVE_FACT, Cover
+from bridge.storage.sql import DROP_SECRETS, FACT, HIGHEST, SAVE_FACT, Cover
 
 STRETCH = 5_000
 """Journal rows scanned at a time; a write then touches only those of one room."""
@@ -127,6 +127,7 @@ class Eraser:
     _write: Write
     _maintain: Read
     """Runs a statement without the timeout of `_read`."""
+    _empty_log: Callable[[], Awaitable[None]]
     _cover: Cover
 
     # --- a room -------------------------------------------------------------------------------
@@ -282,7 +283,7 @@ class Eraser:
         if size > LARGEST and not at_all_cost:
             return False
         await self._maintain(VACUUM)
-        await self._maintain(EMPTY_LOG)
+        await self._empty_log()
         return True
 
     # --- helpers ----------------------------------------------------------------------------------

@@ -233,6 +233,12 @@ class Engine(Protocol):
     def read(self, query: Query) -> Awaitable[Rows]:
         """Run a read-only query."""
 
+    async def empty_log(self) -> bool:
+        """Truncate SQLite's WAL, which keeps erased content until that is overwritten.
+
+        False while another connection (of a backup, say) reads it. PostgreSQL's WAL stays.
+        """
+
     async def close(self) -> None: ...
 
 

@@ -625,10 +625,6 @@ FORGET_BODY = same(
     "AND (handled IS NOT NULL OR outcome <> 'dead') RETURNING seq"
 )
 
-EMPTY_LOG = Statement("PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1")
-"""Truncates SQLite's WAL, which keeps erased content until it is overwritten, also in copies.
-PostgreSQL's WAL cannot be cleared."""
-
 # `attempted` stays, as the peer may have seen the effect. $2: whether it is an input.
 REVIVE = same(
     "UPDATE journal SET outcome = NULL, settled = NULL, detail = '', attempts = 0, revived = $3 "

@@ -64,6 +64,9 @@ SLICE = 1_000
 """Maximum rows that one request of `prune` touches, so that it does not hold up the writer."""
 REACH = 50_000
 """Journal rows before and after a row that `posted` searches; takes a tenth of a second."""
+LOG_SECONDS, LOG_PAUSE = 1.0, 0.05
+"""Seconds to wait for readers of SQLite's log, which is emptied at the next pruning at the latest,
+and between two looks."""
 STRETCH, STRETCHES = 10_000, 10
 """Journal rows that `deliveries` reads at a time, and maximum number of such reads per page."""
 
@@ -134,7 +137,9 @@ class SqlStore:
         self._cover = cover
         self.writer = writer
         # Maintenance has no timeout.
-        self.eraser = Eraser(self._read, self._write, lambda one: engine.read(Query(one)), cover)
+        self.eraser = Eraser(
+            self._read, self._write, lambda one: engine.read(Query(one)), self._empty_log, cover
+        )
         self._version: int | None = None
         """SQLite's `data_version` when last read: it changes when another connection writes."""
         self.shards: Shards | None = None
@@ -303,7 +308,7 @@ class SqlStore:
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         await self._update(sql.FORGET_BODY, event_id, room_id)
-        await self._read(sql.EMPTY_LOG)
+        await self._empty_log()
 
     async def revive(self, letter_id: str, now: int) -> bool:
         return await self._update(sql.REVIVE, *_row_of(letter_id), now) == 1
@@ -329,11 +334,19 @@ class SqlStore:
             looked = await self._read(sql.STRETCH, first, SLICE, bodies_before, rows_before)
             ((last, due),) = looked
             if last is None:
-                return touched
+                break
             if due:
                 touched += await self._update(sql.DROP_ROWS, first, last, rows_before)
                 touched += await self._update(sql.ERASE_BODIES, first, last, bodies_before)
             first = last + 1
+        await self._empty_log()
+        return touched
+
+    async def _empty_log(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOG_SECONDS):
+                while not await self._engine.empty_log():  # noqa: ASYNC110 - there is no event
+                    await asyncio.sleep(LOG_PAUSE)
 
     async def members(self) -> list[store.Member]:
         """Return the replicas that share the database; empty for SQLite."""
