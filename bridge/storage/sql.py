@@ -648,12 +648,23 @@ def printable(text: str) -> str:
 
 # --- pruning, a range of the journal at a time ---------------------------------------------------
 
+CONTENT = "coalesce(length(body), 0) + coalesce(length(effect), 0)"
+"""SQL of a journal row's bytes of content, which neither engine reads for that."""
+MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of content from which fewer rows are touched at a time: a large text has 100 KB in all."""
+
+
+def fitting(rows: int, size: int | None) -> int:
+    """Return how many of the rows to take at a time, if so many have `size` bytes of content."""
+    return rows if not size or size <= MOST_BYTES else max(1, rows * MOST_BYTES // size)
+
+
 # Dead letters stay until an operator decides.
 STRETCH = same(
-    "SELECT max(seq), sum(CASE WHEN outcome <> 'dead' AND (settled < $4 OR settled < $3 AND full_) "
-    "THEN 1 ELSE 0 END) FROM (SELECT seq, outcome, settled, "
-    "(body IS NOT NULL OR effect IS NOT NULL) AS full_ "
-    "FROM journal WHERE seq >= $1 ORDER BY seq LIMIT $2) AS stretch"
+    "SELECT max(seq), CAST(sum(size) FILTER (WHERE due) AS BIGINT), count(*) FILTER (WHERE due) "  # noqa: S608
+    "FROM (SELECT seq, size, outcome <> 'dead' AND (settled < $4 OR settled < $3 AND size > 0) "
+    f"AS due FROM (SELECT seq, outcome, settled, {CONTENT} AS size "
+    "FROM journal WHERE seq >= $1 ORDER BY seq LIMIT $2) AS stretch) AS sized"
 )
 DROP_ROWS = same(
     "DELETE FROM journal WHERE seq >= $1 AND seq <= $2 AND outcome <> 'dead' AND settled < $3 "

@@ -324,21 +324,24 @@ class SqlStore:
         `rows_before` and secrets that expired before it, and apply `others`. Dead letters stay.
         Return the number of rows touched.
         """
-        touched, first = 0, 0
+        touched, first, rows = 0, 0, SLICE
         for name, before in (asdict(others) | {"secrets": rows_before}).items():
             count = 0 if before is None else SLICE
             while count == SLICE:
                 count = await self._update(sql.PRUNES[name], before, SLICE)
                 touched += count
         while True:
-            looked = await self._read(sql.STRETCH, first, SLICE, bodies_before, rows_before)
-            ((last, due),) = looked
+            looked = await self._read(sql.STRETCH, first, rows, bodies_before, rows_before)
+            ((last, size, due),) = looked
             if last is None:
                 break
+            if (fewer := sql.fitting(rows, size)) < rows:
+                rows = fewer
+                continue
             if due:
                 touched += await self._update(sql.DROP_ROWS, first, last, rows_before)
                 touched += await self._update(sql.ERASE_BODIES, first, last, bodies_before)
-            first = last + 1
+            first, rows = last + 1, SLICE
         await self._empty_log()
         return touched
 
