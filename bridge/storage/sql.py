@@ -486,7 +486,8 @@ NEW_SECRETS = for_rows(
     "text, bytea, bigint",
 )
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
-DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
+COUNT_SECRETS = same("SELECT count(*) FROM secrets")
+DROP_ALL_SECRETS = same("DELETE FROM secrets")
 
 
 # --- queries over all rooms: each reads a page, or a range of the journal -------------------------
