@@ -33,8 +33,9 @@ from bridge.rooms.store import StoreError
 
 LONGEST_BODY = 65_536
 """Maximum size of a request body in bytes."""
-AT_ONCE = 4
-"""Maximum number of concurrent operations, so that they do not slow down the rooms."""
+AT_ONCE = 2
+"""Maximum number of concurrent calls of an operation, so that they do not slow down the rooms.
+Other operations do not wait for them: an erasure takes seconds, a hung database longer."""
 BUSY_FOR = 2.0
 """Seconds for which the number of chats is cached: each open page asks every few seconds, and with
 several processes the query reads all live rooms."""
@@ -137,7 +138,7 @@ class Dispatcher:
         self._count = bridge.busy
         self._counted: TTLCache[None, Busy] = TTLCache(1, BUSY_FOR)
         self._counting = asyncio.Lock()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._places = {one.name: asyncio.Semaphore(AT_ONCE) for one in OPERATIONS}
 
     async def carry_out(self, request: Request, caller: Caller) -> Outcome:
         """Find the operation, check permission and parameters, carry it out. Raises nothing."""
@@ -147,7 +148,7 @@ class Dispatcher:
             name = operation.name
             _authorise(operation, caller, values)
             asked = _asked(operation, values, request)
-            async with self._places:
+            async with self._places[name]:
                 answer = await operation.carry_out(self._bridge, caller, asked)
         except ApiError as error:
             return refused(error, name)

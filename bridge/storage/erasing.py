@@ -23,7 +23,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms.record import MatrixEvent
 from bridge.rooms.surroundings import BEGUN, IN_PLACE, begun_fact
 from bridge.storage.query import Part, Query, Rows, Statement, Together, Unreachable, for_rows, same
-from bridge.storage.sql import DROP_SECRETS, EMPTY_LOG, FACT, HIGHEST, SAVE_FACT, Cover
+from bridge.storage.sql import CONTENT, DROP_SECRETS, FACT, HIGHEST, SAVE_FACT, Cover, fitting
 
 STRETCH = 5_000
 """Journal rows scanned at a time; a write then touches only those of one room."""
@@ -43,7 +43,8 @@ def _holding(sql: str) -> Statement:
 
 
 LAST = same(
-    "SELECT max(seq) FROM (SELECT seq FROM journal WHERE seq >= $1 ORDER BY seq LIMIT $2) AS s"
+    f"SELECT max(seq), CAST(sum(size) AS BIGINT) FROM (SELECT seq, {CONTENT} AS size "  # noqa: S608
+    "FROM journal WHERE seq >= $1 ORDER BY seq LIMIT $2) AS stretch"
 )
 OF_ROOM = same(
     "SELECT seq, key, cause, body, effect, outcome FROM journal "
@@ -127,6 +128,7 @@ class Eraser:
     _write: Write
     _maintain: Read
     """Runs a statement without the timeout of `_read`."""
+    _empty_log: Callable[[], Awaitable[None]]
     _cover: Cover
 
     # --- a room -------------------------------------------------------------------------------
@@ -282,7 +284,7 @@ class Eraser:
         if size > LARGEST and not at_all_cost:
             return False
         await self._maintain(VACUUM)
-        await self._maintain(EMPTY_LOG)
+        await self._empty_log()
         return True
 
     # --- helpers ----------------------------------------------------------------------------------
@@ -299,14 +301,17 @@ class Eraser:
             waiting &= {one for (one,) in await self._read(WRITING)}
 
     async def _stretches(self) -> AsyncIterator[tuple[int, int]]:
-        """Yield the journal's row numbers as ranges (first, last) of `STRETCH` rows."""
-        first = 0
+        """Yield the journal's row numbers as ranges (first, last) of up to `STRETCH` rows."""
+        first, rows = 0, STRETCH
         while True:
-            ((last,),) = await self._read(LAST, first, STRETCH)
+            ((last, size),) = await self._read(LAST, first, rows)
             if last is None:
                 return
+            if (fewer := fitting(rows, size)) < rows:
+                rows = fewer
+                continue
             yield first, last
-            first = last + 1
+            first, rows = last + 1, STRETCH
 
     async def _drop(self, statement: Statement, keys: Sequence[object]) -> None:
         for start in range(0, len(keys), AT_ONCE):

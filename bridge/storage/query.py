@@ -228,10 +228,16 @@ class Engine(Protocol):
         """Run queries in one durable transaction; return the rows of each. For the writer only."""
 
     async def migrate(self, queries: Sequence[Query]) -> None:
-        """Change the schema in one transaction, with a long timeout."""
+        """Change the schema, or a whole table, in one transaction, with a long timeout."""
 
     def read(self, query: Query) -> Awaitable[Rows]:
         """Run a read-only query."""
+
+    async def empty_log(self) -> bool:
+        """Truncate SQLite's WAL, which keeps erased content until that is overwritten.
+
+        False while another connection (of a backup, say) reads it. PostgreSQL's WAL stays.
+        """
 
     async def close(self) -> None: ...
 

@@ -486,7 +486,8 @@ NEW_SECRETS = for_rows(
     "text, bytea, bigint",
 )
 DROP_SECRETS = for_rows("DELETE FROM secrets WHERE name IN ({rows})", "text")
-DROP_ALL_SECRETS = same("DELETE FROM secrets RETURNING name")
+COUNT_SECRETS = same("SELECT count(*) FROM secrets")
+DROP_ALL_SECRETS = same("DELETE FROM secrets")
 
 
 # --- queries over all rooms: each reads a page, or a range of the journal -------------------------
@@ -625,10 +626,6 @@ FORGET_BODY = same(
     "AND (handled IS NOT NULL OR outcome <> 'dead') RETURNING seq"
 )
 
-EMPTY_LOG = Statement("PRAGMA wal_checkpoint(TRUNCATE)", "SELECT 1")
-"""Truncates SQLite's WAL, which keeps erased content until it is overwritten, also in copies.
-PostgreSQL's WAL cannot be cleared."""
-
 # `attempted` stays, as the peer may have seen the effect. $2: whether it is an input.
 REVIVE = same(
     "UPDATE journal SET outcome = NULL, settled = NULL, detail = '', attempts = 0, revived = $3 "
@@ -652,12 +649,23 @@ def printable(text: str) -> str:
 
 # --- pruning, a range of the journal at a time ---------------------------------------------------
 
+CONTENT = "coalesce(length(body), 0) + coalesce(length(effect), 0)"
+"""SQL of a journal row's bytes of content, which neither engine reads for that."""
+MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of content from which fewer rows are touched at a time: a large text has 100 KB in all."""
+
+
+def fitting(rows: int, size: int | None) -> int:
+    """Return how many of the rows to take at a time, if so many have `size` bytes of content."""
+    return rows if not size or size <= MOST_BYTES else max(1, rows * MOST_BYTES // size)
+
+
 # Dead letters stay until an operator decides.
 STRETCH = same(
-    "SELECT max(seq), sum(CASE WHEN outcome <> 'dead' AND (settled < $4 OR settled < $3 AND full_) "
-    "THEN 1 ELSE 0 END) FROM (SELECT seq, outcome, settled, "
-    "(body IS NOT NULL OR effect IS NOT NULL) AS full_ "
-    "FROM journal WHERE seq >= $1 ORDER BY seq LIMIT $2) AS stretch"
+    "SELECT max(seq), CAST(sum(size) FILTER (WHERE due) AS BIGINT), count(*) FILTER (WHERE due) "  # noqa: S608
+    "FROM (SELECT seq, size, outcome <> 'dead' AND (settled < $4 OR settled < $3 AND size > 0) "
+    f"AS due FROM (SELECT seq, outcome, settled, {CONTENT} AS size "
+    "FROM journal WHERE seq >= $1 ORDER BY seq LIMIT $2) AS stretch) AS sized"
 )
 DROP_ROWS = same(
     "DELETE FROM journal WHERE seq >= $1 AND seq <= $2 AND outcome <> 'dead' AND settled < $3 "

@@ -60,7 +60,9 @@ _SETTINGS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",  # maximum bytes of the WAL after a burst
-    "PRAGMA secure_delete = FAST",  # overwrites deleted content, as far as that costs no I/O
+    # Overwrites deleted content, also in freed pages. FAST leaves these, which hold long texts, as
+    # they are; on the way of a message there is no difference (measured).
+    "PRAGMA secure_delete = ON",
 )
 _LOOK = "SELECT count(*) FROM sqlite_master"  # also makes the log's file
 # Before the driver binds a value that is no exact int, float or str, it looks for an adapter; if
@@ -118,6 +120,9 @@ class SqliteEngine:
     def read(self, query: Query) -> Awaitable[Rows]:
         return self._hop(lambda: run(self._connection, query))
 
+    async def empty_log(self) -> bool:
+        return await self._hop(self._emptied)
+
     async def close(self) -> None:
         """Close after pending jobs, waiting up to 10 s for a hanging disk."""
         if self._jobs is None:
@@ -159,6 +164,16 @@ class SqliteEngine:
     def _disconnect(self) -> None:
         for connection in self._open:
             connection.close()
+
+    def _emptied(self) -> bool:
+        """Truncate the WAL. Readers are not waited for: all writes would wait with it."""
+        execute = self._connection.execute
+        execute("PRAGMA busy_timeout = 0")
+        try:
+            ((busy, _, _),) = execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            execute(_SETTINGS[0])
+        return not busy
 
     def _transact(self, queries: Sequence[Query | Together]) -> list[Rows]:
         connection = self._connection

@@ -64,6 +64,9 @@ SLICE = 1_000
 """Maximum rows that one request of `prune` touches, so that it does not hold up the writer."""
 REACH = 50_000
 """Journal rows before and after a row that `posted` searches; takes a tenth of a second."""
+LOG_SECONDS, LOG_PAUSE = 1.0, 0.05
+"""Seconds to wait for readers of SQLite's log, which is emptied at the next pruning at the latest,
+and between two looks."""
 STRETCH, STRETCHES = 10_000, 10
 """Journal rows that `deliveries` reads at a time, and maximum number of such reads per page."""
 
@@ -134,7 +137,9 @@ class SqlStore:
         self._cover = cover
         self.writer = writer
         # Maintenance has no timeout.
-        self.eraser = Eraser(self._read, self._write, lambda one: engine.read(Query(one)), cover)
+        self.eraser = Eraser(
+            self._read, self._write, lambda one: engine.read(Query(one)), self._empty_log, cover
+        )
         self._version: int | None = None
         """SQLite's `data_version` when last read: it changes when another connection writes."""
         self.shards: Shards | None = None
@@ -278,7 +283,11 @@ class SqlStore:
             await self._write(Together([part for part in parts if part.rows]))
 
     async def drop_secrets(self) -> int:
-        return await self._update(sql.DROP_ALL_SECRETS)
+        """Delete all secrets, and return how many; no bridge may be at work."""
+        count: int = await self._value(sql.COUNT_SECRETS)
+        # Millions take longer than a write may.
+        await self._engine.migrate([Query(sql.PING), Query(sql.DROP_ALL_SECRETS)])
+        return count
 
     # --- tracing, dead letters, pruning -----------------------------------------------------
 
@@ -303,7 +312,7 @@ class SqlStore:
 
     async def forget_body(self, room_id: RoomId, event_id: EventId) -> None:
         await self._update(sql.FORGET_BODY, event_id, room_id)
-        await self._read(sql.EMPTY_LOG)
+        await self._engine.empty_log()  # while it is read, this is left to the next pruning
 
     async def revive(self, letter_id: str, now: int) -> bool:
         return await self._update(sql.REVIVE, *_row_of(letter_id), now) == 1
@@ -319,21 +328,32 @@ class SqlStore:
         `rows_before` and secrets that expired before it, and apply `others`. Dead letters stay.
         Return the number of rows touched.
         """
-        touched, first = 0, 0
+        touched, first, rows = 0, 0, SLICE
         for name, before in (asdict(others) | {"secrets": rows_before}).items():
             count = 0 if before is None else SLICE
             while count == SLICE:
                 count = await self._update(sql.PRUNES[name], before, SLICE)
                 touched += count
         while True:
-            looked = await self._read(sql.STRETCH, first, SLICE, bodies_before, rows_before)
-            ((last, due),) = looked
+            looked = await self._read(sql.STRETCH, first, rows, bodies_before, rows_before)
+            ((last, size, due),) = looked
             if last is None:
-                return touched
+                break
+            if (fewer := sql.fitting(rows, size)) < rows:
+                rows = fewer
+                continue
             if due:
                 touched += await self._update(sql.DROP_ROWS, first, last, rows_before)
                 touched += await self._update(sql.ERASE_BODIES, first, last, bodies_before)
-            first = last + 1
+            first, rows = last + 1, SLICE
+        await self._empty_log()
+        return touched
+
+    async def _empty_log(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOG_SECONDS):
+                while not await self._engine.empty_log():  # noqa: ASYNC110 - there is no event
+                    await asyncio.sleep(LOG_PAUSE)
 
     async def members(self) -> list[store.Member]:
         """Return the replicas that share the database; empty for SQLite."""

@@ -508,6 +508,25 @@ async def test_unavailable_database_and_internal_error() -> None:
         assert (await there.ask("GET", "/rooms"))[0] == 200
 
 
+@pytest.mark.asyncio
+async def test_slow_operations_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Health is needed just while the database hangs, or somebody is being erased."""
+    async with office() as there, asyncio.TaskGroup() as tasks:
+        answered = asyncio.Event()
+
+        async def letters(*_: object) -> list[DeadLetter]:
+            await answered.wait()
+            return []
+
+        monkeypatch.setattr(there.world.store, "letters", letters)
+        asked = [tasks.create_task(there.ask("GET", "/dead-letters")) for _ in range(9)]
+        async with asyncio.timeout(5):
+            for path in ("/health", "/rooms"):
+                assert (await there.ask("GET", path))[0] == 200
+        assert not any(one.done() for one in asked)
+        answered.set()
+
+
 def test_operations_have_unique_names_and_paths() -> None:
     assert len(BY_NAME) == len(OPERATIONS) == len({(one.method, one.path) for one in OPERATIONS})
     for one in OPERATIONS:

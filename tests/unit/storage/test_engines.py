@@ -15,7 +15,8 @@ import asyncpg
 import pytest
 
 from bridge.ids import EventId, InputSeq, RoomId
-from bridge.rooms.store import Lane, NewEffect, NewInput, StoredRoom, StoreError
+from bridge.rooms.store import Cutoffs, Lane, NewEffect, NewInput, StoredRoom, StoreError
+from bridge.storage import sqlstore
 from bridge.storage.query import CorruptDatabaseError, Query, Unreachable, database_is_corrupt, same
 from bridge.storage.sql import Write
 from bridge.storage.sqlite import SqliteEngine
@@ -400,16 +401,19 @@ async def test_a_bug_in_the_writer_ends_the_program(
 
 
 @pytest.mark.asyncio
-async def test_erased_body_is_not_left_in_the_database_file(tmp_path: Path) -> None:
-    """A password in a message, for example; also in the gaps between SQLite's rows."""
-    secret = b"s3cret-in-a-message" * 20
+@pytest.mark.parametrize("times", [20, 2_000])
+async def test_erased_body_is_not_left_in_the_database_file(tmp_path: Path, times: int) -> None:
+    """A password in a message, for example; also in the gaps between SQLite's rows, and in the
+    pages of a long text.
+    """
+    secret = b"s3cret-in-a-message" * times
     url = f"sqlite:///{tmp_path / 'b.db'}"
     async with open_store(url, FixedClock()) as store:
         bodies = [secret if n == 5 else b"x" * 40 for n in range(9)]
         rows = await accept(store, [NewInput(A, b, f"${n}") for n, b in enumerate(bodies)], 1)
         room = StoredRoom(A, b"", live=False, phase="Idle")
         await step(store, room, [row.seq for row in rows], now=2)
-    assert secret in (tmp_path / "b.db").read_bytes()
+    assert secret[:1_000] in (tmp_path / "b.db").read_bytes()
     async with open_store(url, FixedClock()) as store:
         await store.forget_body(A, EventId("$5"))
     assert secret[:19] not in (tmp_path / "b.db").read_bytes()
@@ -426,3 +430,29 @@ async def test_erased_body_is_not_left_in_the_write_ahead_log(tmp_path: Path) ->
         await store.forget_body(A, EventId("$5"))
         for name in ("b.db", "b.db-wal", "b.db-shm"):
             assert secret[:19] not in (tmp_path / name).read_bytes(), name
+
+
+@pytest.mark.asyncio
+async def test_no_write_waits_for_a_reader_of_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup reads for minutes. The log is emptied after it, by the next pruning."""
+    monkeypatch.setattr(sqlstore, "LOG_SECONDS", 0.01)
+    secret = b"s3cret-in-a-message" * 20
+    async with open_store(f"sqlite:///{tmp_path / 'b.db'}", FixedClock()) as store:
+        (row,) = await accept(store, [NewInput(A, secret, "$5")], 1)
+        await step(store, StoredRoom(A, b"", live=False, phase="Idle"), [row.seq], now=2)
+        with closing(sqlite3.connect(tmp_path / "b.db", isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM journal").fetchall()
+            ran, engine = list[str](), store._engine
+            assert isinstance(engine, SqliteEngine)
+            await engine._hop(lambda: engine._connection.set_trace_callback(ran.append))
+            assert not await engine.empty_log()
+            await engine._hop(lambda: engine._connection.set_trace_callback(None))
+            assert [one.partition("=")[2] for one in ran] == [" 0", "", " 5000"]
+            await store.forget_body(A, EventId("$5"))
+            assert secret in (tmp_path / "b.db-wal").read_bytes()
+        await store.prune(0, 0, Cutoffs())
+        assert secret[:19] not in (tmp_path / "b.db-wal").read_bytes()
+        assert secret[:19] not in (tmp_path / "b.db").read_bytes()

@@ -25,8 +25,9 @@ from bridge.rooms.store import (
     StoredRoom,
     Token,
 )
-from bridge.storage import erasing, sqlstore
+from bridge.storage import erasing, sql, sqlstore
 from bridge.storage.query import Query, Unreachable, same
+from bridge.storage.sql import Write
 from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.flow import accept, step
 from tests.unit.storage.conftest import FixedClock, NewUrl, SqlOpener
@@ -170,6 +171,36 @@ async def test_large_sqlite_file_is_overwritten_only_at_all_cost(
     async with open_sql() as store:
         assert await store.eraser.overwrite(at_all_cost=True)
         assert await store.eraser.overwrite(at_all_cost=False) is url.startswith("postgres")
+
+
+async def test_large_texts_are_erased_a_few_at_a_time(
+    open_sql: SqlOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of long texts must neither fill the memory nor hold up the writer."""
+    monkeypatch.setattr(sql, "MOST_BYTES", 21_000)
+    sizing = f"SELECT seq, {sql.CONTENT} FROM journal WHERE "  # noqa: S608 - our own
+    at_once: list[int] = []
+    async with open_sql() as store:
+        await fill(store, 90)
+        write, sizes = store._write, dict[int, int]()
+
+        async def watched(one: Write) -> object:
+            if isinstance(one, Query) and one.statement in {erasing.KEEP_KEYS, sql.ERASE_BODIES}:
+                first, last, *_ = one.params
+                at_once.append(sum(size for seq, size in sizes.items() if first <= seq <= last))
+            return await write(one)
+
+        monkeypatch.setattr(store, "_write", watched)
+        monkeypatch.setattr(store.eraser, "_write", watched)
+        for work, which in (
+            (lambda: erased(store), "true"),
+            (lambda: store.prune(10**9, 0, Cutoffs()), "settled IS NOT NULL"),
+        ):
+            sizes = dict(await store._engine.read(Query(same(sizing + which))))
+            await work()
+            assert len(at_once) > 1
+            assert max(at_once) <= 21_000
+            at_once.clear()
 
 
 async def test_pruning_deletes_old_chats_tokens_and_ghosts(open_sql: SqlOpener) -> None:

@@ -110,5 +110,6 @@ async def test_all_secrets_can_be_dropped(open_any: Opener) -> None:
     async with open_any() as store:
         assert await store.drop_secrets() == 0
         await store.save_secrets([SecretRow(f"{n}", b"x") for n in range(7)])
+        store.writer.patience = 0.0  # millions of keys take longer than a write may
         assert await store.drop_secrets() == 7
         assert await store.secret("3") is None
