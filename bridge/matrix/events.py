@@ -440,7 +440,10 @@ def recorded(raw: Json) -> ports.Recorded | None:
     written = read_content(kind, content)
     found = ports.Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
     if isinstance(written, str):
-        return found
+        if written == ENCRYPTED or replaces is not None:
+            return found
+        words = _extensible(content)  # clients show the body of what was not delivered
+        return msgspec.structs.replace(found, content=model.CustomerText(words), words=words)
     # The body of the bridge's polls has the numbers by which people choose: ratings, queues.
     words = wire.text(content, "body") if kind in POLLS else written.plain
     return msgspec.structs.replace(found, content=written.content, words=words)
