@@ -44,7 +44,9 @@ def said(turn: Turn, event: model.Said) -> None:
     robot_first = not chatting and queue.answers_first(turn)
     # Reserve orders for the pieces of `instead`, and one for the robot's answer behind the message.
     places = len(pieces) + len(pieces[0].instead) + 1
-    turn.state = replace(state, held=state.held + pieces, typed=state.typed + places)
+    turn.state = replace(
+        state, held=state.held + pieces, typed=state.typed + places, watched_at=turn.now
+    )
     if state.dropped:
         turn.forget_dropped((event.event_id,))
     if chatting:

@@ -36,7 +36,7 @@ from msgspec.structs import astuple, replace
 
 from bridge.conversation import model
 from bridge.conversation.queue import visible
-from bridge.conversation.turn import Turn
+from bridge.conversation.turn import UNWATCHED, Turn
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.media.plaintext import html_to_text
 from bridge.webchat.frames import Agent, AgentContent, AgentText, RequestChat, UnknownContent
@@ -358,11 +358,16 @@ def _lost_for_good(turn: Turn, came: model.Recalled, heard: Shown) -> bool:
 
 
 def relay(turn: Turn, said: model.Relay) -> None:
-    """Show an agent's message; the first of a chat notifies the phone, unless `chat.ping` did."""
-    phase = turn.state.phase
-    if isinstance(phase, model.Chatting) and (phase.unanswered or phase.ping_at is not None):
-        turn.enter(phase, ping_at=phase.ping_at if phase.close else None, unanswered=False)
-        said = replace(said, ping=phase.ping_at is not None and not phase.close)
+    """Show an agent's message. The first of a chat notifies the phone, unless `chat.ping` did, and
+    so does one after a silence: with the ghost the room has three members, where others are mute.
+    """
+    phase, silence = turn.state.phase, turn.now - turn.state.watched_at
+    if isinstance(phase, model.Chatting):
+        if (phase.ping_at is not None or silence >= UNWATCHED) and not phase.close:
+            said = replace(said, ping=True)
+        if phase.unanswered or phase.ping_at is not None:
+            turn.enter(phase, ping_at=phase.ping_at if phase.close else None, unanswered=False)
+    turn.state = replace(turn.state, watched_at=turn.now)
     turn.effects.append(said)
 
 

@@ -408,6 +408,8 @@ class Conversation(Value, frozen=True):
     recall: Recall | None = None
     questions: tuple[Question, ...] = ()
     """Questions to the knowledge base, open or answered; empty unless Idle or Ended."""
+    watched_at: int = 0
+    """When the customer or an agent last wrote, or the phone was notified, ms since the epoch."""
 
 
 # --- inputs ---------------------------------------------------------------------------------------
@@ -693,7 +695,7 @@ class Relay(Value, frozen=True):
     message_id: str = ""
     """The server's message number, if known."""
     ping: bool = False
-    """True for the agent's first words, which notify the customer's phone."""
+    """True to notify the customer's phone: an agent's first words, and those after a silence."""
 
 
 class TakeBack(Value, frozen=True):

@@ -18,7 +18,7 @@ from bridge.webchat.frames import Reply
 LONGEST_NOTICE = 10_000
 """Maximum characters read of a server's text that becomes one notice; frames have up to 16 MiB."""
 UNWATCHED = 60_000
-"""ms after which the customer has put the phone away: bad news of a request or a message rings."""
+"""ms after which the customer has put the phone away: an agent's words and bad news ring."""
 LONGEST_QUOTE = 300
 """Maximum number of characters shown of the server's own words."""
 _OTHERWISE: Mapping[str, tuple[str, str]] = {
@@ -131,6 +131,8 @@ class Turn(msgspec.Struct):
 
     def say(self, key: str, args: model.Args | None = None, *, ping: bool = False) -> None:
         self.ask(model.Say(key, args or {}, ping=ping))
+        if ping:
+            self.set(watched_at=self.now)
 
     def quote(self, words: str) -> None:
         if words:

@@ -23,6 +23,7 @@ from bridge.media.formats import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
 from bridge.media.plaintext import OVERRIDES, html_to_text
 from bridge.rooms import ports
+from bridge.webchat.words import is_unseen
 
 KIND = "unreadable.kind"
 ENCRYPTED_FILE = "unreadable.encrypted_file"
@@ -100,7 +101,7 @@ def read_message(content: Json) -> Readable | str:
             return _text(plain(content), notice=kind == "m.notice")
         case "m.emote":
             done = plain(content)
-            return _text(f"* {done}" if done.strip() else "")
+            return _text("" if is_unseen(done) else f"* {done}")
         case "m.audio" if any(key in content for key in _VOICE):
             return read_file(content, "voice")
         case "m.image" | "m.file" | "m.video" | "m.audio":
@@ -195,7 +196,9 @@ def _visible(text: str) -> str:
 
 
 def _text(text: str, *, notice: bool = False) -> Readable | str:
-    return Readable(model.CustomerText(text), text, notice=notice) if text.strip() else BLANK
+    if not text.strip() or (not text.isascii() and is_unseen(text)):
+        return BLANK
+    return Readable(model.CustomerText(text), text, notice=notice)
 
 
 def _location(content: Json) -> Readable | str:
@@ -437,7 +440,10 @@ def recorded(raw: Json) -> ports.Recorded | None:
     written = read_content(kind, content)
     found = ports.Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
     if isinstance(written, str):
-        return found
+        if written == ENCRYPTED or replaces is not None:
+            return found
+        words = _extensible(content)  # clients show the body of what was not delivered
+        return msgspec.structs.replace(found, content=model.CustomerText(words), words=words)
     # The body of the bridge's polls has the numbers by which people choose: ratings, queues.
     words = wire.text(content, "body") if kind in POLLS else written.plain
     return msgspec.structs.replace(found, content=written.content, words=words)

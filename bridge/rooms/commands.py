@@ -485,8 +485,9 @@ def _help(visit: Visit, call: Call) -> None:
         now, verbs = "help.all", tuple(verb for verb in COMMANDS if direct or verb != "login")
     if visit.rules.policy_for(visit.record).paused:
         now = _idle_help(visit)
-    queue = rules.queue_name(rules.queue_for(visit.record))
-    now = visit.for_room(now, {"queue": queue, "prefix": rules.prefix, "link": call.elsewhere})
+    args: model.Args = {"queue": rules.queue_name(rules.queue_for(visit.record))}
+    args |= cards.status_sentence(visit)[1]  # of a callback or wait, its own queue
+    now = visit.for_room(now, {**args, "prefix": rules.prefix, "link": call.elsewhere})
     rows = {verb: COMMANDS[verb] for verb in verbs if COMMANDS[verb].provided(rules)}
     mine = (verb for verb, row in rows.items() if call.admin or not row.for_admins(()))
     # "help" does not tell the language, and its answer may not be understood.
@@ -494,7 +495,7 @@ def _help(visit: Visit, call: Call) -> None:
     named = {"lang": "room.languages"} if unknown else {}
     lead, lines = people.lead(visit), list[str]()
     for verb in mine:
-        args: model.Args = {"command": _as_typed(visit, verb), "lang": f"{lead}lang"}
+        args = {"command": _as_typed(visit, verb), "lang": f"{lead}lang"}
         lines.append(visit.for_room(named.get(verb, f"usage.{verb}"), args))
     _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
 
@@ -509,7 +510,9 @@ def _sensible(visit: Visit, elsewhere: str) -> tuple[str, tuple[str, ...]]:
         first = "human" if phase.robot and not policy.paused else "status"
         ending = "start.ending" if phase.close else "help.chatting"
         return ending, (first, "close", "transcript", "help")
-    if isinstance(visible(phase), model.Waiting) or unseen_callback(conversation) is not None:
+    if unseen_callback(conversation) is not None:
+        return "command.status_callback", ("cancel", "status", "history", "help")
+    if isinstance(visible(phase), model.Waiting):
         noted = policy.paused or callback_wanted(conversation)
         return "help.waiting", ("cancel", "status", "history" if noted else "callback", "help")
     if policy.paused:

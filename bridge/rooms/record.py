@@ -408,6 +408,8 @@ class RoomRecord(Value, frozen=True):
     """When a transcript was last requested, ms since the epoch."""
     figures_at: int = 0
     """When figures were last requested, ms since the epoch."""
+    called_at: int = 0
+    """When a call was last answered, ms since the epoch."""
     login_at: int = 0
     """When somebody last tried to log in, ms since the epoch."""
     login: OwnLogin | None = None

@@ -139,10 +139,13 @@ _LONGEST_RUN = 200
 one may be cut."""
 _UNSEEN = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 """Unicode categories of invisible characters."""
+_BLANK = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0\ufe0e\ufe0f")
+"""Others: joiner, fillers of Hangul, empty Braille, variation selectors. People write them to send
+nothing, or as their name."""
 
 
 def is_unseen(text: str) -> bool:
-    return all(unicodedata.category(char) in _UNSEEN for char in text)
+    return all(unicodedata.category(char) in _UNSEEN or char in _BLANK for char in text)
 
 
 def frame_bytes(text: str) -> int:

@@ -161,8 +161,9 @@ class World:
         await self.record(room_id, phase)
 
     async def record(self, room_id: RoomId, phase: Phase, deadline: int | None = None) -> None:
-        """Store a served room in this phase."""
-        conversation = Conversation(phase=phase, number=1, last_session=SESSION)
+        """Store a served room in this phase, in which somebody has just written."""
+        now = self.clock.now()
+        conversation = Conversation(phase=phase, number=1, last_session=SESSION, watched_at=now)
         record = RoomRecord(
             room_id,
             membership=Membership.JOINED,

@@ -514,6 +514,30 @@ def test_an_agent_silent_for_ten_seconds_is_announced() -> None:
     assert [one.ping for one in scene.relayed] == [False]
 
 
+def test_an_agent_who_writes_after_a_silence_pings() -> None:
+    """A minute without a word of either, or a notice that rang; not while the two write."""
+    scene = Scene(SLOW)
+    scene.begin()
+    for pause in (9, 59, 60):
+        scene.later(pause)
+        scene.push(210, sessionId=SESSION, agentId="K00017", msg=HELLO)
+    assert [one.ping for one in scene.relayed] == [True, False, True]
+    scene.later(59)
+    scene.text("are you there?")
+    scene.later(59)
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=HELLO)
+    scene.later(59)
+    scene.push(204, sessionId=SESSION, agents=[JUN])
+    assert scene.pings == ["chat.transferred"]
+    scene.later(59)
+    scene.push(210, sessionId=SESSION, agentId="K00021", msg=HELLO)
+    assert [one.ping for one in scene.relayed[3:]] == [False, False]
+    scene.close()
+    scene.later(60)
+    scene.push(210, sessionId=SESSION, agentId="K00021", msg=HELLO)
+    assert not scene.relayed[-1].ping, "the customer has ended the chat"
+
+
 def test_an_agent_without_a_name_is_announced_too() -> None:
     scene = Scene(SLOW)
     scene.text("hello")

@@ -95,12 +95,32 @@ def test_redacted_message_is_marked_as_withdrawn() -> None:
     assert event({}) == Recorded(EventId("$1"), ADA, 7, withdrawn=True)
 
 
-def test_encrypted_and_unknown_messages_have_no_content() -> None:
+def test_encrypted_messages_and_unreadable_corrections_have_no_content() -> None:
+    relation = {"rel_type": "m.replace", "event_id": "$0"}
     for content, kind in (
         ({"algorithm": "m.megolm.v1.aes-sha2"}, "m.room.encrypted"),
-        ({"msgtype": "org.example.dance", "body": "x"}, "m.room.message"),
+        ({"m.relates_to": relation, **text("* x")}, "m.room.message"),
     ):
-        assert event(content, kind) == Recorded(EventId("$1"), ADA, 7)
+        found = event(content, kind)
+        assert found is not None
+        assert (found.content, found.withdrawn) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "words"),
+    [
+        ({"msgtype": "org.example.dance", "body": "x"}, "m.room.message", "x"),
+        ({"msgtype": "m.key.verification.request", "body": "verify?"}, "m.room.message", "verify?"),
+        ({"msgtype": "m.image", "body": "lost.png"}, "m.room.message", "lost.png"),
+        (text(" "), "m.room.message", ""),
+        ({"m.text": [{"body": "picture"}]}, "m.image", "picture"),
+    ],
+    ids=["unknown", "verification", "no file", "blank", "extensible"],
+)
+def test_of_what_was_not_delivered_the_body_is_read(
+    content: dict[str, object], kind: str, words: str
+) -> None:
+    assert event(content, kind) == Recorded(EventId("$1"), ADA, 7, CustomerText(words), words)
 
 
 @pytest.mark.parametrize(

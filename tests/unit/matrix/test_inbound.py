@@ -237,6 +237,8 @@ def test_invalid_size_is_ignored(size: object) -> None:
         ("m.room.message", {"msgtype": "m.image", "url": "mxc://../x"}, "unreadable.malformed"),
         ("m.room.message", {"msgtype": "m.image", "url": "mxc://s/../x"}, "unreadable.malformed"),
         ("m.room.message", {"msgtype": "m.text", "body": " \n"}, "undelivered.blank"),
+        ("m.room.message", {"msgtype": "m.text", "body": "\u200b\u3164"}, "undelivered.blank"),
+        ("m.room.message", {"msgtype": "m.emote", "body": "\u2800"}, "undelivered.blank"),
         ("m.room.message", {"msgtype": "m.text", "body": ["x"]}, "undelivered.blank"),
         ("m.room.message", {"msgtype": "m.emote"}, "undelivered.blank"),
     ],

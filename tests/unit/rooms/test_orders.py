@@ -180,6 +180,9 @@ def test_help_while_a_callback_is_promised_says_how_to_end_it() -> None:
     house = House().served()
     house.say("callback")
     assert "取消" in helped(house)
+    elsewhere = replace(QUIET, callback=replace(WANTED, queue_id=QueueId(1)))
+    house.visit.set(conversation=elsewhere, settings=RoomSettings(language="en"))
+    assert helped(house).startswith("You will be told here as soon as an agent of Sales is there.")
 
 
 @pytest.mark.parametrize("text", ["help all", "帮助 全部", "!wc help all", "!wc ヘルプ すべて"])

@@ -362,6 +362,14 @@ def test_an_encrypted_room_is_told() -> None:
     assert house.reported == {EventId("$x"): "unreadable.encrypted"}
 
 
+def test_a_call_is_answered_once_although_it_is_announced_twice() -> None:
+    house = House().served()
+    for after in (0, 1_000, 30_000):
+        house.visit.now += after
+        house.receive(Unreadable(house.event_id(), ADA, "unreadable.call"))
+    assert [*house.reported.values()] == ["unreadable.call"] * 2, "the third is another call"
+
+
 def test_a_room_that_becomes_encrypted_is_told() -> None:
     house = House().served()
     house.receive(EncryptionOn())

@@ -307,6 +307,7 @@ def test_pieces_have_room_for_their_escapes(text: str, room: int) -> None:
 def test_text_without_visible_characters_is_unseen() -> None:
     assert is_unseen("")
     assert is_unseen(" \t\n\u200b\u3000")
+    assert is_unseen("\u2800\u3164\u115f\u1160\uffa0\u034f\ufe0f\ufe0e")
     assert not is_unseen("\u200b.")
 
 
@@ -318,6 +319,7 @@ def test_text_without_visible_characters_is_unseen() -> None:
         ("\u202eniL ieM\u2066", "niL ieM"),
         ("M\u200be\u2060i\ufeff", "Mei"),
         ("\u200b\u200d \u2028\x00", ""),
+        ("\u3164", ""),
         ("می\u200cخواهم", "می\u200cخواهم"),
         ("Mei 👩\u200d💻", "Mei 👩\u200d💻"),
         ("x" * 100_000, f"{'x' * (LONGEST_NAME - 1)}…"),
