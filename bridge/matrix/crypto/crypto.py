@@ -130,7 +130,7 @@ class Crypto:
         alone = () if others is None else (others.alone,)
         self.upkeep = Upkeep(vault, server, users.main, clock, self._last_look, *alone)
         self.mend = self.upkeep.mend
-        self._peers = known = peers.Peers(server)
+        self._peers = known = peers.Peers(server, clock)
         self._keys = keys.RoomKeys(vault, keys.Owners(known, users.main))
         self.forget = self._keys.drop
         self._sharing = keys.Sharing(vault, server, known, self._places, self.upkeep)

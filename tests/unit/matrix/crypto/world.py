@@ -130,7 +130,7 @@ class FakeServer(KeyServer):
         self.world.made.remove((user, device_id))
         self.world.devices.get(user, {}).pop(device_id, None)
 
-    async def query(self, asker: UserId, users: Sequence[str]) -> Json:
+    async def query(self, asker: UserId, users: Sequence[str], *, device: bool = False) -> Json:
         self._called("query")
         asked = [user for user in users if user.partition(":")[2] not in self.world.away]
         found: Json = {
