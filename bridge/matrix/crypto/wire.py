@@ -289,7 +289,10 @@ class KeyServer:
         With `wait`, long-poll up to `SYNC_SECONDS`; `device` names a device of the user other than
         the present one.
         """
-        query = {"filter": NOTHING_BUT_KEYS, "timeout": str(SYNC_SECONDS * 1000 if wait else 0)}
+        # Synapse repeats its answer to the same query for two minutes: a restored database's is the
+        # one of before.
+        timeout = SYNC_SECONDS * 1000 if wait else 1 if device else 0
+        query = {"filter": NOTHING_BUT_KEYS, "timeout": str(timeout)}
         if since:
             query["since"] = since
         if device:
