@@ -38,6 +38,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Self
 
 import msgspec
@@ -521,14 +522,16 @@ class OwnDevice:
         }
         return self._signed(fields)
 
+    @cached_property
     def cross_signed_keys(self) -> Json:
+        """The device's keys, also signed by the identity; each to-device message has a copy."""
         return self.state.identity.sign_device(self.user, self.keys())
 
     def signatures(self) -> Json:
         """Return the body of `POST /keys/signatures/upload`: device and identity sign mutually."""
         identity = self.state.identity
         master = self._signed(identity.master_key(self.user))
-        signed = {self.device_id: self.cross_signed_keys(), identity.public_master: master}
+        signed = {self.device_id: self.cross_signed_keys, identity.public_master: master}
         return {self.user: signed}
 
     def replenish(self, counts: Mapping[str, object], unused_fallback: object) -> bool:

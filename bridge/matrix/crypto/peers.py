@@ -299,7 +299,7 @@ class Channel:
             "recipient_keys": {"ed25519": device.ed25519},
             "keys": {"ed25519": self.own.ed25519},
             # MSC4147: lets a recipient that does not know this device yet verify its owner.
-            "sender_device_keys": self.own.cross_signed_keys(),
+            "sender_device_keys": self.own.cross_signed_keys,
         }
         number, ciphertext = self._sessions[0].encrypt(msgspec.json.encode(payload)).to_parts()
         return {

@@ -39,7 +39,7 @@ def fit(own: OwnDevice, device: Json, master: Json) -> Fit:
 def test_comparison_with_the_homeservers_keys() -> None:
     own = OwnDevice.draw(BOT, "D")
     master = own.state.identity.master_key(BOT)
-    device = own.cross_signed_keys()
+    device = own.cross_signed_keys
     assert fit(own, device, master) is Fit.GOOD
     assert fit(own, {}, master) is Fit.NO_DEVICE
     assert fit(own, {}, {}) is Fit.NO_DEVICE
