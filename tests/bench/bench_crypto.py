@@ -89,9 +89,10 @@ async def sealing(rows: StorePort, messages: int) -> tuple[float, float]:
     for device_id in ("PHONE", "LAPTOP"):
         Phone(world, device_id=device_id)
     own = OwnDevice.draw(BOT, "D")
-    upkeep = Upkeep(vault, server, BOT, SystemClock(), deaf)
+    clock = SystemClock()
+    upkeep = Upkeep(vault, server, BOT, clock, deaf)
     upkeep._devices[BOT] = own  # as published
-    sharing = Sharing(vault, server, Peers(server), Places(rooms, USERS, vault), upkeep)
+    sharing = Sharing(vault, server, Peers(server, clock), Places(rooms, USERS, vault), upkeep)
     content: Json = {"msgtype": "m.text", "body": TEXT}
 
     async def once(number: int) -> None:

@@ -29,11 +29,17 @@ async def test_a_restored_database_uses_no_session_twice(stage: Stage, phones: P
     sessions = await sessions_of(talk)
 
     await stage.bridge.stop()
+    stranger = await stage.customer("stranger")
+    for number in range(101):  # more than a homeserver delivers at a time
+        path = f"v3/sendToDevice/m.dummy/{number}"
+        await stranger.call("PUT", path, {"messages": {stage.bot: {"*": {}}}})
     await talk.say("said while it is being restored")
+    late, _ = await phones.talk("restored4", "hello?")
     backup.restore()
     await stage.bridge.start()
     # The key to this one was sent to a device that has been deleted since.
     await talk.heard("said while it is being restored")
+    await late.heard("hello?")
     await talk.desk("say", text="read by all the same")
     await talk.reads("read by all the same", MEI)
     after = await keys_of(phone, [stage.bot, MEI])

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 
 from bridge.demo.child_process import SynapseServer
+from bridge.demo.phone import ENCRYPTION
 from tests.support.client import room_call
 from tests.support.encrypted import Phones
-from tests.support.federation import federating
+from tests.support.federation import Hostile, federating, hostile
 from tests.support.logs import show_on_failure
 from tests.support.matrix_user import Customer, Event, content_of, membership
 from tests.support.ports import free_port
@@ -24,27 +26,40 @@ from tests.support.talk import Talk, announced
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+class Other(NamedTuple):
+    """The homeserver of the customers, and the proxy before its federation."""
+
+    server: SynapseServer
+    proxy: Hostile
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def other(
+async def there(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[SynapseServer]:
-    """The homeserver of the customers."""
+) -> AsyncIterator[Other]:
     folder, port = tmp_path_factory.mktemp("other"), free_port()
     await lay_out(folder / "synapse")
     show_on_failure(request, folder / "synapse" / "homeserver.log")
-    keys = federating(folder, port)
-    async with SynapseServer(folder / "synapse", port=port, extra=SYNAPSE_KEYS | keys) as server:
-        yield server
+    async with hostile(folder, port) as (proxy, keys):
+        extra = SYNAPSE_KEYS | keys
+        async with SynapseServer(folder / "synapse", port=port, extra=extra) as server:
+            yield Other(server, proxy)
+
+
+@pytest.fixture
+def other(there: Other) -> SynapseServer:
+    return there.server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def stage(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, other: SynapseServer
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, there: Other
 ) -> AsyncIterator[Stage]:
-    port = free_port()
+    port, other = free_port(), there.server
     keys = federating(tmp_path_factory.mktemp("near"), port)
     permissions = {other.domain: "customer", f"@mallory:{other.domain}": "none"}
     permissions[str(keys["server_name"])] = "none"
+    permissions[f"@near:{keys['server_name']}"] = "customer"
     options = StageOptions(
         synapse=keys,
         ports=(port, free_port()),
@@ -97,3 +112,25 @@ async def test_a_stranger_of_another_server(stage: Stage, other: SynapseServer) 
     assert "@mallory:" in str(declined["reason"])
     assert "may not use this service" in str(declined["reason"])
     assert not talk.messages(stage.bot)
+
+
+async def test_a_server_that_is_slow_about_keys_delays_no_other_customers(
+    stage: Stage, there: Other
+) -> None:
+    """Its customers' rooms had taken all ten queries that Synapse runs for the bot at a time."""
+    there.proxy.slow = True
+    rooms: list[tuple[Customer, str]] = []
+    for number in range(3):
+        far = await Customer.sign_up(stage.session, there.server, f"far{number}")
+        rooms += [
+            (far, await far.create_dm(stage.bot, initial_state=[ENCRYPTION])) for _ in range(5)
+        ]
+    for far, room in rooms:
+        await far.wait_for(room, membership(stage.bot, "join"))
+    mei = f"@webchat__a00001:{stage.synapse.domain}"
+    async with AsyncExitStack() as closing:
+        talk, _ = await Phones(stage, closing).talk("near")
+        await talk.heard("hello")
+        await talk.accept(ghost=mei)
+        await talk.desk("say", text="no delay here")
+        await talk.reads("no delay here", mei)

@@ -13,6 +13,7 @@ from typing import Literal
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 _HOP_BY_HOP = {"host", "connection", "transfer-encoding", "content-length", "keep-alive"}
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -99,7 +100,7 @@ class Proxy:
         try:
             async with self._session.request(
                 request.method,
-                f"{self._upstream}{self.target(request)}",
+                URL(f"{self._upstream}{self.target(request)}", encoded=True),
                 headers=_end_to_end(request.headers),
                 data=await request.read(),
                 allow_redirects=False,

@@ -55,6 +55,8 @@ _FIRST_PAUSE, _LAST_PAUSE = 1.0, 4.0
 """Seconds between two tries to read a mailbox; messages wait ten seconds for their keys."""
 _MOST_ASKED = 30.0
 """Maximum seconds of a pause that the homeserver asks for."""
+_MOST_PAGES = 100
+"""Maximum reads of a mailbox whose device is to be deleted: a hundred messages each."""
 _MENDING = 3.0
 """Maximum seconds that a ghost waits for its mailbox before it writes, and for the repair of broken
 olm sessions."""
@@ -130,7 +132,7 @@ class Crypto:
         alone = () if others is None else (others.alone,)
         self.upkeep = Upkeep(vault, server, users.main, clock, self._last_look, *alone)
         self.mend = self.upkeep.mend
-        self._peers = known = peers.Peers(server)
+        self._peers = known = peers.Peers(server, clock)
         self._keys = keys.RoomKeys(vault, keys.Owners(known, users.main))
         self.forget = self._keys.drop
         self._sharing = keys.Sharing(vault, server, known, self._places, self.upkeep)
@@ -460,9 +462,12 @@ class Crypto:
     async def _last_look(self, own: OwnDevice) -> None:
         """Read and store the pending to-device messages of a device that is about to be deleted."""
         # A device with an access token (no MSC4190) is identified by the token alone.
-        device, now = "" if own.state.token else own.device_id, self._clock.now()
-        mail = await self._arrivals.fetch(own.user, wait=False, device=device)
-        await self._pass_on(await self._arrivals.absorb(own, mail, now))
+        device = "" if own.state.token else own.device_id
+        for _ in range(_MOST_PAGES):
+            mail = await self._arrivals.fetch(own.user, wait=False, device=device)
+            await self._pass_on(await self._arrivals.absorb(own, mail, self._clock.now()))
+            if not wire.objects(mail.reply, "to_device", "events"):
+                break
 
 
 def _may_come(found: Json | Undecryptable) -> bool:

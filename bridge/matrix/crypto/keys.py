@@ -41,7 +41,7 @@ import vodozemac
 from cachetools import LRUCache
 from msgspec.structs import replace
 
-from bridge.ids import RoomId, UserId, server_of
+from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.peers import (
@@ -364,8 +364,7 @@ def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
 # --- whose device sent a key ----------------------------------------------------------------------
 
 _AGAIN_MS = 30_000
-"""Minimum ms between device list queries for one user because of an unknown device, and between
-queries to a homeserver that did not answer."""
+"""Minimum ms between device list queries for one user because of an unknown device."""
 
 
 class Owners:
@@ -380,30 +379,26 @@ class Owners:
         self._peers = peers
         self._asker = asker
         self._asked = RateLimit(1, _AGAIN_MS)
-        self._away = RateLimit(1, _AGAIN_MS)
-        """Homeservers that did not answer."""
 
     async def is_owner(self, user: str, key: RoomKey, now: int, *, ask: bool = True) -> bool:
         """True if a key's device is its sender's; `ask` allows a query for the device list."""
-        known, server = self._peers.cache.get(user), server_of(user)
+        known = self._peers.cache.get(user)
         if _is_owned(user, key, known):
             return True
-        free = self._away.left(server, now) if known is None else self._asked.left(user, now)
-        if not ask or not free:
+        if not ask or not (known is None or self._asked.left(user, now)):
             return False
         self._asked.spend(user, now)
         try:
             known = (await self._peers.known(self._asker, [user], fresh=True)).get(user)
         except (Unavailable, Refused) as error:
             LOG.info("the devices of a user cannot be queried", user=user, why=str(error))
-            known = None
-        else:
-            if known is None:
-                # Otherwise each message of its users would wait for the server again.
-                self._away.spend(server, now)
+            return False
         if _is_owned(user, key, known):
             return True
-        LOG.warning("a room key came from a device that its sender is not known to have", user=user)
+        if known is not None:
+            LOG.warning(
+                "a room key came from a device that its sender is not known to have", user=user
+            )
         return False
 
 
@@ -569,8 +564,6 @@ class Sharing:
         self._outbound: LRUCache[tuple[str, str, RoomId], _Outbound] = LRUCache(_MOST_SESSIONS)
         self._barren = RateLimit(1, _BARREN_MS)
         """Vain claims of a one-time key by a bridge user from a device."""
-        self._away = RateLimit(1, _AGAIN_MS)
-        """Homeservers that did not answer a claim."""
 
     async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
         """Determine the readers of a message. May be slow."""
@@ -583,7 +576,7 @@ class Sharing:
         channels = await self._channels(own, _missing(known, found))
         new = [one for one, at in channels if not at.open]
         claimed = await self.claim(own.user, new, now)
-        away = len(known) < len(audience) or any(not self._answers(one, now) for one in new)
+        away = len(known) < len(audience) or not all(self._peers.answers(one.user) for one in new)
         return Readers(room_id, scheme, now, audience, known, claimed, away)
 
     def _still_holds(self, readers: Readers) -> bool:
@@ -720,36 +713,28 @@ class Sharing:
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
     ) -> dict[Device, str]:
         """Claim a one-time key of each device; `anew` ignores the back-off (`_BARREN_MS`)."""
-        left, answers = self._barren.left, self._answers
-        wanting = [
-            one
-            for one in devices
-            if anew or (left((user, one.curve25519), now) and answers(one, now))
-        ]
-        if not wanting:
-            return {}
+        left, claimed = self._barren.left, dict[Device, str]()
+        wanting = [one for one in devices if anew or left((user, one.curve25519), now)]
         request: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for device in wanting:
             request[device.user][device.device_id] = wire.ONE_TIME
-        reply, claimed = await self._server.claim(user, request), {}
-        listed, away = wire.mapping(reply, "one_time_keys"), wire.mapping(reply, "failures")
+
+        async def claim(users: Sequence[str]) -> Json:
+            return await self._server.claim(user, {one: request[one] for one in users})
+
+        replies = await self._peers.ask(user, request, "one_time_keys", claim)
         for at, device in enumerate(wanting, 1):
             if at % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # each signature takes 0.1 ms to check
-            key = one_time_key(device, wire.mapping(listed, device.user, device.device_id))
-            if key:
+            if device.user not in replies:
+                continue
+            listed = wire.mapping(replies[device.user], "one_time_keys", device.user)
+            if key := one_time_key(device, wire.mapping(listed, device.device_id)):
                 claimed[device] = key
-            elif (server := server_of(device.user)) in away:
-                self._away.spend(server, now)
-                LOG.info("a homeserver does not answer for its one-time keys", user=device.user)
             else:
                 self._barren.spend((user, device.curve25519), now)
                 LOG.info("a device has no one-time key for the bridge", user=device.user)
         return claimed
-
-    def _answers(self, device: Device, now: int) -> bool:
-        """False for some time after the device's homeserver did not answer a claim."""
-        return self._away.left(server_of(device.user), now)
 
 
 def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str, Json]) -> Json:

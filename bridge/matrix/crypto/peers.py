@@ -22,9 +22,11 @@ all send at once after a weekend without the bridge, or when the bridge's device
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import msgspec
 import vodozemac
@@ -35,7 +37,7 @@ from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice
 from bridge.matrix.crypto.vault import LOG, Recall, Vault
 from bridge.matrix.crypto.wire import Json
-from bridge.rooms.ports import Refused
+from bridge.rooms.ports import Clock, Refused, Unavailable
 from bridge.rooms.store import SecretRow
 
 # --- device lists ---------------------------------------------------------------------------------
@@ -43,6 +45,14 @@ from bridge.rooms.store import SecretRow
 _MOST_USERS = 20_000
 MOST = 200
 """Maximum devices of a user that are read; a homeserver may list any number."""
+_WITHIN = 15.0
+"""Maximum seconds for another homeserver to answer for its users' keys, as messages wait."""
+_AGAIN_MS = 30_000
+"""Minimum ms before a homeserver that did not answer, or a user with endless keys, is asked for."""
+_OF_SERVER = 4
+"""Maximum requests for keys of a homeserver's users at a time: a reply takes up to 64 MB of memory.
+Synapse runs ten queries of a device (or user without one) at a time, and goes on with one that was
+given up, so the users of its own are asked for as another device than others."""
 
 
 class Device(msgspec.Struct, frozen=True):
@@ -61,11 +71,22 @@ class Known(msgspec.Struct, frozen=True):
     self_signing: str = ""
 
 
-class Peers:
-    """Device lists of other users; the caller drops one that changed or is no longer tracked."""
+_Call = Callable[[Sequence[str]], Awaitable[Json]]
 
-    def __init__(self, server: wire.KeyServer) -> None:
+
+class Peers:
+    """Keys of other users; the caller drops a device list that changed or is no longer tracked.
+
+    Each homeserver is asked for by itself, and so is a user whose keys are too long to be read:
+    neither keeps the keys of others from coming.
+    """
+
+    def __init__(self, server: wire.KeyServer, clock: Clock) -> None:
         self._server = server
+        self._clock = clock
+        self._away = RateLimit(1, _AGAIN_MS)
+        """Homeservers that did not answer, and users with endless keys."""
+        self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self.cache: Recall[str, Known] = Recall(_MOST_USERS)
         self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(_MOST_USERS)
         """User -> device id -> its keys, which must not change."""
@@ -79,19 +100,71 @@ class Peers:
         missing = [user for user in users if user not in found]
         if not missing:
             return found
+
+        async def query(users: Sequence[str]) -> Json:
+            near = server_of(users[0]) == server_of(asker)
+            return await self._server.query(asker, users, device=near)
+
         with self.cache.fetching() as keep:
-            reply = await self._server.query(asker, missing)
-            away = wire.mapping(reply, "failures")
-            listed = wire.mapping(reply, "device_keys")
-            for user in missing:
-                if user not in listed and server_of(user) in away:
-                    LOG.warning("the devices of a user cannot be queried", user=user)
-                    continue
-                devices = self._unchanged(user, wire.mapping(listed, user))
+            for user, reply in (await self.ask(asker, missing, "device_keys", query)).items():
+                devices = self._unchanged(user, wire.mapping(reply, "device_keys", user))
                 found[user] = keep(user, Known(devices, read_identity(user, reply)))
                 if len(missing) > 1:
                     await asyncio.sleep(0)  # a homeserver may list 200 devices of each of its users
         return found
+
+    def answers(self, user: str) -> bool:
+        """False for some time after a user's keys did not come."""
+        now = self._clock.now()
+        return self._away.left(server_of(user), now) and self._away.left(user, now)
+
+    async def ask(
+        self, asker: UserId, users: Iterable[str], part: str, call: _Call
+    ) -> dict[str, Json]:
+        """Return the reply of `call` for each user whose keys come.
+
+        `part`: the field of the reply with the keys by user.
+        """
+        servers = defaultdict[str, list[str]](list)
+        for user in filter(self.answers, users):
+            servers[server_of(user)].append(user)
+        home = server_of(asker)
+        asked = [
+            self._of_server(server, each, part, call, None if server == home else _WITHIN)
+            for server, each in servers.items()
+        ]
+        return dict(one for found in await asyncio.gather(*asked) for one in found.items())
+
+    async def _of_server(
+        self, server: str, users: Sequence[str], part: str, call: _Call, limit: float | None
+    ) -> dict[str, Json]:
+        places = self._places.setdefault(server, asyncio.Semaphore(_OF_SERVER))
+        try:
+            async with asyncio.timeout(limit), places:
+                reply = await call(users)
+        except TimeoutError:
+            self._leave_out(server, users[0], "its homeserver does not answer in time")
+            return {}
+        except Unavailable as error:
+            if not error.begun:
+                raise
+            if len(users) == 1:
+                self._leave_out(users[0], users[0], "they are too long to be read")
+                return {}
+            half = len(users) // 2  # in search of the one with endless keys
+            first = await self._of_server(server, users[:half], part, call, limit)
+            return first | await self._of_server(server, users[half:], part, call, limit)
+        away = server in wire.mapping(reply, "failures")
+        found = {one: reply for one in users if not away or wire.mapping(reply, part, one)}
+        for user in users:
+            if user not in found:
+                self._leave_out(server, user, "its homeserver does not answer")
+        return found
+
+    def _leave_out(self, who: str, user: str, why: str) -> None:
+        """Leave out a homeserver or user for a while."""
+        if self._away.spend(who, self._clock.now()):
+            LOG.warning("the keys of a user do not come", user=user, why=why)
 
     def _unchanged(self, user: str, listed: Json) -> tuple[Device, ...]:
         """Return the user's devices, except those whose keys changed under the same id."""
@@ -226,7 +299,7 @@ class Channel:
             "recipient_keys": {"ed25519": device.ed25519},
             "keys": {"ed25519": self.own.ed25519},
             # MSC4147: lets a recipient that does not know this device yet verify its owner.
-            "sender_device_keys": self.own.cross_signed_keys(),
+            "sender_device_keys": self.own.cross_signed_keys,
         }
         number, ciphertext = self._sessions[0].encrypt(msgspec.json.encode(payload)).to_parts()
         return {

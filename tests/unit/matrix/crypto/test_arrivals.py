@@ -47,12 +47,12 @@ class Post:
     def __init__(self) -> None:
         self.world = World()
         self.store = MemoryStore()
-        self.now = 10_000_000
+        self.clock = Clock()
 
     async def start(self) -> None:
         vault, self.server, rooms = new_vault(self.store), FakeServer(self.world), Rooms()
         self.upkeep = Upkeep(vault, self.server, BOT, Clock(), deaf)
-        self.peers, self.keys = Peers(self.server), RoomKeys(vault, Believing())
+        self.peers, self.keys = Peers(self.server, self.clock), RoomKeys(vault, Believing())
         places = Places(rooms, USERS, vault)
         sharing = Sharing(vault, self.server, self.peers, places, self.upkeep)
         parts = self.upkeep, self.peers, self.keys, sharing
@@ -63,16 +63,16 @@ class Post:
     async def read(self) -> News:
         mail = await self.arrivals.fetch(BOT, wait=False)
         async with self.upkeep.holding(BOT) as own:
-            news = await self.arrivals.absorb(own, mail, self.now)
+            news = await self.arrivals.absorb(own, mail, self.clock.ms)
             await self.upkeep.replenish(own, mail.reply)
         for sender, curve25519 in news.broken:
-            await self.arrivals.renew(BOT, sender, curve25519, self.now)
+            await self.arrivals.renew(BOT, sender, curve25519, self.clock.ms)
         return news
 
     async def opened(self, raw: Json) -> object:
         sealed = sealed_of(raw)
         assert sealed is not None
-        return await self.keys.open(raw, sealed, self.now)
+        return await self.keys.open(raw, sealed, self.clock.ms)
 
     def post(self, kind: str, content: Json) -> None:
         (device_id,) = self.world.devices[BOT]
@@ -240,7 +240,7 @@ async def test_undecryptable_olm_message_causes_a_new_session(post: Post) -> Non
     post.post("m.room.encrypted", content)
     await post.read()
     assert phone.fetch() == []  # at most once an hour
-    post.now += 3_600_000
+    post.clock.ms += 3_600_000
     post.post("m.room_key.withheld", {"code": "m.no_olm", "sender_key": phone.keys["curve25519"]})
     await post.read()
     assert [payload["type"] for payload in phone.fetch()] == ["m.dummy"]
@@ -286,7 +286,7 @@ async def test_rows_per_sender_are_limited(post: Post, monkeypatch: pytest.Monke
         other.send_key(BOT)
     news = await post.read()
     assert sum(name.startswith("olm/") for name in news.rows) == 2
-    post.now += 3_600_000
+    post.clock.ms += 3_600_000
     phone.group = GroupSession()
     phone.send_key(BOT)
     assert len((await post.read()).keys) == 1
@@ -316,7 +316,7 @@ async def test_failed_repair_of_a_session_is_repeated_soon(post: Post) -> None:
     await post.read()
     post.world.away = set()
     for later, told in ((59_999, 0), (1, 1), (-7_200_000, 1)):
-        post.now += later
+        post.clock.ms += later
         post.post("m.room_key.withheld", broken)
         await post.read()
         assert [payload["type"] for payload in phone.fetch()] == ["m.dummy"] * told

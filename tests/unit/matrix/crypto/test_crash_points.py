@@ -115,7 +115,7 @@ class Life:
     async def start(self) -> None:
         vault, server = new_vault(self.store), MortalServer(self.world, self.fate)
         self.upkeep = Upkeep(vault, server, BOT, Clock(), deaf)
-        peers = Peers(server)
+        peers = Peers(server, Clock())
         self.keys = RoomKeys(vault, Owners(peers, BOT))
         places = Places(self.rooms, USERS, vault)
         self.sharing = Sharing(vault, server, peers, places, self.upkeep)

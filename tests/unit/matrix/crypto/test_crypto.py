@@ -16,7 +16,7 @@ from bridge.rooms.references import KEY_PATIENCE
 from bridge.rooms.store import SecretRow, StoreError
 from tests.unit.matrix.crypto.rig import Bridge
 from tests.unit.matrix.crypto.test_places import event
-from tests.unit.matrix.crypto.world import AWAY, BOT, QUEUE, REFUSED, ROOM, FakeServer
+from tests.unit.matrix.crypto.world import AWAY, BOT, PAGE, QUEUE, REFUSED, ROOM, FakeServer
 
 pytestmark = pytest.mark.asyncio
 
@@ -350,6 +350,8 @@ async def test_a_restored_database_reads_its_old_mailbox_and_writes_with_new_ses
     await bridge.crypto.upkeep.begin()
     await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "of the lost hour"})
     bridge.phone.fetch()
+    for _ in range(2 * PAGE):
+        bridge.world.post("@eve:here", BOT, old, "m.dummy", {})
     bridge.phone.send_key(BOT)
     raw = bridge.phone.say("said while it was away")
 

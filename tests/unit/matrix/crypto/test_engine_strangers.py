@@ -22,10 +22,10 @@ async def test_slow_homeserver_of_one_room_does_not_delay_the_others(bridge: Bri
     slow, far, other = asyncio.Event(), "@far:evil", RoomId("!other:here")
     query = bridge.server.query
 
-    async def query_slowly(asker: UserId, users: Sequence[str]) -> Json:
+    async def query_slowly(asker: UserId, users: Sequence[str], *, device: bool = False) -> Json:
         if far in users:
             await slow.wait()
-        return await query(asker, users)
+        return await query(asker, users, device=device)
 
     bridge.server.query = query_slowly  # type: ignore[method-assign]  # of a homeserver that stalls
     bridge.rooms.membership[far] = "join"
@@ -54,13 +54,13 @@ async def test_member_who_leaves_during_encryption_reads_nothing(bridge: Bridge)
     bridge.rooms.membership["@carol:here"] = "join"
     query, asked = bridge.server.query, 0
 
-    async def query_meanwhile(asker: UserId, users: Sequence[str]) -> Json:
+    async def query_meanwhile(asker: UserId, users: Sequence[str], *, device: bool = False) -> Json:
         nonlocal asked
         asked += 1
         if asked == 1:
             del bridge.rooms.membership["@carol:here"]
             bridge.crypto.invalidate(event("m.room.member", state_key="@carol:here"))
-        return await query(asker, users)
+        return await query(asker, users, device=device)
 
     bridge.server.query = query_meanwhile  # type: ignore[method-assign]  # she leaves meanwhile
     _, content = await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "x"})
@@ -75,9 +75,11 @@ async def test_message_is_sent_although_members_change_all_the_time(
 ) -> None:
     query = bridge.server.query
 
-    async def query_restlessly(asker: UserId, users: Sequence[str]) -> Json:
+    async def query_restlessly(
+        asker: UserId, users: Sequence[str], *, device: bool = False
+    ) -> Json:
         bridge.crypto.invalidate(event("m.room.member", state_key="@carol:here"))
-        return await query(asker, users)
+        return await query(asker, users, device=device)
 
     bridge.server.query = query_restlessly  # type: ignore[method-assign]  # always a change
     _, content = await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "x"})

@@ -88,7 +88,7 @@ async def test_foreign_keys_are_reported() -> None:
     house = House()
     upkeep = await house.run()
     other = OwnDevice.draw(BOT, upkeep.device_id)
-    house.world.devices[BOT][upkeep.device_id] = other.cross_signed_keys()
+    house.world.devices[BOT][upkeep.device_id] = other.cross_signed_keys
     assert await house.fit() is Fit.FOREIGN_DEVICE
     house.world.masters[BOT] = other.state.identity.master_key(BOT)
     assert await house.fit() is Fit.FOREIGN_IDENTITY

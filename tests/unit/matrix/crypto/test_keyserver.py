@@ -100,6 +100,8 @@ async def test_sync_as_another_device() -> None:
         ((_, _, _, as_device, query),) = transport.asked
         assert not as_device
         assert query["device_id"] == query["org.matrix.msc3202.device_id"] == "OLD"
+        # Synapse repeats its answer to the same query, which the device asked at its last start.
+        assert query["timeout"] == "1"
 
 
 async def test_mark_is_kept_in_account_data() -> None:

@@ -14,7 +14,7 @@ def own() -> OwnDevice:
 
 
 def test_device_keys_are_signed_by_the_device_and_the_identity(own: OwnDevice) -> None:
-    keys = own.cross_signed_keys()
+    keys = own.cross_signed_keys
     signer = own.state.identity.public_self_signing
     assert is_signed(keys, BOT, "ed25519:WEBCHAT_X", own.ed25519)
     assert is_signed(keys, BOT, f"ed25519:{signer}", signer)

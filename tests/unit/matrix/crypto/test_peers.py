@@ -10,7 +10,8 @@ from bridge.matrix.crypto import peers as peers_module
 from bridge.matrix.crypto.devices import Identity
 from bridge.matrix.crypto.peers import Known, Peers, read_devices, read_identity
 from bridge.matrix.crypto.wire import OLM, Json
-from tests.unit.matrix.crypto.world import ALICE, BOT, FakeServer, Phone, World
+from bridge.rooms.ports import Unavailable
+from tests.unit.matrix.crypto.world import ALICE, BOT, Clock, FakeServer, Phone, World
 
 
 def test_only_valid_and_signed_devices_are_read() -> None:
@@ -35,7 +36,7 @@ def test_only_valid_and_signed_devices_are_read() -> None:
 @pytest.mark.asyncio
 async def test_devices_are_asked_for_once_until_they_change() -> None:
     world = World()
-    peers = Peers(FakeServer(world))
+    peers = Peers(FakeServer(world), Clock())
     assert await peers.known(BOT, [ALICE]) == {ALICE: Known(())}
     Phone(world)
     assert await peers.known(BOT, [ALICE]) == {ALICE: Known(())}
@@ -53,19 +54,98 @@ async def test_devices_are_asked_for_once_until_they_change() -> None:
 
 @pytest.mark.asyncio
 async def test_a_user_whose_homeserver_is_away_is_asked_for_again() -> None:
-    world = World()
-    peers = Peers(FakeServer(world))
+    """After half a minute: until then no message waits for it."""
+    world, clock = World(), Clock()
+    peers = Peers(FakeServer(world), clock)
     world.away = {"there"}
     assert await peers.known(BOT, [ALICE, "@carol:there"]) == {ALICE: Known(())}
     world.away = set()
     Phone(world, "@carol:there")
+    clock.ms += 29_999
+    assert await peers.known(BOT, ["@carol:there"]) == {}
+    assert len(world.calls) == 2  # one for each homeserver
+    clock.ms += 1
     assert len((await peers.known(BOT, ["@carol:there"]))["@carol:there"].devices) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_slow_homeserver_keeps_no_devices_of_others_from_coming(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its users are left out after some seconds, and are asked for as another device."""
+    monkeypatch.setattr(peers_module, "_WITHIN", 0.01)
+    world, asked = World(), list[tuple[Sequence[str], bool]]()
+
+    class Slow(FakeServer):
+        async def query(self, asker: UserId, users: Sequence[str], *, device: bool = False) -> Json:
+            asked.append((users, device))
+            if "@far:there" in users:
+                await asyncio.Event().wait()
+            return await super().query(asker, users)
+
+    Phone(world)
+    peers = Peers(Slow(world), Clock())
+    for _ in range(2):
+        found = await peers.known(BOT, ["@far:there", ALICE, "@near:there"], fresh=True)
+        assert [*found] == [ALICE]
+        assert len(found[ALICE].devices) == 1
+    assert asked == [(["@far:there", "@near:there"], False), *[([ALICE], True)] * 2]
+    assert not peers.answers("@near:there")
+
+
+@pytest.mark.asyncio
+async def test_a_slow_homeserver_gets_four_requests_at_a_time() -> None:
+    """Synapse goes on with a query that was given up, and runs ten of an asking user."""
+    waiting, most = 0, 0
+
+    async def query(users: Sequence[str]) -> Json:
+        nonlocal waiting, most
+        del users
+        waiting += 1
+        most = max(most, waiting)
+        await asyncio.sleep(0)
+        waiting -= 1
+        return {}
+
+    peers = Peers(FakeServer(World()), Clock())
+    asks = [peers.ask(BOT, [f"@far{number}:there"], "device_keys", query) for number in range(20)]
+    await asyncio.gather(*asks)
+    assert most == 4
+
+
+@pytest.mark.asyncio
+async def test_a_user_with_endless_keys_is_left_out() -> None:
+    """A homeserver takes megabytes of keys; the other members' devices come all the same."""
+    world = World()
+    users = [f"@user{number}:here" for number in range(9)]
+    for user in users:
+        Phone(world, user)
+    endless = Unavailable("too long")
+    endless.begun = b"{"
+
+    class Endless(FakeServer):
+        async def query(self, asker: UserId, users: Sequence[str], *, device: bool = False) -> Json:
+            found = await super().query(asker, users)
+            if "@user3:here" in users:
+                raise endless
+            return found
+
+    peers = Peers(Endless(world), Clock())
+    found = await peers.known(BOT, users)
+    assert sorted(found) == [user for user in users if user != "@user3:here"]
+    assert all(len(known.devices) == 1 for known in found.values())
+    asked = len(world.calls)
+    assert await peers.known(BOT, users) == found
+    assert len(world.calls) == asked < 9
+    world.fails["query"] = Unavailable("down")
+    with pytest.raises(Unavailable):
+        await peers.known(BOT, [ALICE])
 
 
 @pytest.mark.asyncio
 async def test_a_device_never_changes_its_keys() -> None:
     world = World()
-    peers = Peers(FakeServer(world))
+    peers = Peers(FakeServer(world), Clock())
     Phone(world)
     (first,) = (await peers.known(BOT, [ALICE]))[ALICE].devices
     Phone(world)  # another one, under the same id
@@ -81,7 +161,7 @@ async def test_a_device_never_changes_its_keys() -> None:
 @pytest.mark.asyncio
 async def test_device_id_may_be_reused_after_a_sign_out() -> None:
     world = World()
-    peers = Peers(FakeServer(world))
+    peers = Peers(FakeServer(world), Clock())
     Phone(world)
     assert len((await peers.known(BOT, [ALICE]))[ALICE].devices) == 1
     del world.devices[ALICE]["PHONE"]
@@ -127,12 +207,12 @@ async def test_device_list_that_changed_during_its_query_is_not_cached() -> None
     world = World()
 
     class Slow(FakeServer):
-        async def query(self, asker: UserId, users: Sequence[str]) -> Json:
-            found = await super().query(asker, users)
+        async def query(self, asker: UserId, users: Sequence[str], *, device: bool = False) -> Json:
+            found = await super().query(asker, users, device=device)
             peers.cache.forget(ALICE)
             return found
 
-    peers = Peers(Slow(world))
+    peers = Peers(Slow(world), Clock())
     await peers.known(BOT, [ALICE])
     await peers.known(BOT, [ALICE])
     assert world.calls == ["query", "query"]
@@ -154,6 +234,6 @@ async def test_other_tasks_get_a_turn_between_two_users() -> None:
 
     async with asyncio.TaskGroup() as tasks:
         turning = tasks.create_task(turn())
-        assert len(await Peers(FakeServer(world)).known(BOT, users)) == 50
+        assert len(await Peers(FakeServer(world), Clock()).known(BOT, users)) == 50
         turning.cancel()
     assert turns >= 50

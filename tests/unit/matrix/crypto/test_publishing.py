@@ -26,6 +26,26 @@ async def test_refused_one_time_keys_are_uploaded_again() -> None:
     assert len(world.calls) == 3
 
 
+@pytest.mark.asyncio
+async def test_one_time_keys_that_are_claimed_are_replaced_every_five_minutes() -> None:
+    """Somebody who claims them without end would fill the account, and change the fallback key
+    while messages to it are on their way.
+    """
+    world, clock = World(), Clock()
+    server, vault = FakeServer(world), new_vault()
+    upkeep, own = Upkeep(vault, server, BOT, clock, deaf), OwnDevice.draw(BOT, "D")
+    await server.make_device(BOT, "D")
+    none_left: Json = {"device_one_time_keys_count": {}, "device_unused_fallback_key_types": []}
+    for later in (0, 1, 299_998, 1, 1):
+        clock.ms += later
+        world.one_time.clear()
+        await upkeep.replenish(own, none_left)
+    assert world.calls == ["make_device", "upload_keys", "upload_keys"]
+    clock.ms -= 3_600_000
+    await upkeep.replenish(own, none_left)
+    assert len(world.calls) == 4
+
+
 def other_keys() -> Json:
     return OwnDevice.draw(BOT, "D").keys()
 
@@ -39,7 +59,7 @@ def fit(own: OwnDevice, device: Json, master: Json) -> Fit:
 def test_comparison_with_the_homeservers_keys() -> None:
     own = OwnDevice.draw(BOT, "D")
     master = own.state.identity.master_key(BOT)
-    device = own.cross_signed_keys()
+    device = own.cross_signed_keys
     assert fit(own, device, master) is Fit.GOOD
     assert fit(own, {}, master) is Fit.NO_DEVICE
     assert fit(own, {}, {}) is Fit.NO_DEVICE

@@ -49,9 +49,9 @@ class Walk:
             if self.random.random() < lost:
                 raise AWAY
 
-        async def query_late(asker: UserId, users: Sequence[str]) -> Json:
+        async def query_late(asker: UserId, users: Sequence[str], *, device: bool = False) -> Json:
             await late()
-            found = await query(asker, users)
+            found = await query(asker, users, device=device)
             await late()
             return found
 
@@ -109,6 +109,7 @@ class Walk:
         self.random.shuffle(happened)
         await asyncio.gather(*happened)
         self.world.away = {"there"} if self.random.random() < 0.15 else set()
+        self.bridge.time.ms += 30_000  # after which a homeserver is asked again
 
     def can_read(self, phone: Phone, content: Json) -> bool:
         if content["session_id"] not in phone.room_keys:

@@ -37,6 +37,8 @@ BOT, QUEUE = USERS.hosts
 GHOST = UserId("@ghost:here")
 ROOM = RoomId("!room:here")
 ALICE = "@alice:here"
+PAGE = 100
+"""To-device messages that a /sync delivers, as Synapse's."""
 
 
 class Clock:
@@ -130,7 +132,7 @@ class FakeServer(KeyServer):
         self.world.made.remove((user, device_id))
         self.world.devices.get(user, {}).pop(device_id, None)
 
-    async def query(self, asker: UserId, users: Sequence[str]) -> Json:
+    async def query(self, asker: UserId, users: Sequence[str], *, device: bool = False) -> Json:
         self._called("query")
         asked = [user for user in users if user.partition(":")[2] not in self.world.away]
         found: Json = {
@@ -206,9 +208,10 @@ class FakeServer(KeyServer):
         # A /sync with `since` acknowledges all messages before it: the homeserver deletes them.
         mailbox[:] = [(n, event) for n, event in mailbox if n > int(since or 0)]
         changed, self.world.changed = self.world.changed, []
+        page, later = mailbox[:PAGE], mailbox[PAGE:]
         return {
-            "next_batch": str(self.world.counter),
-            "to_device": {"events": [event for _, event in mailbox]},
+            "next_batch": str(page[-1][0] if later else self.world.counter),
+            "to_device": {"events": [event for _, event in page]},
             "device_lists": {"changed": changed, "left": []},
             "device_one_time_keys_count": {
                 ONE_TIME: len(self.world.one_time.get((user, device_id), {}))
