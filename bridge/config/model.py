@@ -333,7 +333,7 @@ class Callback(Section):
 class TellAgents(Section):
     """Events besides messages that agents are told of, in words."""
 
-    language: Literal["zh-CN", "zh-TW", "en", "ja", "room"] = "room"
+    language: Literal[Language, "room"] = "room"
     """Language of these words: zh-CN | zh-TW | en | ja | room (the one chosen for the room)."""
     reactions: bool = True
     """Reactions (emoji) of customers."""
