@@ -724,8 +724,8 @@ SEALED_KEPT = 3_600_000
 SEALED_RETRY = 60_000
 """ms between attempts to decrypt it, besides the one when a key arrives."""
 SEALED_LIMIT, SEALED_BYTES = 50, 256 * 1024
-"""Maximum number and bytes of sealed events of a room; the oldest are dropped first. Fifty ordinary
-messages take 75 KB; a megabyte would cost 5 ms of CPU time in each step."""
+"""Maximum number and bytes of sealed events of a room. Fifty ordinary messages take 75 KB; a
+megabyte would cost 5 ms of CPU time in each step."""
 
 
 def key_patience(received: int, now: int) -> float:
@@ -734,11 +734,15 @@ def key_patience(received: int, now: int) -> float:
 
 
 def keep_sealed(visit: Visit, raw: Raw) -> None:
+    """Keep an event whose key may come; if there are too many, the oldest of strangers go first."""
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY)
-    kept = visit.record.sealed[1 - SEALED_LIMIT :]
-    while kept and not fits((one.raw for one in kept), raw, SEALED_BYTES):
-        kept = kept[1:]
-    visit.set(sealed=(*kept, event))
+    kept = [*visit.record.sealed, event]
+    while len(kept) > SEALED_LIMIT or (
+        len(kept) > 1 and not fits((one.raw for one in kept[1:]), kept[0].raw, SEALED_BYTES)
+    ):
+        strangers = (one for one in kept if not visit.rules.serves(str(one.raw.get("sender"))))
+        kept.remove(next(strangers, kept[0]))
+    visit.set(sealed=tuple(kept))
 
 
 def drop_sealed(visit: Visit, event_id: str) -> None:

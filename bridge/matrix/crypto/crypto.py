@@ -600,7 +600,8 @@ class Arrivals:
             except StoreError:
                 raise
             except Exception:  # noqa: BLE001 - logged; one event must not block all others
-                LOG.exception("a to-device message could not be handled", user=own.user)
+                if self._logged.spend((wire.id_text(event, "sender"), "error"), now):
+                    LOG.exception("a to-device message could not be handled", user=own.user)
         for channel in news.channels.values():
             news.add(channel.row(self._vault, now))
         if news.letters:

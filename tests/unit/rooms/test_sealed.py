@@ -17,7 +17,7 @@ from bridge.rooms.store import InputRow
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
 from tests.fakes.memory import MemoryStore
-from tests.unit.rooms.visits import ADA, RULES, House
+from tests.unit.rooms.visits import ADA, RULES, STRANGER, House
 
 NO_KEY = Undecryptable("unreadable.no_key", later=True)
 Json = dict[str, object]
@@ -209,6 +209,19 @@ def test_sealed_events_take_256_kilobytes_of_the_record_at_most() -> None:
     kept = [event.raw["event_id"] for event in visit.record.sealed]
     assert kept == [f"${number}" for number in range(36, 40)]
     assert len(dump_record(visit.record)) < references.SEALED_BYTES + 4_096
+
+
+def test_strangers_events_do_not_take_the_place_of_a_customers() -> None:
+    """Whoever is in the room can send events without a key, as long or as many as they like."""
+    visit = House().served().visit
+    references.keep_sealed(visit, {"event_id": "$ada", "sender": ADA})
+    for number in range(references.SEALED_LIMIT + 5):
+        references.keep_sealed(visit, {"event_id": f"${number}", "sender": STRANGER})
+    for number in range(9):
+        raw: Json = {"event_id": f"$long{number}", "sender": STRANGER, "content": "x" * 60_000}
+        references.keep_sealed(visit, raw)
+    kept = [event.raw["event_id"] for event in visit.record.sealed]
+    assert kept == ["$ada", *(f"$long{number}" for number in range(5, 9))]
 
 
 def test_a_redacted_sealed_event_is_dropped() -> None:

@@ -408,6 +408,24 @@ async def test_messages_too_long_to_be_read_are_dropped(post: Post) -> None:
     assert isinstance(await post.opened(phone.say("hello")), dict)
 
 
+@pytest.mark.asyncio
+async def test_strangers_cannot_fill_the_log_with_tracebacks(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Device keys nested to a certain depth can be decoded, but not encoded."""
+    phone = Phone(post.world)
+
+    async def fail(*_: object) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(post.keys, "take", fail)
+    with capture_logs() as logs:
+        for _ in range(3):
+            phone.send_key(BOT)
+        await post.read()
+    assert [line["log_level"] for line in logs] == ["error"]
+
+
 _WORDS = st.text(st.characters(), max_size=300) | st.sampled_from(
     ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2", "m.no_olm", ROOM, ALICE, "A" * 43]
 )
