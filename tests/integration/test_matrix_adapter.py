@@ -21,6 +21,7 @@ from bridge.rooms.ports import (
     Refused,
     RoomConfigured,
     Spoke,
+    Unauthorized,
     Unavailable,
     Unreadable,
 )
@@ -213,9 +214,9 @@ async def test_the_host_of_a_room_is_found_if_it_is_a_member(rig: Rig) -> None:
     assert await rig.adapter.host_in(room_id) is None
 
 
-async def test_wrong_token_is_refused_and_absent_server_is_unavailable(rig: Rig) -> None:
+async def test_wrong_token_is_unauthorized_and_absent_server_is_unavailable(rig: Rig) -> None:
     for address, token, expected in (
-        (rig.homeserver.server.address, "wrong", Refused),
+        (rig.homeserver.server.address, "wrong", Unauthorized),
         ("http://127.0.0.1:9", "wrong", Unavailable),
     ):
         adapter = MatrixAdapter(
