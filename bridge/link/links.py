@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from urllib.parse import urlencode
 
@@ -22,7 +22,7 @@ from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
 from bridge.link.http_client import STARTING, OpenFailure, Place, TokenRefused, Told, Visitor
 from bridge.link.link import STORE_AWAY, Link, Shared, refused_again
-from bridge.link.settings import Feature, has_keys, other_keys, tells_keys_apart
+from bridge.link.settings import Feature, has_keys, other_keys, tells_keys_apart, trust
 from bridge.link.socket import Settle, Wire
 from bridge.rooms.ports import (
     Account,
@@ -123,10 +123,13 @@ class Links:
 
     def trust(self) -> None:
         """Read `ca_file` again: what was renewed in it is trusted from now on, too."""
-        server, tls = self._shared.settings.server, self._shared.tls
-        if server.ca_file and tls is not None:
-            with suppress(OSError):  # the reloaded configuration may name another file
-                tls.load_verify_locations(server.ca_file)
+        if self._shared.tls is not None:
+            try:
+                trust(self._shared.tls, self._shared.settings.server.ca_file)
+            except ValueError as error:
+                _LOG.warning(
+                    "ca_file was not read again: its former content stays trusted", why=str(error)
+                )
 
     async def aclose(self) -> None:
         """Close all sockets without a logout (row 87): the chats go on and are resumed later."""

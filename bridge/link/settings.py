@@ -154,13 +154,18 @@ def unverified(server: WebChat) -> str:
 def trusted_by(server: WebChat) -> ssl.SSLContext:
     """Make the TLS context for the server; ValueError if `ca_file` cannot be used."""
     context = tls_context(verify=server.verify_ssl)
+    trust(context, server.ca_file)
+    return context
+
+
+def trust(context: ssl.SSLContext, ca_file: str) -> None:
+    """Add the certificates of `ca_file`, if there is one; ValueError if it cannot be used."""
     try:
-        if server.ca_file:
-            context.load_verify_locations(server.ca_file)
+        if ca_file:
+            context.load_verify_locations(ca_file)
     except OSError as error:
         why = "it contains no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-        raise ValueError(f"ca_file cannot be used: {server.ca_file}: {why}") from error
-    return context
+        raise ValueError(f"ca_file cannot be used: {ca_file}: {why}") from error
 
 
 class TokenStore(Protocol):

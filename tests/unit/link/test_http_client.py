@@ -6,10 +6,13 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from bridge.link.http_client import (
     NOBODY,
@@ -28,7 +31,10 @@ from bridge.link.http_client import (
 from bridge.rooms.store import StoreError
 from bridge.webchat.http import parse_login_reply
 from tests.fakes.clock import leap
-from tests.unit.link.rig import FAST, Facts, LoopClock, account, settings_for
+from tests.support.certificates import signed, tls_before
+from tests.unit.link.rig import FAST, Facts, LoopClock, account, rig, settings_for
+from tests.unit.link.simulated import ADA as ACCOUNT
+from tests.unit.link.simulated import ASK, simulated
 
 ADA = Visitor("@ada:example.org")
 FORBIDDEN = 403
@@ -637,3 +643,28 @@ async def test_call_centres_on_one_server_share_its_limit() -> None:
         "visits http://crm/webchat/tpi",
         "visits http://crm/webchat/tpi best",
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_renewed_authority_is_trusted_once_its_file_is_read_again(tmp_path: Path) -> None:
+    """Of the same name, as an authority that renews its certificate keeps its own."""
+    former, renewed = (signed("Our Own Authority", authority=True) for _ in range(2))
+    file = tmp_path / "ca.pem"
+    file.write_bytes(former.pem())
+    tls = signed("localhost", renewed).server(tmp_path)
+    async with (
+        simulated() as simulator,
+        tls_before(urlsplit(simulator.base_url).port or 0, tls) as port,
+        rig(settings_for(f"https://localhost:{port}/webchat", ca_file=str(file))) as rigged,
+    ):
+        await rigged.links.door.look()
+        assert "certificate not accepted" in rigged.links.door.trouble
+        file.write_bytes(renewed.pem())
+        rigged.links.trust()
+        assert (await rigged.call(ACCOUNT, 1, ASK)).ok
+        file.write_bytes(b"half a cert")
+        with capture_logs() as logs:
+            rigged.links.trust()
+    said = "ca_file was not read again: its former content stays trusted"
+    why = f"ca_file cannot be used: {file}: it contains no certificate"
+    assert logs == [{"event": said, "why": why, "log_level": "warning"}]

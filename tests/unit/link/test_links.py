@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from dataclasses import replace
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import structlog
@@ -25,7 +23,6 @@ from bridge.rooms.store import StoreError, Token
 from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import AgentText, CloseSession, MessageReceived, SendMessage, Text
 from tests.fakes.clock import HurriedLoop
-from tests.support.certificates import signed, tls_before
 from tests.unit.link.rig import (
     FAST,
     Events,
@@ -777,22 +774,3 @@ async def test_all_links_log_by_one_logger() -> None:
     loggers = {entry["event"]: entry["logger"] for entry in lines.entries}
     assert loggers["webchat link up"] == "bridge.link.links"
     assert loggers["webchat frame ignored"] == "bridge.link.links"
-
-
-@pytest.mark.asyncio
-async def test_a_renewed_authority_is_trusted_once_its_file_is_read_again(tmp_path: Path) -> None:
-    """Of the same name, as an authority that renews its certificate keeps its own."""
-    former, renewed = (signed("Our Own Authority", authority=True) for _ in range(2))
-    file = tmp_path / "ca.pem"
-    file.write_bytes(former.pem())
-    tls = signed("localhost", renewed).server(tmp_path)
-    async with (
-        simulated() as simulator,
-        tls_before(urlsplit(simulator.base_url).port or 0, tls) as port,
-        rig(settings_for(f"https://localhost:{port}/webchat", ca_file=str(file))) as rigged,
-    ):
-        await rigged.links.door.look()
-        assert "certificate not accepted" in rigged.links.door.trouble
-        file.write_bytes(renewed.pem())
-        rigged.links.trust()
-        assert (await rigged.call(ADA, 1, ASK)).ok
