@@ -20,7 +20,7 @@ from functools import partial
 import msgspec
 from cachetools import LRUCache, TTLCache
 
-from bridge.conversation.model import CustomerMedia
+from bridge.conversation.model import CustomerMedia, Reported
 from bridge.ids import EventId, RoomId, UserId, digest_of, localpart_of
 from bridge.matrix import events, render
 from bridge.matrix.client import Homeserver, Spooled, spool
@@ -396,14 +396,14 @@ class MatrixAdapter:
         content, own = render.status_content(status), await self._device_txn_id(txn_id, sender)
         return await self.homeserver.send(sender, room_id, render.STATUS, content, own)
 
-    async def cancel_verification(
-        self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
-    ) -> EventId:
+    async def decline(self, room_id: RoomId, sender: UserId, told: Reported, txn_id: str) -> None:
+        if (declined := render.declined(told)) is None:
+            return
         if not await self.ghosts.exists(sender):
             # A stranger chose this user id: keys would be made for any ghost they invent.
             raise ports.Refused(UNREGISTERED, f"{sender} was never registered by the bridge")
-        content = render.cancel_content(request)
-        return await self.send(room_id, sender, content, txn_id, "m.key.verification.cancel")
+        kind, content = declined
+        await self.send(room_id, sender, content, txn_id, kind)
 
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: ports.Blob, txn_id: str, caption: str = ""

@@ -350,7 +350,7 @@ def interpret(raw: Json, ours: OurUsers) -> ports.Meaning:
     if kind in CONTENT_EVENTS:
         return message(kind, content, event_id, sender)
     if kind in CALL_EVENTS:
-        return ports.Unreadable(event_id, sender, CALL)
+        return _call(kind, content, event_id, sender, ours)
     if kind in POLL_RESPONSES:
         return vote(content, event_id, sender)
     if kind == "m.reaction":
@@ -358,6 +358,21 @@ def interpret(raw: Json, ours: OurUsers) -> ports.Meaning:
     if kind == "m.room.redaction":
         return redaction(raw, event_id, sender)
     return ports.Nothing()
+
+
+def _call(
+    kind: str, content: Json, event_id: EventId, sender: UserId, ours: OurUsers
+) -> ports.Meaning:
+    """Interpret an incoming call; one that rings has arguments for `render.declined`."""
+    args: model.Args = {}
+    if kind == "m.call.invite" and (call := wire.id_text(content, "call_id")):
+        args["call"] = call
+    elif content.get("notification_type") == "ring":
+        args["rings"] = 1
+    invitee = wire.id_text(content, "invitee")
+    if invitee and not ours.is_ours(invitee):
+        return ports.Nothing()  # members call each other
+    return ports.Unreadable(event_id, sender, CALL, args)
 
 
 def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) -> ports.Meaning:

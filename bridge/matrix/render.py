@@ -18,6 +18,7 @@ from collections.abc import Callable
 import nh3
 from selectolax.lexbor import LexborNode
 
+from bridge.conversation.model import Reported
 from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
@@ -222,10 +223,21 @@ def panel_content(host: UserId, url: str, name: str) -> Content:
     }
 
 
-def cancel_content(request: EventId) -> Content:
-    relation = {"rel_type": "m.reference", "event_id": request}
-    why: Content = {"code": "m.user", "reason": "Nobody compares emoji.", "m.mentions": {}}
-    return why | {"m.relates_to": relation}
+def declined(told: Reported) -> tuple[str, Content] | None:
+    """Return type and content of the event that declines a verification, or a call that rings.
+
+    A call of two has an id (specification, "Voice over IP"); MatrixRTC's has a notification, to
+    which the event refers (MSC4310).
+    """
+    relation = {"rel_type": "m.reference", "event_id": told.event_id}
+    content: Content = {"m.mentions": {}, "m.relates_to": relation}
+    if told.key == "unreadable.verification":
+        why: Content = {"code": "m.user", "reason": "Nobody compares emoji."}
+        return "m.key.verification.cancel", content | why
+    if "call" in told.args:
+        ids: Content = {"call_id": told.args["call"], "party_id": "webchat", "version": "1"}
+        return "m.call.reject", {"m.mentions": {}} | ids
+    return ("org.matrix.msc4310.rtc.decline", content) if "rings" in told.args else None
 
 
 def media_content(kind: str, file: Spooled, where: Content) -> Content:

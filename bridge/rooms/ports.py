@@ -686,10 +686,10 @@ class MatrixPort(Protocol):
     ) -> EventId:
         """React to an event with one emoji."""
 
-    async def cancel_verification(
-        self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
-    ) -> EventId:
-        """Decline a request to verify `sender` (Matrix spec, "Key verification framework")."""
+    async def decline(
+        self, room_id: RoomId, sender: UserId, told: model.Reported, txn_id: str
+    ) -> None:
+        """Decline a request to verify `sender`, or a call; nothing for one that does not ring."""
 
     async def send_file(
         self, room_id: RoomId, sender: UserId, file: Blob, txn_id: str, caption: str = ""

@@ -306,21 +306,31 @@ class Delivery:
         """Reply to an event that was not delivered; a request for verification is declined."""
         if told.key == model.COUNTED:
             return Done(outcome=Outcome.DISCARDED, detail="reported as a count")
+        if told.key == "unreadable.call":
+            return await self._turn_down(told)
         again = can_be_sent_again(told.key)
-        also = "again.hint" if again else ""
-        # Element hides call events, and replies to them.
-        about = None if told.key == "unreadable.call" else told.event_id
+        also, about = "again.hint" if again else "", told.event_id
         event_id = await self._say(model.Say(told.key, told.args, about, told.ping, also=also))
         where, host = self.record.matrix_id, self.record.host
         with suppress(ports.Refused):
             if told.key == "unreadable.verification":
                 asked = UserId(str(told.args.get("user", host)))
-                txn_id = self.txn_id(asked, ".cancel")
-                await self._matrix.cancel_verification(where, asked, told.event_id, txn_id)
+                await self._matrix.decline(where, asked, told, self.txn_id(asked, ".cancel"))
             elif again and told.key != "undelivered.too_fast":
                 txn_id = self.txn_id(host, ".again")
                 await self._matrix.react(where, host, event_id, cards.AGAIN, txn_id)
         return Done(event_id)
+
+    async def _turn_down(self, call: model.Reported) -> Done:
+        """Answer a call, by its first event only (`Visit.report`); in a direct chat, decline it."""
+        # Not as a reply: Element hides call events, and replies to them.
+        said = None if "told" in call.args else await self._say(model.Say(call.key, ping=call.ping))
+        host = self.record.host
+        if self.record.direct:  # elsewhere the call may be meant for another member
+            with suppress(ports.Refused):
+                txn_id = self.txn_id(host, ".cancel")
+                await self._matrix.decline(self.record.matrix_id, host, call, txn_id)
+        return Done(said)
 
     async def _notice(self, notice: ports.Notice, part: str = "") -> EventId:
         where, host = self.record.matrix_id, self.record.host

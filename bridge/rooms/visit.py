@@ -188,8 +188,11 @@ class Visit(msgspec.Struct, eq=False):
         """Tell the sender that this event is not delivered; of a call, by its first event only."""
         if key == _CALL:
             if 0 <= self.now - self.record.called_at < _RINGS:
-                return
-            self.set(called_at=self.now)
+                if not args:
+                    return
+                args = {**args, "told": 1}  # it rings, and is to be declined
+            else:
+                self.set(called_at=self.now)
         self.add(model.Reported(event_id, key, args or {}))
 
     def for_agent(self, key: str, args: model.Args) -> str:

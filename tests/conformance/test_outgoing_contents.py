@@ -23,7 +23,7 @@ import pytest
 from nio import BadEvent, RoomEncryptedMedia, RoomMessage, RoomMessageMedia, UnknownBadEvent
 from nio.events import ReactionEvent
 
-from bridge.conversation.model import FileKey
+from bridge.conversation.model import Args, FileKey, Reported
 from bridge.ids import EventId, UserId
 from bridge.matrix import render
 from bridge.matrix.client import Spooled
@@ -125,8 +125,11 @@ def everything() -> Iterator[Sent]:
     yield Sent("reaction_content", render.reaction_content(ASKED, "🔔"), "m.reaction")
     picture = render.media_content(*MEDIA[0], {"url": MXC})
     yield Sent("captioned", render.captioned(picture, "chats a day\ndark: with an agent"))
-    cancelled = render.cancel_content(ASKED)
-    yield Sent("cancel_content", cancelled, "m.key.verification.cancel")
+    calls: tuple[Args, ...] = ({"call": "c1"}, {"rings": 1})
+    for key, args in (("verification", Args()), *(("call", call) for call in calls)):
+        declined = render.declined(Reported(ASKED, f"unreadable.{key}", args))
+        assert declined is not None
+        yield Sent("declined", declined[1], declined[0])
     for why, again in (("", False), ("undelivered.refused", True), ("result.-16", False)):
         status = Status(ASKED, "org.matrix_webchat://webchat/@bot:h", why, again)
         yield Sent("status_content", render.status_content(status), render.STATUS)

@@ -9,8 +9,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
 
-from bridge.conversation.model import CustomerMedia, CustomerText
+from bridge.conversation.model import Args, CustomerMedia, CustomerText, Reported
 from bridge.ids import AgentId, EventId, RoomId, UserId
+from bridge.matrix.render import declined
 from bridge.rooms.ports import (
     AgentInvited,
     Blob,
@@ -201,7 +202,8 @@ class FakeMatrix:
                 media = CustomerMedia("file", "a.txt", "mxc://example.org/a")
                 return Spoke(event_id, sender, media)
             case "unreadable":
-                return Unreadable(event_id, sender, str(raw.get("key", "unreadable.kind")))
+                args: Args = {"rings": 1} if "rings" in raw else {}
+                return Unreadable(event_id, sender, str(raw.get("key", "unreadable.kind")), args)
             case "configure":
                 content = raw["content"]
                 assert isinstance(content, dict)
@@ -332,10 +334,10 @@ class FakeMatrix:
         self.statuses.append((room_id, status, txn_id))
         return EventId(f"$status{len(self.statuses)}")
 
-    async def cancel_verification(
-        self, room_id: RoomId, sender: UserId, request: EventId, txn_id: str
-    ) -> EventId:
-        return await self._post(Posted(EventId(""), room_id, sender, "cancel", request), txn_id)
+    async def decline(self, room_id: RoomId, sender: UserId, told: Reported, txn_id: str) -> None:
+        if declined(told) is not None:
+            cancelled = Posted(EventId(""), room_id, sender, "cancel", told.event_id)
+            await self._post(cancelled, txn_id)
 
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]

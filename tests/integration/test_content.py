@@ -259,8 +259,13 @@ async def test_polls_and_calls(stage: Stage) -> None:
     call = await talk.customer.send(talk.room, {"call_id": "c", "version": "1"}, "m.call.invite")
     told = await talk.reads("Calls do not reach the call centre", stage.bot)
     assert relation(told) == {}, f"Element shows no reply to a call ({call})"
+    rejected = await talk.sees(lambda event: event.get("type") == "m.call.reject")
+    assert (rejected["sender"], content_of(rejected)["call_id"]) == (stage.bot, "c")
+    ring: dict[str, object] = {"notify_type": "ring", "notification_type": "ring"}
     for name in ("call.notify", "rtc.notification"):  # as matrix-js-sdk sends for one call
-        await talk.customer.send(talk.room, {"notify_type": "ring"}, f"org.matrix.msc4075.{name}")
+        call = await talk.customer.send(talk.room, ring, f"org.matrix.msc4075.{name}")
+    declined = "org.matrix.msc4310.rtc.decline"
+    await talk.sees(lambda event: event["type"] == declined and relation(event)["event_id"] == call)
     asked = await talk.send(
         msgtype="m.key.verification.request", body="verify?", to=stage.bot, methods=["m.sas.v1"]
     )

@@ -193,10 +193,13 @@ def _the_rest() -> Iterator[Example]:
         never_sealed=True,
     )
     yield Example("live location goes on (`m.beacon`)", event("m.beacon", {}))
-    yield Example("call (`m.call.invite`)", event("m.call.invite", {"call_id": "c"}))
+    yield Example(
+        "call (`m.call.invite`), declined in a direct chat",
+        event("m.call.invite", {"call_id": "c"}),
+    )
     yield Example("call goes on (`m.call.candidates`, …)", event("m.call.candidates", {}))
     yield Example(
-        "group call (MSC4075), and by its former name",
+        "group call (MSC4075), declined if it rings in a direct chat; and by its former name",
         event("org.matrix.msc4075.rtc.notification", {}),
     )
     yield Example(

@@ -12,6 +12,7 @@ from aiohttp import web
 from cachetools import TTLCache
 
 from bridge.config.model import Bot
+from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.adapter import BRIDGE, MatrixAdapter
 from bridge.matrix.crypto.wire import MARKER
@@ -173,12 +174,15 @@ async def test_verification_is_not_cancelled_for_an_unregistered_ghost() -> None
 
     async with adapting(answer) as adapter:
         ghost = adapter.ghost_of(Agent(AgentId("a1")))
+        told = Reported(EventId("$r"), "unreadable.verification")
         with pytest.raises(Refused, match="M_FORBIDDEN"):
-            await adapter.cancel_verification(ROOM, ghost, EventId("$r"), "t1")
+            await adapter.decline(ROOM, ghost, told, "t1")
         assert asked == []
         await adapter.ghosts.ensure(ghost, "")
-        assert await adapter.cancel_verification(ROOM, ghost, EventId("$r"), "t1") == "$e"
-    assert asked[-1] == "m.key.verification.cancel"
+        await adapter.decline(ROOM, ghost, told, "t1")
+        assert asked[-1] == "m.key.verification.cancel"
+        await adapter.decline(ROOM, ghost, Reported(EventId("$c"), "unreadable.call"), "t2")
+        assert asked[-1] == "m.key.verification.cancel", "a call that does not ring"
 
 
 @pytest.mark.asyncio

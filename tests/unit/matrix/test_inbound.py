@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.conversation.model import CustomerMedia, CustomerText
+from bridge.conversation.model import CustomerMedia, CustomerText, Reported
 from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.matrix import render
 from bridge.matrix.events import interpret
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import (
@@ -185,6 +186,39 @@ def test_a_conference_is_answered_as_a_call(kind: str) -> None:
     assert read(widget, {"type": "m.custom"}, state_key="x") == Nothing()
 
 
+@pytest.mark.parametrize(
+    ("kind", "content", "kind_declined", "declined"),
+    [
+        (
+            "m.call.invite",
+            {"call_id": "c"},
+            "m.call.reject",
+            {"call_id": "c", "party_id": "webchat", "version": "1", "m.mentions": {}},
+        ),
+        (
+            "org.matrix.msc4075.rtc.notification",
+            {"notification_type": "ring"},
+            "org.matrix.msc4310.rtc.decline",
+            {"m.mentions": {}, "m.relates_to": {"rel_type": "m.reference", "event_id": EVENT}},
+        ),
+        ("m.rtc.notification", {"notification_type": "notification"}, "", {}),
+    ],
+)
+def test_a_call_that_rings_can_be_declined(
+    kind: str, content: dict[str, str], kind_declined: str, declined: dict[str, object]
+) -> None:
+    meaning = read(kind, content)
+    assert isinstance(meaning, Unreadable)
+    told = Reported(EVENT, meaning.key, meaning.args)
+    assert (render.declined(told) or ("", {})) == (kind_declined, declined)
+
+
+def test_a_call_of_another_member_is_none_of_ours() -> None:
+    assert read("m.call.invite", {"call_id": "c", "invitee": "@bob:example.org"}) == Nothing()
+    ours = read("m.call.invite", {"call_id": "c", "invitee": BOT})
+    assert ours == Unreadable(EVENT, ANN, "unreadable.call", {"call": "c"})
+
+
 def test_caption_becomes_the_plain_text() -> None:
     meaning = message(msgtype="m.image", body="look!", filename="a.png", url="mxc://s/i")
     media = CustomerMedia(kind="image", name="a.png", mxc="mxc://s/i", mime="image/png")
@@ -226,7 +260,7 @@ def test_invalid_size_is_ignored(size: object) -> None:
         ("m.room.message", {"msgtype": "org.example.new", "body": "x"}, "unreadable.kind"),
         ("org.matrix.msc3381.poll.start", {}, "unreadable.malformed"),
         ("m.poll.start", {}, "unreadable.malformed"),
-        ("m.call.invite", {"call_id": "c"}, "unreadable.call"),
+        ("m.call.invite", {}, "unreadable.call"),
         ("org.matrix.msc4075.rtc.notification", {}, "unreadable.call"),
         ("org.matrix.msc4075.call.notify", {}, "unreadable.call"),
         ("m.image", {"m.text": [{"body": "a picture"}]}, "unreadable.kind"),

@@ -496,32 +496,6 @@ async def test_declining_an_invitation_tells_why_and_a_refused_leave_counts_as_l
     assert await other.nothing_left()
 
 
-async def test_a_report_is_a_reply_unless_clients_show_none() -> None:
-    world = World()
-    await world.chatting()
-    async with world.running() as engine:
-        await engine.accept_events([world.event("unreadable")])
-        await quiet()
-        await engine.accept_events([world.event("unreadable", key="unreadable.call")])
-        await quiet()
-    notice, call = world.matrix.posted
-    assert (notice.text, notice.reply_to) == ("unreadable.kind", EventId("$e1"))
-    assert notice.sender == BOT
-    assert (call.text, call.reply_to) == ("unreadable.call", None), "Element shows no reply to one"
-
-
-async def test_a_verification_is_answered_and_cancelled() -> None:
-    """By the user who was asked, or the customer's app shows it as pending for ever."""
-    world = World()
-    await world.chatting()
-    async with world.running() as engine:
-        await engine.accept_events([world.event("unreadable", key="unreadable.verification")])
-        await quiet()
-    told, cancelled = world.matrix.posted
-    assert (told.text, told.reply_to) == ("unreadable.verification", "$e1")
-    assert (cancelled.text, cancelled.sender, cancelled.reply_to) == ("cancel", BOT, "$e1")
-
-
 async def test_in_a_direct_chat_ghosts_are_declared_before_they_join() -> None:
     """Else clients would count them, no longer see a direct chat, and open a second one."""
     world = World()

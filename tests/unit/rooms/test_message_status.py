@@ -1,7 +1,8 @@
-"""Status events that tell clients of each message's fate, if the operator enables them."""
+"""Reports of events that are not delivered; status events, if the operator enables them."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,13 +10,61 @@ import pytest
 
 from bridge.ids import EventId
 from bridge.rooms.ports import Status, Unavailable
+from bridge.rooms.record import dump_record, load_record
 from bridge.webchat.frames import Reply
+from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
-from tests.unit.rooms.visits import RULES
+from tests.unit.rooms.visits import BOT, RULES
 
 pytestmark = pytest.mark.asyncio
 TELLING = msgspec.structs.replace(RULES, status_events=True)
+
+
+async def test_a_report_is_a_reply_unless_clients_show_none() -> None:
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event("unreadable")])
+        await quiet()
+        await engine.accept_events([world.event("unreadable", key="unreadable.call")])
+        await quiet()
+    notice, call = world.matrix.posted
+    assert (notice.text, notice.reply_to) == ("unreadable.kind", EventId("$e1"))
+    assert notice.sender == BOT
+    assert (call.text, call.reply_to) == ("unreadable.call", None), "Element shows no reply to one"
+
+
+async def test_a_verification_is_answered_and_cancelled() -> None:
+    """By the user who was asked, or the customer's app shows it as pending for ever."""
+    world = World()
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event("unreadable", key="unreadable.verification")])
+        await quiet()
+    told, cancelled = world.matrix.posted
+    assert (told.text, told.reply_to) == ("unreadable.verification", "$e1")
+    assert (cancelled.text, cancelled.sender, cancelled.reply_to) == ("cancel", BOT, "$e1")
+
+
+@pytest.mark.parametrize("direct", [True, False])
+async def test_a_call_is_declined_where_nobody_else_can_take_it(direct: bool) -> None:
+    """Else it rings for a minute, and Element's call hides the answer. It is announced twice."""
+    world = World()
+    await world.chatting()
+    found = (await world.store.load(ROOM)).room
+    assert found is not None
+    record = msgspec.structs.replace(load_record(found.record), direct=direct)
+    await flow.step(world.store, msgspec.structs.replace(found, record=dump_record(record)))
+    async with world.running() as engine:
+        call = partial(world.event, "unreadable", key="unreadable.call", rings=True)
+        await engine.accept_events([call()])
+        await quiet()
+        await engine.accept_events([call()])
+        await quiet()
+    declined = [("cancel", "$e1"), ("cancel", "$e2")] if direct else []
+    posted = [(one.text, one.reply_to) for one in world.matrix.posted]
+    assert posted == [("unreadable.call", None), *declined]
 
 
 async def test_each_message_gets_one_status_event() -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from bridge.config.model import Permission
-from bridge.conversation.model import CustomerMedia, CustomerText, Say
+from bridge.conversation.model import Args, CustomerMedia, CustomerText, Reported, Say
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom, ShowBridge, ShowSettings
@@ -368,6 +368,14 @@ def test_a_call_is_answered_once_although_it_is_announced_twice() -> None:
         house.visit.now += after
         house.receive(Unreadable(house.event_id(), ADA, "unreadable.call"))
     assert [*house.reported.values()] == ["unreadable.call"] * 2, "the third is another call"
+
+
+def test_a_call_that_is_announced_again_is_only_declined() -> None:
+    house = House().served()
+    for rings in (Args(), Args(rings=1)):
+        house.receive(Unreadable(house.event_id(), ADA, "unreadable.call", rings))
+    told = [one.args for one in house.visit.effects if isinstance(one, Reported)]
+    assert told == [{}, {"rings": 1, "told": 1}]
 
 
 def test_a_room_that_becomes_encrypted_is_told() -> None:
