@@ -53,6 +53,7 @@ MAX_DISPLAYNAME = 256
 SERVICE_MEMBERS = "io.element.functional_members"
 UNREGISTERED = "M_FORBIDDEN"
 """Error code for acting as a bridge user that the homeserver does not know (any more)."""
+_MISSING = "a bridge user was missing on the homeserver, registered again"
 FOREIGN_FIX = (
     "take the account over (docs/homeservers.md, Names that somebody else has; for an account of"
     " another bridge, Several bridges), or do without it"
@@ -234,6 +235,13 @@ class Ghosts:
             await self._homeserver.join(user, room_id)
         except Refused as refusal:
             self._log_not_loaded(user, refusal)
+            # Synapse's words, after its database was restored from an older backup. At the next try
+            # the user gets its profile, too.
+            if "has not registered" in str(refusal) and await self._homeserver.register(user):
+                _log.warning(_MISSING, user=user)
+                await self._save(GhostRow(user_id=user, device=True))
+                await self.devices.mend(user)
+                raise Unavailable(_MISSING) from refusal
             raise
         self._joined[room_id, user] = True
 
@@ -308,7 +316,7 @@ class Ghosts:
             self._log_not_loaded(user, refusal)
             raise
         if lost:
-            _log.warning("a bridge user was missing on the homeserver, registered again", user=user)
+            _log.warning(_MISSING, user=user)
         try:
             await self.devices.ensure(user)
         except Refused as refusal:

@@ -5,6 +5,8 @@ Old sessions are not used again; a new device under the old identity warns no cu
 
 from __future__ import annotations
 
+from shutil import copyfile
+
 import pytest
 
 from tests.support.encrypted import Phones, both_ways, keys_of
@@ -14,6 +16,31 @@ from tests.support.stage import Stage
 from tests.support.talk import JUN, MEI, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_restored_homeserver_gets_its_agents_again_while_the_bridge_runs(
+    stage: Stage, phones: Phones
+) -> None:
+    talk, phone = await phones.talk("restored0")
+    await talk.queued()
+    synapse, copies = stage.synapse, stage.folder / "copies"
+    await synapse.stop()
+    copies.mkdir()
+    for file in synapse.folder.glob("homeserver.db*"):
+        copyfile(file, copies / file.name)
+    await synapse.start()
+    await talk.accept()
+    await both_ways(talk, "in the lost time")
+    await synapse.stop()
+    for file in synapse.folder.glob("homeserver.db*"):
+        file.unlink()
+    for file in copies.iterdir():
+        file.rename(synapse.folder / file.name)
+    await synapse.start()
+    await talk.desk("say", text="here again")
+    await talk.reads("here again", MEI)
+    found = (await keys_of(phone, [MEI]))[MEI]
+    assert found.signed == found.devices
 
 
 async def test_a_restored_database_uses_no_session_twice(stage: Stage, phones: Phones) -> None:

@@ -36,6 +36,7 @@ class Rig:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.refuse: dict[str, tuple[int, str]] = {}
+        self.words = "No."
         self.sessions: list[str] = []
         self.owners: dict[UserId, str] = {}
         self.rows: dict[str, GhostRow] = {}
@@ -53,7 +54,7 @@ class Rig:
         self.calls.append(verb)
         if verb in self.refuse:
             status, code = self.refuse[verb]
-            return web.json_response({"errcode": code}, status=status)
+            return web.json_response({"errcode": code, "error": self.words}, status=status)
         if verb == "PUT members":
             self.service_members.append(await request.json())
         elif verb == "GET members":
@@ -196,6 +197,23 @@ async def test_users_missing_on_the_homeserver_are_registered_again() -> None:
             await rig.ghosts.ensure(GHOST, "Mei")
         devices.refusals = [Refused("M_FORBIDDEN"), Refused("M_FORBIDDEN")]
         await rig.ghosts.ensure(GHOST, "Mei")  # a clear room needs no device
+
+
+@pytest.mark.asyncio
+async def test_ghost_that_is_lost_while_the_bridge_runs_is_registered_again() -> None:
+    """The homeserver was restored from a backup that is older than the ghost."""
+    async with running() as rig:
+        await rig.ghosts.ensure(GHOST, "Mei")
+        rig.refuse["join"] = (403, "M_FORBIDDEN")
+        rig.words = f"Application service has not registered this user ({GHOST})"
+        rig.calls.clear()
+        with pytest.raises(Unavailable, match="registered again"):
+            await rig.ghosts.join(ROOM, USERS.bot, GHOST)
+        del rig.refuse["join"]
+        await rig.ghosts.ensure(GHOST, "Mei")
+        await rig.ghosts.join(ROOM, USERS.bot, GHOST)
+    begun = ["invite", "join", "register", "WEBCHAT"]
+    assert rig.calls == [*begun, "displayname", "invite", "join"]
 
 
 @pytest.mark.parametrize(
