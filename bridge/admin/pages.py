@@ -151,10 +151,8 @@ class Pages:
             raise NotLetIn(403, "notOurPage")
 
     def _spend(self, what: str, rate: tuple[int, float]) -> None:
-        budget = self._budgets.setdefault(what, Budget(*rate))
-        if budget.wait() > 0:
+        if self._budgets.setdefault(what, Budget(*rate)).take():
             raise NotLetIn(429, "tooMany")
-        budget.spend()
 
     # --- files --------------------------------------------------------------------------------
 

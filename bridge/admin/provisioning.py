@@ -52,12 +52,13 @@ class Budget:
         self._full_at = 0.0
         """When the bucket will be full again, on the monotonic clock."""
 
-    def wait(self) -> float:
-        """Return the seconds until a token is available; 0 if one is."""
-        return max(0.0, self._full_at - monotonic() - self._each * (self._count - 1))
-
-    def spend(self, number: int = 1) -> None:
-        self._full_at = max(self._full_at, monotonic()) + self._each * number
+    def take(self) -> float:
+        """Take a token and return 0; return the seconds until one is available if none is."""
+        now = monotonic()
+        wait = max(0.0, self._full_at - now - self._each * (self._count - 1))
+        if not wait:
+            self._full_at = max(self._full_at, now) + self._each
+        return wait
 
 
 class Provisioning:
@@ -98,9 +99,9 @@ class Provisioning:
             raise ApiError(401, "M_UNKNOWN_TOKEN", "The provisioning.secret is wrong.")
         full = Budget(self._count, self._seconds)
         for budget in self._budgets.setdefault(request.remote or "", full), self._together:
-            if (wait := budget.wait()) > 0:
-                raise _too_many(wait)
-            budget.spend()
+            if wait := budget.take():
+                sentence = "Too many requests; try again after retry_after_ms (provisioning.rate)."
+                raise ApiError(429, "M_LIMIT_EXCEEDED", sentence, round(wait * 1000) + 1)
 
     async def _answer(self, request: web.BaseRequest) -> Outcome:
         path = request.rel_url.raw_path.removeprefix(PREFIX)
@@ -119,11 +120,6 @@ def _actor(claim: str) -> str:
         sentence = f"X-Actor must be printable and at most {LONGEST_ACTOR} characters long."
         raise ApiError(400, "M_INVALID_PARAM", sentence)
     return f"api:{claim}" if claim else "api"
-
-
-def _too_many(wait: float) -> ApiError:
-    sentence = "Too many requests; try again after retry_after_ms (provisioning.rate)."
-    return ApiError(429, "M_LIMIT_EXCEEDED", sentence, round(wait * 1000) + 1)
 
 
 async def _read(request: web.BaseRequest) -> bytes:

@@ -567,17 +567,13 @@ class Contact:
         doubted, self._doubted = self._doubted, True
         await self.introduce()
         if doubted or self._heard() < perf_counter() - SILENCE:
-            await self._ping_back()
+            ours = self._config.appservice
+            try:
+                await self._first.homeserver.ping(ours.id)
+            except Unavailable as error:
+                why = f"the homeserver cannot reach the bridge at {ours.address}: {error}"
+                raise Unavailable(why) from error
         self._doubted, self.made = False, True
-
-    async def _ping_back(self) -> None:
-        """Ping the bridge through the homeserver; raises Unavailable if it cannot be reached."""
-        ours = self._config.appservice
-        try:
-            await self._first.homeserver.ping(ours.id)
-        except Unavailable as error:
-            why = f"the homeserver cannot reach the bridge at {ours.address}: {error}"
-            raise Unavailable(why) from error
 
 
 def place_of(url: str) -> str:

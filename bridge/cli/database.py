@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
@@ -513,14 +514,6 @@ class _Shown:
             self._bar.stop()
 
 
-def _with_progress(work: Callable[[_Shown], Coroutine[None, None, Answer]]) -> Answer:
-    shown = _Shown()
-    try:
-        return asyncio.run(work(shown))
-    finally:
-        shown.close()
-
-
 def _placed(url: str, files: Files) -> str:
     """Return a URL of the command line with a relative SQLite file placed beside config.yaml."""
     try:
@@ -586,9 +579,8 @@ def migrate_db(
         asyncio.run(transfer.take_back(source, clock))
         click.echo(f"The bridge can use {described(source)} again.")
         return
-    tables = _with_progress(
-        lambda progress: transfer.move(source, to, clock, progress, replace=replace)
-    )
+    with closing(_Shown()) as progress:
+        tables = asyncio.run(transfer.move(source, to, clock, progress, replace=replace))
     _report(
         tables,
         f"Moved everything to {described(to)}, compared row by row.\n"
@@ -610,9 +602,8 @@ def backup(config: Config, file: Path, *, as_json: bool) -> None:
     url = existing(config.database.url.get_secret_value())
     if file.exists():
         stop(ExitCode.FAILED, f"{file} already exists")
-    sums = _with_progress(
-        lambda progress: transfer.backup(url, file, SystemClock(), progress, __version__)
-    )
+    with closing(_Shown()) as progress:
+        sums = asyncio.run(transfer.backup(url, file, SystemClock(), progress, __version__))
     told = f"Wrote {file}, {file.stat().st_size} bytes, and verified it."
     _report(sums, told, as_json=as_json)
 
@@ -633,9 +624,9 @@ def restore(config: Config, file: Path, *, replace: bool, dry_run: bool, as_json
         told = f"{file} is complete and intact. Nothing was changed (--dry-run)."
         _report(BackupFile(file).check(), told, as_json=as_json)
         return
-    tables = _with_progress(
-        lambda progress: transfer.restore(file, url, SystemClock(), progress, replace=replace)
-    )
+    with closing(_Shown()) as progress:
+        restoring = transfer.restore(file, url, SystemClock(), progress, replace=replace)
+        tables = asyncio.run(restoring)
     told = f"Restored {file} to {described(url)}, compared row by row."
     _report(tables, told, as_json=as_json)
 

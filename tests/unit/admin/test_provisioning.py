@@ -143,18 +143,15 @@ def test_budget_limits_a_burst_and_a_rate(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "monotonic", lambda: moment[0])
     budget = Budget(4, 8.0)
     for _ in range(4):
-        assert budget.wait() == 0
-        budget.spend()
-    assert budget.wait() == pytest.approx(2.0)
+        assert budget.take() == 0
+    assert budget.take() == pytest.approx(2.0)
     moment[0] = 2.0
-    assert budget.wait() == 0
-    budget.spend()
-    assert budget.wait() == pytest.approx(2.0)
+    assert budget.take() == 0
+    assert budget.take() == pytest.approx(2.0)
     moment[0] = 1e6
     for _ in range(4):
-        assert budget.wait() == 0
-        budget.spend()
-    assert budget.wait() > 0
+        assert budget.take() == 0
+    assert budget.take() > 0
 
 
 @pytest.mark.asyncio
