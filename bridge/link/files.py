@@ -48,6 +48,9 @@ _FORMS = ("multipart/", "application/x-www-form-urlencoded")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/]')
 _BUSY = frozenset({408, 425, 429})
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_AWAY = frozenset({502, 503, 504})
+"""HTTP statuses of a proxy whose server is away, whatever the kind of body."""
+_NAMED = re.compile(r'\bfilename(\*?)\s*=\s*("[^"]*"|[^;]*)', re.IGNORECASE)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -104,8 +107,9 @@ class Uploads:
         if known is UploadMode.AUTO or self._doubted:
             return await self._in_both(known, token, blob)
         verdict = await self._try(known, token, blob)
-        now = asyncio.get_running_loop().time()
-        if verdict.failure and not verdict.about_file and now >= self._both_from:
+        now, failure = asyncio.get_running_loop().time(), verdict.failure
+        doubtful = failure and not verdict.about_file and failure.code not in _AWAY
+        if doubtful and now >= self._both_from:
             # The server may have been replaced. Only the caller can read the stream again, and
             # would not for some codes.
             self._doubted = True

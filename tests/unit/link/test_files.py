@@ -509,6 +509,27 @@ async def test_refused_file_does_not_change_the_learnt_kind_of_body() -> None:
         await uploads.upload(TOKEN, blob(b"abc"))
         with pytest.raises(CallFailure) as caught:
             await uploads.upload(TOKEN, blob(b"abc"))
+@pytest.mark.asyncio
+@pytest.mark.parametrize("status", [502, 503, 504])
+async def test_a_proxy_without_its_server_causes_no_doubt_of_the_kind_of_body(status: int) -> None:
+    """Every try is one request, and tells the status."""
+    answers = [says(200, GOOD), *(says(status) for _ in range(3))]
+
+    async def in_turn(request: web.Request) -> web.StreamResponse:
+        return await answers.pop(0)(request)
+
+    async with uploading(in_turn) as (uploads, server, _):
+        await uploads.upload(TOKEN, blob(b"abc"))
+        for _ in range(3):
+            with pytest.raises(CallFailure) as caught:
+                await uploads.upload(TOKEN, blob(b"abc"))
+            assert (caught.value.reason, caught.value.code) == (
+                FailureReason.UPLOAD_FAILED,
+                status,
+            )
+        assert len(server.uploads) == 4
+
+
         assert caught.value.code == -16
         await uploads._learnt.save()
         assert list(facts.learnt.values()) == ["raw"]
