@@ -21,7 +21,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urljoin
+from urllib.parse import quote, unquote_to_bytes, urljoin
 
 import aiohttp
 import msgspec
@@ -37,6 +37,7 @@ from bridge.rooms.store import Token
 from bridge.rooms.surroundings import Connector
 from bridge.webchat.codes import FailureReason, ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, parse_upload_reply
+from bridge.webchat.read import decoded
 
 LONGEST_ADDRESS = 8_192
 """Maximum characters of a file's URL: to read the host name of one of megabytes takes seconds."""
@@ -47,10 +48,10 @@ _FORMS = ("multipart/", "application/x-www-form-urlencoded")
 """MIME types whose body a servlet container consumes before the handler sees it."""
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/]')
 _BUSY = frozenset({408, 425, 429})
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _AWAY = frozenset({502, 503, 504})
 """HTTP statuses of a proxy whose server is away, whatever the kind of body."""
 _NAMED = re.compile(r'\bfilename(\*?)\s*=\s*("[^"]*"|[^;]*)', re.IGNORECASE)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -308,6 +309,20 @@ def _embedded(address: Address) -> list[Address]:
     return found
 
 
+def _name_of(response: aiohttp.ClientResponse) -> str:
+    """Return the file's name in Content-Disposition or, if it has none, in the URL.
+
+    Not by aiohttp's parser: it refuses names with spaces but no quotes, as old servers write them,
+    and prints them as warnings. Names in GBK or percent-encoded ones are read, too.
+    """
+    written = response.headers.get("Content-Disposition", "").encode("utf-8", "surrogateescape")
+    told = dict(_NAMED.findall(decoded(written)))
+    # `filename*` comes first (RFC 6266): the charset, a language, and the name, between quotes.
+    name = told.get("*", "").rpartition("'")[2] or told.get("", "")
+    path = response.url.raw_path.rpartition("/")[2]
+    return decoded(unquote_to_bytes(name.strip(' "') or path))
+
+
 class Fetcher:
     """Downloads agents' files, inside `running`."""
 
@@ -339,9 +354,7 @@ class Fetcher:
                 raise Unavailable(f"HTTP {response.status}")
             if response.status != 200:
                 raise Refused(str(response.status), "the server did not return the file")
-            named = response.content_disposition and response.content_disposition.filename
-            name = named or unquote(response.url.raw_path.rpartition("/")[2])
-            yield received(response, limit, name)
+            yield received(response, limit, _name_of(response))
         finally:
             response.close()
 

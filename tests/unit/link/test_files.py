@@ -67,13 +67,43 @@ async def test_a_file_with_its_size_type_and_name() -> None:
 
 
 @pytest.mark.asyncio
-async def test_file_name_of_content_disposition_is_used() -> None:
+@pytest.mark.filterwarnings("error")  # a warning goes to standard error, and quotes the name
+@pytest.mark.parametrize(
+    ("parameter", "name"),
+    [
+        ("filename=猫.png; filename*=UTF-8''%E7%8C%AB1.png", "猫1.png"),
+        ("filename*=UTF-8''%E7%8C%AB.png", "猫.png"),
+        ('filename="%E7%8C%AB.png"', "猫.png"),
+        ('FileName="猫 1.png"', "猫 1.png"),
+        ("filename=my cat 1.png", "my cat 1.png"),
+        ("filename*=UTF-9'%zz", "%zz"),
+        ("filename*=GBK''%B1%A8%B8%E6.png", "报告.png"),
+        ("filename*=UTF-8''; filename=a;b", "a"),
+        ("filename=", "1.bin"),
+        (";;;=", "1.bin"),
+        ("name=" + "x" * 3_000, "1.bin"),
+    ],
+)
+async def test_file_name_of_content_disposition_is_used(parameter: str, name: str) -> None:
     async def named(_: web.Request) -> web.StreamResponse:
-        disposition = "attachment; filename*=UTF-8''%E7%8C%AB.png"
-        return web.Response(body=b"x", headers={"Content-Disposition": disposition})
+        headers = {"Content-Disposition": f"attachment; {parameter}"}
+        return web.Response(body=b"x", headers=headers)
 
-    async with fetching(named) as (fetcher, _), fetcher.fetch("up/1", LIMIT) as file:
-        assert file.name == "猫.png"
+    async with fetching(named) as (fetcher, _), fetcher.fetch("up/1.bin", LIMIT) as file:
+        assert file.name == name
+
+
+@pytest.mark.asyncio
+async def test_file_name_in_gbk() -> None:
+    async def old(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        named = 'Content-Disposition: attachment; filename="报告.png"'.encode("gbk")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + named + b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(old, "127.0.0.1", 0) as server:
+        settings = settings_for(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/webchat")
+        async with started(settings) as fetcher, fetcher.fetch("up/1.bin", LIMIT) as file:
+            assert file.name == "报告.png"
 
 
 @pytest.mark.asyncio
@@ -480,6 +510,27 @@ async def test_failing_files_are_not_all_sent_in_both_kinds_of_body(
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("status", [502, 503, 504])
+async def test_a_proxy_without_its_server_causes_no_doubt_of_the_kind_of_body(status: int) -> None:
+    """Every try is one request, and tells the status."""
+    answers = [says(200, GOOD), *(says(status) for _ in range(3))]
+
+    async def in_turn(request: web.Request) -> web.StreamResponse:
+        return await answers.pop(0)(request)
+
+    async with uploading(in_turn) as (uploads, server, _):
+        await uploads.upload(TOKEN, blob(b"abc"))
+        for _ in range(3):
+            with pytest.raises(CallFailure) as caught:
+                await uploads.upload(TOKEN, blob(b"abc"))
+            assert (caught.value.reason, caught.value.code) == (
+                FailureReason.UPLOAD_FAILED,
+                status,
+            )
+        assert len(server.uploads) == 4
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("raw", "form", "told"),
     [(-14, -16, -16), (-16, -14, -16), (-14, -21, -21), (0, -8, 0), (-16, -16, -16)],
@@ -509,27 +560,6 @@ async def test_refused_file_does_not_change_the_learnt_kind_of_body() -> None:
         await uploads.upload(TOKEN, blob(b"abc"))
         with pytest.raises(CallFailure) as caught:
             await uploads.upload(TOKEN, blob(b"abc"))
-@pytest.mark.asyncio
-@pytest.mark.parametrize("status", [502, 503, 504])
-async def test_a_proxy_without_its_server_causes_no_doubt_of_the_kind_of_body(status: int) -> None:
-    """Every try is one request, and tells the status."""
-    answers = [says(200, GOOD), *(says(status) for _ in range(3))]
-
-    async def in_turn(request: web.Request) -> web.StreamResponse:
-        return await answers.pop(0)(request)
-
-    async with uploading(in_turn) as (uploads, server, _):
-        await uploads.upload(TOKEN, blob(b"abc"))
-        for _ in range(3):
-            with pytest.raises(CallFailure) as caught:
-                await uploads.upload(TOKEN, blob(b"abc"))
-            assert (caught.value.reason, caught.value.code) == (
-                FailureReason.UPLOAD_FAILED,
-                status,
-            )
-        assert len(server.uploads) == 4
-
-
         assert caught.value.code == -16
         await uploads._learnt.save()
         assert list(facts.learnt.values()) == ["raw"]
