@@ -38,7 +38,7 @@ from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, LinkSett
 from bridge.rooms.ports import CallFailure, Clock, Unavailable, describe
 from bridge.rooms.store import Facts, StoreError
 from bridge.rooms.surroundings import Connector
-from bridge.webchat.codes import FailureReason, LoginType
+from bridge.webchat.codes import FailureReason, LoginType, ResultCode
 from bridge.webchat.http import Endpoints, Login, dump_login, login_sign, parse_login_reply
 
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -63,6 +63,13 @@ class OpenFailure(CallFailure):
         super().__init__(reason, message, code)
         self.pause = pause
         self.rest = rest
+
+
+def refused_again() -> OpenFailure:
+    """Make the failure for a second -15 in a row."""
+    return OpenFailure(
+        FailureReason.UNREACHABLE, "a fresh token was refused too", code=ResultCode.INVALID_TOKEN
+    )
 
 
 class TokenRefused(Exception):

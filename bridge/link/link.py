@@ -52,6 +52,7 @@ from bridge.link.http_client import (
     TokenRefused,
     Unwanted,
     redirected,
+    refused_again,
 )
 from bridge.link.login import Logins
 from bridge.link.settings import (
@@ -66,7 +67,7 @@ from bridge.link.settings import (
 from bridge.link.socket import Budget, Connection, Flag, Loss, Pulse, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Facts, StoreError, Token
-from bridge.webchat.codes import FailureReason, ResultCode
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints
 
@@ -601,13 +602,6 @@ class Link:
         pause = self._backoff.next()
         self._note("webchat link lost", code=loss.code, retry_in=round(pause, 1))
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link was lost"), pause)
-
-
-def refused_again() -> OpenFailure:
-    """Make the failure for a second -15 in a row."""
-    return OpenFailure(
-        FailureReason.UNREACHABLE, "a fresh token was refused too", code=ResultCode.INVALID_TOKEN
-    )
 
 
 class _Connect(connect):
