@@ -98,7 +98,8 @@ class Uploads:
         """Upload a file and return its absolute URL.
 
         Raises TokenRefused (-15; the blob may have been read), the exception of the blob's source,
-        or CallFailure: UPLOAD_FAILED (retry possible), UNREACHABLE (no answer), TOO_BIG or REFUSED.
+        or CallFailure: UPLOAD_FAILED (retry possible; also if it was cut off, or got no answer),
+        UNREACHABLE (not even begun), TOO_BIG or REFUSED.
         It is always `certain`, since an uploaded file that no message refers to does no harm.
         """
         wanted = self._settings.server.upload_mode
@@ -144,10 +145,13 @@ class Uploads:
         raw = mode is not UploadMode.MULTIPART
         failures: list[Exception] = []
         """Exceptions of the blob's source, which aiohttp wraps in errors of its own."""
+        begun = False
 
         async def body() -> AsyncIterator[bytes]:
+            nonlocal begun
             try:
                 async for chunk in _measured(blob):
+                    begun = True
                     yield chunk
             except Exception as error:
                 failures.append(error)
@@ -164,7 +168,9 @@ class Uploads:
         except Unavailable as error:
             if failures:
                 raise failures[0] from error
-            raise CallFailure(FailureReason.UNREACHABLE, f"upload: {error}") from error
+            # While the link is up, a file that is cut off each time must not hold up the room.
+            reason = FailureReason.UPLOAD_FAILED if begun else FailureReason.UNREACHABLE
+            raise CallFailure(reason, f"upload: {error}") from error
         reply = parse_upload_reply(answer.body)
         if reply is not None:
             return self._judge(*reply)

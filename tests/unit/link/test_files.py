@@ -623,6 +623,26 @@ async def test_source_with_a_wrong_size_fails(mode: UploadMode, size: int, why: 
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("mode", list(UploadMode))
+async def test_an_upload_that_is_cut_off_is_not_retried_as_in_an_outage(mode: UploadMode) -> None:
+    """A firewall that dislikes a file cuts it off each time; the room's texts wait behind it."""
+
+    async def cut(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with uploading(cut, mode=mode) as (uploads, server, _):
+        with pytest.raises(CallFailure) as caught:
+            await uploads.upload(TOKEN, blob(bytes(1_000_000)))
+        assert (caught.value.reason, caught.value.code) == (FailureReason.UPLOAD_FAILED, None)
+        assert len(server.uploads) == 1
+    with pytest.raises(CallFailure) as caught:
+        await uploads.upload(TOKEN, blob(b"abc"))
+    assert caught.value.reason is FailureReason.UNREACHABLE, "not even begun"
+
+
+@pytest.mark.asyncio
 async def test_an_upload_is_not_read_ahead_of_the_server() -> None:
     """The file is never completely in memory: a server that does not read delays the source."""
     read = 0
