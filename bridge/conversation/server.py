@@ -27,6 +27,8 @@ START_WAIT = 10_000
 """ms to wait for the 202 of a session that the 101 reply named (row 12)."""
 UNKNOWN_CHAT_WAIT = 5_000
 """ms to wait for the 202 after "already chatting" (row 14)."""
+ENDING = 30_000
+"""ms after the end of a chat for which WebChat may still say that it exists (`_still_ending`)."""
 _NOT_SAID = SessionId(0)
 """Session id of a push that names none: it is about the present session, or none to adopt."""
 _PICTURE = re.compile(r"<img\b", re.IGNORECASE)
@@ -340,7 +342,8 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     asked = turn.state.outstanding
     if asked is None or asked.call_id != call_id or isinstance(asked.what, model.Upload):
         return
-    if not reply.ok and meaning(reply.result).passing and try_again(turn, asked, reply.result):
+    passing = meaning(reply.result).passing or _still_ending(turn, reply)
+    if not reply.ok and passing and try_again(turn, asked, reply.result):
         return
     turn.set(outstanding=None)
     _trouble_over(turn)
@@ -363,6 +366,19 @@ def replied(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
             _pre_message_sent(turn, command.request_id, asked, asked.held, reply)
         case _:
             pass  # a command of another version of the bridge: settled by any reply
+
+
+def _still_ending(turn: Turn, reply: frames.Reply) -> bool:
+    """Return whether WebChat may refuse a new request (-1, -2) over one, or a chat, that has just
+    ended: it may answer a 102 or push the 205 before it forgets them.
+    """
+    state, phase = turn.state, turn.state.phase
+    if not isinstance(phase, model.Requesting) or phase.cancel or phase.unsure:
+        return False
+    if reply.result == ResultCode.ALREADY_IN_ROUTING:
+        return state.last_request is not None and reply.request_id in {None, state.last_request}
+    ended = turn.now - ENDING < (state.last_ended_at or 0) and state.last_closed
+    return reply.result == ResultCode.ALREADY_IN_CHATTING and reply.session_id is None and ended
 
 
 def _trouble_over(turn: Turn) -> None:

@@ -21,7 +21,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urljoin
+from urllib.parse import quote, unquote_to_bytes, urljoin
 
 import aiohttp
 import msgspec
@@ -37,6 +37,7 @@ from bridge.rooms.store import Token
 from bridge.rooms.surroundings import Connector
 from bridge.webchat.codes import FailureReason, ResultCode, UploadMode
 from bridge.webchat.http import Endpoints, parse_upload_reply
+from bridge.webchat.read import decoded
 
 LONGEST_ADDRESS = 8_192
 """Maximum characters of a file's URL: to read the host name of one of megabytes takes seconds."""
@@ -47,6 +48,9 @@ _FORMS = ("multipart/", "application/x-www-form-urlencoded")
 """MIME types whose body a servlet container consumes before the handler sees it."""
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"\\/]')
 _BUSY = frozenset({408, 425, 429})
+_AWAY = frozenset({502, 503, 504})
+"""HTTP statuses of a proxy whose server is away, whatever the kind of body."""
+_NAMED = re.compile(r'\bfilename(\*?)\s*=\s*("[^"]*"|[^;]*)', re.IGNORECASE)
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -94,7 +98,8 @@ class Uploads:
         """Upload a file and return its absolute URL.
 
         Raises TokenRefused (-15; the blob may have been read), the exception of the blob's source,
-        or CallFailure: UPLOAD_FAILED (retry possible), UNREACHABLE (no answer), TOO_BIG or REFUSED.
+        or CallFailure: UPLOAD_FAILED (retry possible; also if it was cut off, or got no answer),
+        UNREACHABLE (not even begun), TOO_BIG or REFUSED.
         It is always `certain`, since an uploaded file that no message refers to does no harm.
         """
         wanted = self._settings.server.upload_mode
@@ -104,8 +109,9 @@ class Uploads:
         if known is UploadMode.AUTO or self._doubted:
             return await self._in_both(known, token, blob)
         verdict = await self._try(known, token, blob)
-        now = asyncio.get_running_loop().time()
-        if verdict.failure and not verdict.about_file and now >= self._both_from:
+        now, failure = asyncio.get_running_loop().time(), verdict.failure
+        doubtful = failure and not verdict.about_file and failure.code not in _AWAY
+        if doubtful and now >= self._both_from:
             # The server may have been replaced. Only the caller can read the stream again, and
             # would not for some codes.
             self._doubted = True
@@ -139,10 +145,13 @@ class Uploads:
         raw = mode is not UploadMode.MULTIPART
         failures: list[Exception] = []
         """Exceptions of the blob's source, which aiohttp wraps in errors of its own."""
+        begun = False
 
         async def body() -> AsyncIterator[bytes]:
+            nonlocal begun
             try:
                 async for chunk in _measured(blob):
+                    begun = True
                     yield chunk
             except Exception as error:
                 failures.append(error)
@@ -159,7 +168,9 @@ class Uploads:
         except Unavailable as error:
             if failures:
                 raise failures[0] from error
-            raise CallFailure(FailureReason.UNREACHABLE, f"upload: {error}") from error
+            # While the link is up, a file that is cut off each time must not hold up the room.
+            reason = FailureReason.UPLOAD_FAILED if begun else FailureReason.UNREACHABLE
+            raise CallFailure(reason, f"upload: {error}") from error
         reply = parse_upload_reply(answer.body)
         if reply is not None:
             return self._judge(*reply)
@@ -304,6 +315,20 @@ def _embedded(address: Address) -> list[Address]:
     return found
 
 
+def _name_of(response: aiohttp.ClientResponse) -> str:
+    """Return the file's name in Content-Disposition or, if it has none, in the URL.
+
+    Not by aiohttp's parser: it refuses names with spaces but no quotes, as old servers write them,
+    and prints them as warnings. Names in GBK or percent-encoded ones are read, too.
+    """
+    written = response.headers.get("Content-Disposition", "").encode("utf-8", "surrogateescape")
+    told = dict(_NAMED.findall(decoded(written)))
+    # `filename*` comes first (RFC 6266): the charset, a language, and the name, between quotes.
+    name = told.get("*", "").rpartition("'")[2] or told.get("", "")
+    path = response.url.raw_path.rpartition("/")[2]
+    return decoded(unquote_to_bytes(name.strip(' "') or path))
+
+
 class Fetcher:
     """Downloads agents' files, inside `running`."""
 
@@ -335,9 +360,7 @@ class Fetcher:
                 raise Unavailable(f"HTTP {response.status}")
             if response.status != 200:
                 raise Refused(str(response.status), "the server did not return the file")
-            named = response.content_disposition and response.content_disposition.filename
-            name = named or unquote(response.url.raw_path.rpartition("/")[2])
-            yield received(response, limit, name)
+            yield received(response, limit, _name_of(response))
         finally:
             response.close()
 

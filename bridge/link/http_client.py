@@ -38,7 +38,7 @@ from bridge.link.settings import MOST_REDIRECTS, REDIRECTS, USER_AGENT, LinkSett
 from bridge.rooms.ports import CallFailure, Clock, Unavailable, describe
 from bridge.rooms.store import Facts, StoreError
 from bridge.rooms.surroundings import Connector
-from bridge.webchat.codes import FailureReason, LoginType
+from bridge.webchat.codes import FailureReason, LoginType, ResultCode
 from bridge.webchat.http import Endpoints, Login, dump_login, login_sign, parse_login_reply
 
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -63,6 +63,13 @@ class OpenFailure(CallFailure):
         super().__init__(reason, message, code)
         self.pause = pause
         self.rest = rest
+
+
+def refused_again() -> OpenFailure:
+    """Make the failure for a second -15 in a row."""
+    return OpenFailure(
+        FailureReason.UNREACHABLE, "a fresh token was refused too", code=ResultCode.INVALID_TOKEN
+    )
 
 
 class TokenRefused(Exception):
@@ -498,6 +505,8 @@ class Door:
         make a firewall refuse their logins, which must not stop all others'."""
         self._shut_out: set[RoomId] = set()
         """Rooms refused at the socket; counted apart, as logins may still be answered then."""
+        self._trial: RoomId | None = None
+        """Room that logs in to learn whether a closed socket was due to its token (`spares`)."""
         self._try_due = 0.0
         """Earliest next login of nobody, in loop time."""
         self._closed_until: dict[str, float] = {}
@@ -599,6 +608,25 @@ class Door:
     def let_in(self) -> None:
         """Note that a socket was opened."""
         self._shut_out.clear()
+
+    def stays(self) -> None:
+        """Note that a socket stays open."""
+        self.trouble, self._trial = "", None
+
+    def spares(self, room_id: RoomId) -> bool:
+        """Return whether a room keeps its token, although its socket was closed at once.
+
+        The token may be the reason, or the server closes all sockets, as without its database: then
+        all rooms would lose their tokens, and need hours of logins. So one room at a time logs in,
+        until a socket stays open; if its fresh token makes no difference, another one may.
+        """
+        if self._trial is None:
+            self._trial = room_id
+        return self._trial != room_id
+
+    def end_trial(self, room_id: RoomId) -> None:
+        if self._trial == room_id:
+            self._trial = None
 
     def unreachable(self, why: str, code: int | None = None, pause: float = 0.0) -> OpenFailure:
         """Set `trouble` and return the failure of an attempt to reach the server."""

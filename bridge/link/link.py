@@ -2,10 +2,10 @@
 
 While the link is in use (`Demand`), `Link.run` runs two tasks. One logs in, opens the socket,
 serves it, and reconnects after every loss, so a room never has two logins or sockets at a time
-(reference 4, rows 1-5 and 34-38). A refused token (-15, HTTP 4xx, or a socket closed at once)
-causes one login at once; if the fresh token is refused too, the usual back-off applies. If that was
-at the handshake, the `Door` is told, since the whole bridge may be blacklisted, and a room refused
-again and again pauses for `Timing.blacklist`.
+(reference 4, rows 1-5 and 34-38). A refused token (-15, HTTP 4xx, or for one room at a time a
+socket closed at once) causes one login at once; if the fresh token is refused too, the usual
+back-off applies. If that was at the handshake, the `Door` is told, since the whole bridge may be
+blacklisted, and a room refused again and again pauses for `Timing.blacklist`.
 
 The other task delivers pushes to the engine (`Deliveries`): strictly in order, none skipped. A push
 is retried until it is stored; only then is its receipt sent. While the database restarts, the link
@@ -52,6 +52,7 @@ from bridge.link.http_client import (
     TokenRefused,
     Unwanted,
     redirected,
+    refused_again,
 )
 from bridge.link.login import Logins
 from bridge.link.settings import (
@@ -66,7 +67,7 @@ from bridge.link.settings import (
 from bridge.link.socket import Budget, Connection, Flag, Loss, Pulse, Wire
 from bridge.rooms.ports import Account, Clock, LinkEvents, LinkState, describe
 from bridge.rooms.store import Facts, StoreError, Token
-from bridge.webchat.codes import FailureReason, ResultCode
+from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import Ignored, MessageReceived, Received, UnknownContent
 from bridge.webchat.http import Endpoints
 
@@ -395,6 +396,7 @@ class Link:
         async with asyncio.TaskGroup() as tasks:
             keeping = tasks.create_task(self._keep_up())
             keeping.add_done_callback(self.deliveries.end)
+            keeping.add_done_callback(lambda _: self._around.door.end_trial(self.account.room_id))
             self.demand.when_gone(self._timing.release, keeping.cancel)
             try:
                 await self.deliveries.run()
@@ -549,7 +551,7 @@ class Link:
         self._been_up = True
         self.up = True
         self._since = self._around.clock.now()
-        self._around.door.trouble = ""
+        self._around.door.stays()
         self._around.metrics.opened(again=again)
         self._note("webchat link up", again=again)
         if again or not self.demand.calling:
@@ -574,12 +576,19 @@ class Link:
         if failure.reason is not FailureReason.UNREACHABLE:
             # An operator must act first, so waiting does not help any caller.
             self.gate.refuse(failure)
+            self._around.door.end_trial(self.account.room_id)
 
-    def _token_refused(self, why: str, *, at_door: bool = False) -> None:
-        """Log in anew at once; back off if the fresh token is refused too (rows 35, 8, 9, 11)."""
+    def _token_refused(self, why: str, *, at_door: bool = False, kept: bool = False) -> None:
+        """Log in anew at once; back off if the fresh token is refused too (rows 35, 8, 9, 11).
+
+        A fresh one is `kept` for the next try if a closed socket is the only sign.
+        """
         self._strikes += 1
         self._note("webchat token refused", why=why, strikes=self._strikes)
-        self._around.logins.refuse(self.account.room_id, self._token)
+        if kept:
+            self._around.door.end_trial(self.account.room_id)
+        else:
+            self._around.logins.refuse(self.account.room_id, self._token)
         if self._strikes == 1:
             self.gate.trouble = None  # the server answers; only a login is needed
             return
@@ -595,19 +604,15 @@ class Link:
             self._backoff.reset()
         if stable or loss.proven:
             self._strikes = 0
-        if loss.token_refused:
-            self._token_refused("-15" if loss.code is None else f"close {loss.code}")
+        fresh = self._strikes % 2 == 1
+        spared = loss.thrown_out and not fresh and self._around.door.spares(self.account.room_id)
+        if loss.token_refused and not spared:
+            why = "-15" if loss.code is None else f"close {loss.code}"
+            self._token_refused(why, kept=loss.thrown_out and fresh)
             return
         pause = self._backoff.next()
         self._note("webchat link lost", code=loss.code, retry_in=round(pause, 1))
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link was lost"), pause)
-
-
-def refused_again() -> OpenFailure:
-    """Make the failure for a second -15 in a row."""
-    return OpenFailure(
-        FailureReason.UNREACHABLE, "a fresh token was refused too", code=ResultCode.INVALID_TOKEN
-    )
 
 
 class _Connect(connect):

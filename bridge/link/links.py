@@ -20,8 +20,16 @@ import structlog
 
 from bridge.ids import CallId, RoomId, SessionId
 from bridge.link.files import Fetcher, Uploads
-from bridge.link.http_client import STARTING, OpenFailure, Place, TokenRefused, Told, Visitor
-from bridge.link.link import STORE_AWAY, Link, Shared, refused_again
+from bridge.link.http_client import (
+    STARTING,
+    OpenFailure,
+    Place,
+    TokenRefused,
+    Told,
+    Visitor,
+    refused_again,
+)
+from bridge.link.link import STORE_AWAY, Link, Shared
 from bridge.link.settings import Feature, has_keys, other_keys, tells_keys_apart, trust
 from bridge.link.socket import Settle, Wire
 from bridge.rooms.ports import (

@@ -78,6 +78,8 @@ class Loss(msgspec.Struct, frozen=True):
     code: int | None
     """Close code from the server; None if the connection broke or the bridge closed it."""
     token_refused: bool
+    thrown_out: bool
+    """True if a socket closed at once is the only sign of that."""
     stood: float
     """Seconds that it was up; 0.0 if it never was."""
     proven: bool
@@ -678,7 +680,9 @@ class Wire:
         stood = 0.0 if self._up_since is None else self._loop.time() - self._up_since
         # Accepted, then closed before a pong: a bad token (protocol reference 3.3).
         thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
-        return Loss(code, self._refused or thrown_out, stood, self._proven, self._unheard)
+        thrown_out = thrown_out and not self._refused
+        refused = self._refused or thrown_out
+        return Loss(code, refused, thrown_out, stood, self._proven, self._unheard)
 
     # --- keepalive -----------------------------------------------------------------------------
 

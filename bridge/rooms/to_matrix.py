@@ -65,6 +65,7 @@ LONGEST_NUMBER = 40
 FETCH_TRIES, FETCH_WITHIN = 4, 5 * 60_000
 """Attempts to fetch an agent's file before the customer is told that it is missing; ms since the
 first within which others begin: a file that drips must not hold up the agent's words for longer."""
+_NOT_FETCHED = "an agent's file cannot be fetched"
 ICON_LIMIT = 2 * 1024 * 1024
 """Maximum bytes of an agent's picture."""
 GIVE_UP_AFTER, LEAST_WAIT = 24 * 3_600_000, 3600.0
@@ -720,8 +721,10 @@ class Delivery:
         self, relay: model.Relay, media: frames.AgentMedia, txn_id: str
     ) -> tuple[ports.Part, ...]:
         """Send a file; return () if it cannot be fetched or exceeds the homeserver's limit."""
-        began = self._around.clock.now()
+        began, why = self._around.clock.now(), ""
         for attempt in range(FETCH_TRIES):
+            if why:
+                await self._room.pause(2 ** (attempt - 1))
             if self._around.clock.now() - began > FETCH_WITHIN:
                 break
             try:
@@ -731,16 +734,17 @@ class Delivery:
                         break
                     what = ports.RelayedMedia(media.kind, blob, media.seconds)
                     return await self._send(relay, what, txn_id)
-            except ports.BrokenOff:
-                if attempt + 1 < FETCH_TRIES:
-                    await self._room.pause(2**attempt)
+            except ports.BrokenOff as error:
+                why = str(error)
             except (ports.TooBig, ports.Refused) as error:
                 if isinstance(error, ports.Refused) and error.code != "M_TOO_LARGE":
                     raise
                 told = "an agent's file is too large for the homeserver or limits.file"
                 _log.warning(told, **log_fields(self.record), why=str(error))
-                self._no_media = "chat.media_too_big"
+                self._no_media, why = "chat.media_too_big", ""
                 break
+        if why:
+            _log.info(_NOT_FETCHED, **log_fields(self.record), why=why)
         return ()
 
     async def _file(self, media: frames.AgentMedia, opened: AsyncExitStack) -> ports.Blob | None:
@@ -749,13 +753,14 @@ class Delivery:
         if media.data:
             with suppress(ValueError):
                 data = base64.b64decode(media.data, validate=False)
-                return ports.Blob.of(data, name=media.name) if 0 < len(data) <= limit else None
+                if len(data) > limit:
+                    raise ports.TooBig(f"{len(data)} bytes, {limit} allowed")
+                return ports.Blob.of(data, name=media.name) if data else None
             return None
         try:
             blob = await opened.enter_async_context(self._around.link.fetch(media.url, limit))
         except ports.Refused as error:
-            told = "an agent's file cannot be fetched"
-            _log.info(told, **log_fields(self.record), why=error.code)
+            _log.info(_NOT_FETCHED, **log_fields(self.record), why=error.code)
             return None
         except ports.Unavailable as error:
             raise ports.BrokenOff(str(error)) from error

@@ -238,7 +238,8 @@ class FailureReason(StrEnum):
     REFUSED = "refused"
     """The server refused an upload; `code` says why."""
     UPLOAD_FAILED = "upload_failed"
-    """The answer to an upload is not one of the guide's; `code` is the HTTP status, if it helps."""
+    """The answer to an upload is not one of the guide's, or it was cut off; `code` is the HTTP
+    status, if it helps."""
     OVERTAKEN = "overtaken"
     """Not written, because the content or the request was given up, redacted or changed first."""
 

@@ -96,6 +96,68 @@ def test_a_session_lost_once_is_not_adopted_again(told: dict[str, object]) -> No
     assert len(scene.sent(110)) == 1
 
 
+def test_a_chat_that_the_server_is_still_ending_is_no_other_chat() -> None:
+    """A server may push the 205 before it forgets the session: 101 is sent again for 3 s."""
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=SESSION)
+    scene.text("one more thing")
+    scene.reply(-2)
+    scene.later(1)
+    scene.reply(-2)
+    scene.later(2)
+    scene.reply(requestId=REQUEST, queueLength=1)
+    scene.reply()
+    assert scene.last["type"] == 111
+    assert "trouble.other_chat" not in scene.cards
+    scene.push(202, sessionId=SESSION + 1, agents=[MEI])
+    assert len(scene.sent(101)) == 4
+
+
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_a_chat_that_the_server_does_not_end_is_reported(seconds: int) -> None:
+    scene = Scene()
+    scene.begin()
+    scene.push(205, sessionId=SESSION)
+    scene.later(seconds)
+    scene.text("one more thing")
+    for wait in (1, 2) if seconds == 0 else ():
+        scene.reply(-2)
+        scene.later(wait)
+    scene.reply(-2)
+    scene.later(5)
+    assert scene.card == ["trouble.other_chat", "queue.kept"]
+
+
+@pytest.mark.parametrize("named", [{}, {"requestId": REQUEST}])
+def test_a_request_that_the_server_is_still_cancelling_is_not_the_new_one(
+    named: dict[str, object],
+) -> None:
+    """Else the customer would wait ten minutes for news of a request that is gone."""
+    scene = Scene()
+    scene.queue_up("hello")
+    scene.cancel()
+    scene.reply()
+    scene.text("I changed my mind")
+    scene.reply(-1, **named)
+    scene.push(201, requestId=REQUEST, requestStatus=7)
+    scene.later(1)
+    scene.reply(requestId=REQUEST + 1, queueLength=1)
+    assert scene.last["type"] == 111
+    assert scene.last["requestId"] == REQUEST + 1
+
+
+def test_a_cancel_ends_a_request_that_the_server_refuses_over_an_earlier_one() -> None:
+    scene = Scene()
+    scene.queue_up("hello")
+    scene.cancel()
+    scene.reply()
+    scene.text("I changed my mind")
+    scene.cancel()
+    scene.reply(-1, requestId=REQUEST + 1)
+    assert scene.last["type"] == 102
+
+
 def test_the_existing_session_named_by_the_reply_is_adopted() -> None:
     scene = Scene()
     scene.start()

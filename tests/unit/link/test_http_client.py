@@ -1,19 +1,24 @@
-"""Access to the server's HTTP addresses: back-off, rate limit, `Door`, visits."""
+"""Access to the server's HTTP addresses: back-off, rate limit, `Door`, visits, resolver."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from yarl import URL
 
+from bridge.link.files import AddressRefused, AllowedHosts, GuardedResolver
 from bridge.link.http_client import (
     NOBODY,
     STARTING,
@@ -28,6 +33,7 @@ from bridge.link.http_client import (
     Visits,
     WindowLimiter,
 )
+from bridge.rooms.ports import Refused
 from bridge.rooms.store import StoreError
 from bridge.webchat.http import parse_login_reply
 from tests.fakes.clock import leap
@@ -35,6 +41,7 @@ from tests.support.certificates import signed, tls_before
 from tests.unit.link.rig import FAST, Facts, LoopClock, account, rig, settings_for
 from tests.unit.link.simulated import ADA as ACCOUNT
 from tests.unit.link.simulated import ASK, simulated
+from tests.unit.link.test_files import OWN, read, started
 
 ADA = Visitor("@ada:example.org")
 FORBIDDEN = 403
@@ -668,3 +675,91 @@ async def test_a_renewed_authority_is_trusted_once_its_file_is_read_again(tmp_pa
     said = "ca_file was not read again: its former content stays trusted"
     why = f"ca_file cannot be used: {file}: it contains no certificate"
     assert logs == [{"event": said, "why": why, "log_level": "warning"}]
+
+
+# --- addresses of agents' files -------------------------------------------------------------------
+
+
+class Names(AbstractResolver):
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(hostname=host, host=at, port=port, family=family, proto=0, flags=0)
+            for at in self.addresses
+        ]
+
+    async def close(self) -> None:
+        self.addresses = ()
+
+
+@pytest.mark.asyncio
+async def test_resolver_keeps_only_connectable_addresses() -> None:
+    hosts = AllowedHosts(OWN, ["cdn.example.net"])
+    found = await GuardedResolver(hosts, Names("10.0.0.1", "93.184.216.34")).resolve("cdn", 443)
+    assert [result["host"] for result in found] == ["93.184.216.34"]
+    with pytest.raises(AddressRefused, match="not public"):
+        await GuardedResolver(hosts, Names("10.0.0.1")).resolve("cdn.example.net", 443)
+
+
+@pytest.mark.asyncio
+async def test_the_own_server_may_be_private_on_its_own_port_only() -> None:
+    hosts = AllowedHosts(OWN, ["crm.example.org:9000"])
+    resolver = GuardedResolver(hosts, Names("10.0.0.1"))
+    assert await resolver.resolve("crm.example.org", 443)
+    with pytest.raises(AddressRefused):
+        await resolver.resolve("crm.example.org", 9000)
+    await resolver.close()
+
+
+@pytest.mark.asyncio
+async def test_the_own_server_may_be_private_under_an_international_name() -> None:
+    """aiohttp asks the resolver for the name in ASCII (IDNA)."""
+    hosts = AllowedHosts(URL("https://büro.example/webchat"), [])
+    assert hosts.allows(URL("https://büro.example/up/a.jpg"))
+    assert hosts.allows(URL("https://xn--bro-hoa.example/up/a.jpg"))
+    assert await GuardedResolver(hosts, Names("10.0.0.1")).resolve("xn--bro-hoa.example", 443)
+
+
+@pytest.mark.asyncio
+async def test_dns_rebinding_reaches_no_private_address() -> None:
+    """Each connection goes to an address that was checked for it, whatever was checked before.
+
+    127.0.0.2 plays a public address (it is listed), 127.0.0.1 a private one.
+    """
+    hits: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hits.append(writer.get_extra_info("sockname")[0])
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx")
+        writer.close()
+
+    shown = await asyncio.start_server(serve, "127.0.0.2", 0)
+    port = shown.sockets[0].getsockname()[1]
+    hidden = await asyncio.start_server(serve, "127.0.0.1", port)
+    settings = settings_for(
+        "http://crm.example.org/webchat", allowed_media_hosts=(f"cdn.example:{port}", "127.0.0.2")
+    )
+    async with shown, hidden, started(settings) as fetcher:
+        assert fetcher._session is not None
+        connector = fetcher._session.connector
+        assert isinstance(connector, aiohttp.TCPConnector)
+        resolver = connector._resolver
+        assert isinstance(resolver, GuardedResolver)
+        url = f"http://cdn.example:{port}/a"
+        for addresses, reached in ((("127.0.0.2",), True), (("127.0.0.1",), False)):
+            resolver._inner = Names(*addresses)
+            connector.clear_dns_cache()  # as after ten seconds
+            if reached:
+                assert await read(fetcher, url) == b"x"
+            else:
+                with pytest.raises(Refused, match="not public"):
+                    await read(fetcher, url)
+        resolver._inner = Names("127.0.0.1", "127.0.0.2")
+        connector.clear_dns_cache()
+        assert await read(fetcher, url) == b"x"
+    assert set(hits) == {"127.0.0.2"}

@@ -237,3 +237,93 @@ async def test_a_silent_name_server_takes_up_one_thread_for_all_links(
             assert asked == 1
             answer.set()
             await eventually(lambda: rigged.counts.open_links == len(five))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("logins", [True, False])
+async def test_a_server_that_closes_all_sockets_costs_few_tokens(*, logins: bool) -> None:
+    """Such as one without its database: a login for each of the rooms would take ten minutes.
+
+    Only the one that waits for its turn to log in, to see whether its token is bad, comes later.
+    """
+    who, server = rooms(40), Centre()
+    talk, give, server.handshake = server.socket, server.login, lambda _: None
+
+    async def close(socket: web.WebSocketResponse) -> None:
+        await socket.close(code=1011)
+
+    async def fail(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"result": -100})
+
+    async with server.running():
+        timing = replace(PATIENT, backoff_last=0.3)
+        settings = settings_for(server.base_url, login_count=4, login_seconds=60.0, timing=timing)
+        async with storm(settings, who, with_old_tokens(who, Tokens()), Facts()) as (rigged, _):
+            await eventually(lambda: rigged.counts.open_links == len(who), 60)
+            server.socket, server.login = close, give if logins else fail
+            for socket in list(server.open):
+                await socket.close(code=1011)
+            await eventually(lambda: len(server.sockets) > 4 * len(who), 60)
+            server.socket, server.login = talk, give
+            await eventually(lambda: rigged.counts.open_links >= len(who) - 1, 20)
+        assert len(server.logins) <= 4
+
+
+@pytest.mark.asyncio
+async def test_all_rooms_log_in_if_a_closed_socket_means_a_bad_token() -> None:
+    """One after the other, also while the first one's account is thrown out with any token."""
+    who, server = rooms(20), Centre()
+    first = ""
+
+    async def talk(socket: web.WebSocketResponse) -> None:
+        nonlocal first
+        token = socket._req.query["token"]  # type: ignore[union-attr]
+        first = first or (token if token.startswith("new") else "")
+        if token in {"old", first}:
+            await socket.close(code=1000)
+        else:
+            await server._talk(socket)
+
+    server.socket, server.handshake = talk, lambda _: None
+    async with server.running():
+        timing = replace(PATIENT, backoff_last=0.3)
+        settings = settings_for(server.base_url, login_count=100_000, timing=timing)
+        async with storm(settings, who, with_old_tokens(who, Tokens()), Facts()) as (rigged, _):
+            await eventually(lambda: rigged.counts.open_links == len(who), 60)
+        assert server.given <= len(who) + 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("result", [-20, None])
+async def test_a_trial_ends_with_its_room(*, result: int | None) -> None:
+    """Its login is refused, or it is not wanted any more; then another room logs in."""
+    who, server = rooms(2), Centre()
+    give, hang = server._give, asyncio.Event()
+
+    async def login(request: web.Request) -> web.StreamResponse:
+        if (await request.json())["loginName"] != f"mx-{room_key(who[0].room_id)}":
+            return await give(request)
+        if result is None:
+            await hang.wait()
+        return web.json_response({"result": result})
+
+    async def close(socket: web.WebSocketResponse) -> None:
+        if socket._req.query["token"] == "old":  # type: ignore[union-attr]
+            await socket.close(code=1000)
+        else:
+            await server._talk(socket)
+
+    server.socket, server.handshake, server.login = close, lambda _: None, login
+    async with server.running():
+        timing = replace(PATIENT, backoff_last=0.3, release=0.1)
+        settings = settings_for(server.base_url, login_count=100_000, timing=timing)
+        tokens = with_old_tokens(who, Tokens())
+        async with rig(settings, tokens=tokens) as rigged:
+            rigged.links.keep(who[0])
+            await eventually(lambda: len(server.logins) == 1)
+            rigged.links.keep(who[1])
+            await eventually(lambda: len(server.sockets) > 1)
+            if result is None:
+                rigged.links.release(who[0].room_id)
+            await eventually(lambda: rigged.counts.open_links == 1, 20)
+            hang.set()

@@ -17,9 +17,20 @@ from bridge.ids import AgentId, EventId, RoomId, UserId
 from bridge.matrix.adapter import BRIDGE, MatrixAdapter
 from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.ghosts import KNOWN_SECONDS
-from bridge.rooms.ports import Blob, EditableNotice, NoticeText, Part, Poll, Refused, Unavailable
+from bridge.rooms.ports import (
+    Blob,
+    BrokenOff,
+    EditableNotice,
+    NoticeText,
+    Part,
+    Poll,
+    Refused,
+    RelayedMedia,
+    Unavailable,
+)
 from bridge.webchat.frames import Agent, AgentText
 from tests.fakes.memory import MemoryStore
+from tests.support.sounds import png
 from tests.unit.matrix.test_transport import USERS, Answer, homeserver
 
 ROOM, HOST = RoomId("!r:a"), UserId("@webchatbot:a")
@@ -242,3 +253,32 @@ async def test_a_changed_upload_limit_of_the_homeserver_is_respected() -> None:
                 continue
             with pytest.raises(Refused, match="M_TOO_LARGE 6 bytes, 5 allowed"):
                 await adapter.send_file(ROOM, HOST, file, "t5")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("kind", "mime", "body", "sent"),
+    [
+        ("image", "text/html; charset=utf-8", b"<html>Please log in</html>", False),
+        ("voice", "application/json", b'{"result": 0}', False),
+        ("image", "text/html", png(2), True),
+        ("image", "image/heic", b"no picture that clients show", True),
+        ("file", "text/html", b"<html>terms</html>", True),
+    ],
+)
+async def test_a_page_instead_of_a_picture(
+    kind: str, mime: str, body: bytes, *, sent: bool
+) -> None:
+    """A server answers so for its login, or for a file that it lost; it is asked again later."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"event_id": "$e", "content_uri": "mxc://a/f"})
+
+    async with adapting(answer) as adapter:
+        media = RelayedMedia(kind, Blob.of(body, mime, "x.png"))
+        relaying = adapter.relay(ROOM, HOST, Agent(AgentId("a1"), "Mei"), media, "t")
+        if sent:
+            assert await relaying
+        else:
+            with pytest.raises(BrokenOff, match=f"{mime.partition(';')[0]} instead of the {kind}"):
+                await relaying

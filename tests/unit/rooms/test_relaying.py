@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId, RoomId
@@ -182,8 +184,18 @@ async def test_a_system_notice_is_not_posted_by_the_ghost() -> None:
 async def test_a_file_that_cannot_be_fetched(trouble: list[Exception], shown: str) -> None:
     world = World()
     world.link.before.extend(trouble)
-    found = await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf"))
+    with capture_logs() as logs:
+        found = await relayed(world, AgentMedia("file", url="/a.pdf", name="a.pdf"))
     assert [text for _, text in found] == [shown]
+    why = [one["why"] for one in logs if one["event"] == "an agent's file cannot be fetched"]
+    assert why == [str(trouble[0])] * (shown == "chat.media_failed"), "the operator is told why"
+
+
+@pytest.mark.asyncio
+async def test_an_embedded_file_that_is_too_big() -> None:
+    world = World(rules=replace(RULES, limits=RULES.limits.model_copy(update={"file": 2})))
+    found = await relayed(world, AgentMedia("file", data="AAAA", name="a.pdf"))
+    assert [text for _, text in found] == ["chat.media_too_big"]
 
 
 @pytest.mark.asyncio
