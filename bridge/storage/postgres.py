@@ -120,6 +120,9 @@ _TAKES_NOTHING = (
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # after a failover
     asyncpg.exceptions.LockNotAvailableError,
 )
+_FULL = {"async.c", "multixact.c", "varsup.c"}
+"""Source files of PostgreSQL whose limits (54000) concern no row: a listener that does not listen
+has filled the queue of notices, or the transaction ids are used up."""
 _UNSTORABLE = (
     asyncpg.exceptions.DataError,
     asyncpg.exceptions.ProgramLimitExceededError,
@@ -574,7 +577,8 @@ def _translated(error: BaseException) -> StoreError:
         return CorruptDatabaseError(text)
     if isinstance(error, _POOLED):
         return Unreachable(POOLED)
-    if isinstance(error, _TAKES_NOTHING):
+    full = state == "54000" and getattr(error, "server_source_filename", "") in _FULL
+    if full or isinstance(error, _TAKES_NOTHING):
         return TakesNothing(text)
     if not refused(error):
         return Unreachable(text)

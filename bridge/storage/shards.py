@@ -299,9 +299,12 @@ class Shards:
             await connection.execute(_FORGET, list(members))
 
     async def listen(self) -> None:
-        """Check the notice connection, which may break unnoticed; make it again if it is lost."""
+        """Check the notice connection, which may break unnoticed; make it again if it is lost.
+
+        The same statement makes room in a full queue of notices, which nothing else does.
+        """
         async with self._intake as connection:
-            await connection.execute("SELECT 1", timeout=ASKED_SECONDS)
+            await connection.execute("SELECT pg_notification_queue_usage()", timeout=ASKED_SECONDS)
 
     async def notify(self, notice: str) -> None:
         """Notify all replicas, also this one; dropped if alone or if the text is too long."""
