@@ -163,11 +163,14 @@ class PostgresEngine:
         self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE)
         self._intake = Channel(url, self._backoff, seconds, PLANNED_ONCE)
         self._session = secrets.token_hex(6)
-        self.shards = Shards(self._session, self._writer, self._intake) if shared else None
+        readers = [Channel(url, self._backoff, seconds, PLANNED_ANEW) for _ in range(READERS)]
         # LIFO, so that a quiet bridge does not connect readers that it does not need.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
-        for _ in range(READERS):
-            self._readers.put_nowait(Channel(url, self._backoff, seconds, PLANNED_ANEW))
+        for reader in readers:
+            self._readers.put_nowait(reader)
+        writer, intake = self._writer, self._intake
+        sessions = (writer, intake, *readers)
+        self.shards = Shards(self._session, writer, intake, sessions) if shared else None
         self._id = secrets.token_hex(8)
         self._token = 0
         self._last = "", 0

@@ -399,6 +399,20 @@ async def test_heartbeats_go_on_while_rooms_are_gained(
 
 
 @pytest.mark.asyncio
+async def test_replica_whose_connections_all_became_silent_uses_none_of_them_again(
+    start: Start, postgres_server: PostgresServer
+) -> None:
+    async with wire_to_postgres(postgres_server.directory) as (wire, here):
+        one, other = await start("one", through=here), await start("other")
+        await until(shared(one, other))
+        await one.store.fact("a reader connects")
+        wire.forget()
+        await until(lambda: one.rooms.lost != set())
+        await until(shared(one, other))
+        assert await one.store.fact("read by a new one") is None
+
+
+@pytest.mark.asyncio
 async def test_only_replica_keeps_its_rooms_without_answers(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
