@@ -86,8 +86,8 @@ PLANNED_ONCE = {
     "enable_mergejoin": "off",
     "jit": "off",
     # A process that is cut off in its transaction holds up the others by its rows' locks: for less
-    # than the time without an answer after which they leave their rooms (`replica.DEAF`).
-    "idle_in_transaction_session_timeout": "3000",
+    # than the time for which they wait for a lock (`Channel._made`).
+    "idle_in_transaction_session_timeout": "1500",
 }
 # Not in the startup packet, since a pooler refuses what it does not know. Settings of later servers
 # are left out. `synchronous_commit = off` may lose the last commits; stronger settings are kept.
@@ -534,9 +534,9 @@ class Channel(msgspec.Struct, eq=False):
             command_timeout=self._seconds,
         )
         try:
-            # The lock of an ALTER or VACUUM FULL holds up heartbeats for less than `replica.DEAF`
-            # seconds, and writes to other tables no longer.
-            locked = {"lock_timeout": str(int(self._seconds * 1000 / 3))}
+            # The lock of an ALTER or VACUUM FULL delays a heartbeat, with the pause before it, for
+            # less than `replica.DEAF` seconds, and writes to other tables no longer.
+            locked = {"lock_timeout": str(int(self._seconds * 1000 / 6))}
             settings = msgspec.json.encode({**_SETTINGS, **self._settings, **locked}).decode()
             await made.execute(_SET.format(settings))
             if self.begin is not None:
