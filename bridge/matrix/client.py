@@ -102,9 +102,9 @@ async def translate_errors(
 _UNREACHED = frozenset({"M_CONNECTION_FAILED", "M_CONNECTION_TIMEOUT", "M_BAD_STATUS"})
 """Error codes of a ping (specification, "Pinging"): the homeserver cannot reach the bridge."""
 _UNAUTHORIZED = frozenset({"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"})
-PINGED = "AlreadyCalled"
-"""Part of the error text of a ping that succeeded: Synapse (1.163) cannot have its queued
-transactions sent, as it is just sending them."""
+PINGED = "AlreadyCa"
+"""Part of the error texts (AlreadyCalled, AlreadyCancelled) of a ping that succeeded: Synapse
+(1.163) cannot have its queued transactions sent, as it is just sending them."""
 
 
 async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:

@@ -86,8 +86,8 @@ PLANNED_ONCE = {
     "enable_mergejoin": "off",
     "jit": "off",
     # A process that is cut off in its transaction holds up the others by its rows' locks: for less
-    # than the time without an answer after which they leave their rooms (`replica.DEAF`).
-    "idle_in_transaction_session_timeout": "3000",
+    # than the time for which they wait for a lock (`Channel._made`).
+    "idle_in_transaction_session_timeout": "1500",
 }
 # Not in the startup packet, since a pooler refuses what it does not know. Settings of later servers
 # are left out. `synchronous_commit = off` may lose the last commits; stronger settings are kept.
@@ -120,6 +120,9 @@ _TAKES_NOTHING = (
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # after a failover
     asyncpg.exceptions.LockNotAvailableError,
 )
+_FULL = {"async.c", "multixact.c", "varsup.c"}
+"""Source files of PostgreSQL whose limits (54000) concern no row: a listener that does not listen
+has filled the queue of notices, or the transaction ids are used up."""
 _UNSTORABLE = (
     asyncpg.exceptions.DataError,
     asyncpg.exceptions.ProgramLimitExceededError,
@@ -160,11 +163,14 @@ class PostgresEngine:
         self._writer = Channel(url, self._backoff, seconds, PLANNED_ONCE)
         self._intake = Channel(url, self._backoff, seconds, PLANNED_ONCE)
         self._session = secrets.token_hex(6)
-        self.shards = Shards(self._session, self._writer, self._intake) if shared else None
+        readers = [Channel(url, self._backoff, seconds, PLANNED_ANEW) for _ in range(READERS)]
         # LIFO, so that a quiet bridge does not connect readers that it does not need.
         self._readers: asyncio.LifoQueue[Channel] = asyncio.LifoQueue()
-        for _ in range(READERS):
-            self._readers.put_nowait(Channel(url, self._backoff, seconds, PLANNED_ANEW))
+        for reader in readers:
+            self._readers.put_nowait(reader)
+        writer, intake = self._writer, self._intake
+        sessions = (writer, intake, *readers)
+        self.shards = Shards(self._session, writer, intake, sessions) if shared else None
         self._id = secrets.token_hex(8)
         self._token = 0
         self._last = "", 0
@@ -528,9 +534,9 @@ class Channel(msgspec.Struct, eq=False):
             command_timeout=self._seconds,
         )
         try:
-            # The lock of an ALTER or VACUUM FULL holds up heartbeats for less than `replica.DEAF`
-            # seconds, and writes to other tables no longer.
-            locked = {"lock_timeout": str(int(self._seconds * 1000 / 3))}
+            # The lock of an ALTER or VACUUM FULL delays a heartbeat, with the pause before it, for
+            # less than `replica.DEAF` seconds, and writes to other tables no longer.
+            locked = {"lock_timeout": str(int(self._seconds * 1000 / 6))}
             settings = msgspec.json.encode({**_SETTINGS, **self._settings, **locked}).decode()
             await made.execute(_SET.format(settings))
             if self.begin is not None:
@@ -574,7 +580,8 @@ def _translated(error: BaseException) -> StoreError:
         return CorruptDatabaseError(text)
     if isinstance(error, _POOLED):
         return Unreachable(POOLED)
-    if isinstance(error, _TAKES_NOTHING):
+    full = state == "54000" and getattr(error, "server_source_filename", "") in _FULL
+    if full or isinstance(error, _TAKES_NOTHING):
         return TakesNothing(text)
     if not refused(error):
         return Unreachable(text)

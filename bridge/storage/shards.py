@@ -173,6 +173,8 @@ class Shards:
     """Replica id of this process; its session is found by it (`MARK`)."""
     _writer: Session
     _intake: Session
+    _every: Sequence[Session]
+    """All connections of this process."""
     held: set[int] = field(default_factory=set)
     """Shards that the writer's session has locked; the next one tries to lock them again."""
     pid: int = 0
@@ -253,8 +255,12 @@ class Shards:
             return taken
 
     def drop(self) -> None:
-        """End the writer's session and so free its locks, even while a statement runs."""
-        self._writer.drop()
+        """End all sessions, and so free the writer's locks, even while statements run.
+
+        If one gives no answer, the others probably do not either, as after a firewall's restart.
+        """
+        for one in self._every:
+            one.drop()
 
     async def give(self, shard: int) -> None:
         """Unlock a shard whose rooms have no work running, and notify the other replicas."""
@@ -299,9 +305,12 @@ class Shards:
             await connection.execute(_FORGET, list(members))
 
     async def listen(self) -> None:
-        """Check the notice connection, which may break unnoticed; make it again if it is lost."""
+        """Check the notice connection, which may break unnoticed; make it again if it is lost.
+
+        The same statement makes room in a full queue of notices, which nothing else does.
+        """
         async with self._intake as connection:
-            await connection.execute("SELECT 1", timeout=ASKED_SECONDS)
+            await connection.execute("SELECT pg_notification_queue_usage()", timeout=ASKED_SECONDS)
 
     async def notify(self, notice: str) -> None:
         """Notify all replicas, also this one; dropped if alone or if the text is too long."""

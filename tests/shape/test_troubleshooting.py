@@ -33,6 +33,7 @@ OTHERS = {
     "insufficient privilege (42501": "asyncpg's and PostgreSQL's",
     "unique violation (23505": "asyncpg's and PostgreSQL's",
     "lock not available (55P03": "asyncpg's and PostgreSQL's",
+    "program limit exceeded (54000": "asyncpg's and PostgreSQL's",
     "disk full (53100": "PostgreSQL's",
     "SQLite: file is not a database": "SQLite's",
     "database disk image is malformed": "SQLite's",

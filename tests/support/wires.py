@@ -85,6 +85,11 @@ class Wire:
         """
         self._lost.set()
 
+    def forget(self) -> None:
+        """Drop all data of the connections made so far, like a firewall that was restarted."""
+        self._lost.set()
+        self._lost = asyncio.Event()
+
     def mend(self) -> None:
         """Carry everything again. After `lose`, the connections made so far stay silent.
 

@@ -18,7 +18,7 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from bridge.app import replica as module
-from bridge.app.replica import Replica, share_of
+from bridge.app.replica import BEAT, DEAF, Replica, share_of
 from bridge.ids import SHARDS, RoomId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.store import NewInput, PassedOn, StoreError
@@ -396,6 +396,28 @@ async def test_heartbeats_go_on_while_rooms_are_gained(
         await until(shared(one, other, third))
         assert one.rooms.lost == set()
         told.set()
+
+
+@pytest.mark.asyncio
+async def test_a_locked_table_delays_heartbeats_for_less_than_the_limit(start: Start) -> None:
+    one = await start("one")
+    async with one.writer as connection:
+        waits = "SELECT setting::int FROM pg_settings WHERE name = 'lock_timeout'"
+        assert BEAT + await connection.fetchval(waits) / 1000 < DEAF
+
+
+@pytest.mark.asyncio
+async def test_replica_whose_connections_all_became_silent_uses_none_of_them_again(
+    start: Start, postgres_server: PostgresServer
+) -> None:
+    async with wire_to_postgres(postgres_server.directory) as (wire, here):
+        one, other = await start("one", through=here), await start("other")
+        await until(shared(one, other))
+        await one.store.fact("a reader connects")
+        wire.forget()
+        await until(lambda: one.rooms.lost != set())
+        await until(shared(one, other))
+        assert await one.store.fact("read by a new one") is None
 
 
 @pytest.mark.asyncio

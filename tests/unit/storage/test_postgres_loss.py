@@ -393,7 +393,7 @@ async def test_settings_of_the_connections(server: PostgresServer) -> None:
 _LIMITS = {
     "synchronous_commit": ("off", "on"),
     "statement_timeout": ("100", "0"),
-    "lock_timeout": ("100", "4s"),
+    "lock_timeout": ("100", "2s"),
     "idle_session_timeout": ("100", "0"),
     "default_transaction_isolation": ("serializable", "read committed"),
 }

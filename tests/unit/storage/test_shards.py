@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import asyncpg
@@ -560,3 +560,41 @@ async def test_a_process_cut_off_in_its_transaction_holds_up_no_other_for_long(
         assert asyncio.get_running_loop().time() - began > 0.3, "the row was locked"
         wire.cut()
         await ended.wait()
+
+
+async def passed(store: SqlStore, key: str) -> int:
+    with suppress(Unreachable):
+        return await shards_of(store).pass_on([NewInput(ONE, b"{}", key)], 1)
+    return 0
+
+
+async def fill_queue(url: str) -> None:
+    other = await asyncpg.connect(url)
+    try:
+        while True:
+            await other.execute("SELECT pg_notify('other', repeat('-', 7000))")
+    finally:
+        await other.close()
+
+
+@pytest.mark.asyncio
+async def test_a_full_queue_of_notices_is_no_fault_of_an_input() -> None:
+    """Any session of the server that listens and stays in a transaction keeps all notices in it."""
+    server = PostgresServer(settings="-c max_notify_queue_pages=64")
+    server.start()
+    try:
+        async with open_store(server.new_database(), CLOCK, sole=True, shared=True) as store:
+            listener = await asyncpg.connect(server.url())
+            await listener.execute("LISTEN anything")
+            async with listener.transaction():
+                await listener.execute("SELECT 1")
+                with pytest.raises(asyncpg.ProgramLimitExceededError):
+                    await fill_queue(server.url())
+                with pytest.raises(Unreachable, match=r"program limit exceeded \(54000\)"):
+                    await shards_of(store).pass_on([NewInput(ONE, b"{}", "$1")], 1)
+            await listener.close()
+            async with asyncio.timeout(30):
+                while not await passed(store, "$1"):
+                    await shards_of(store).listen()
+    finally:
+        server.remove()
