@@ -143,19 +143,22 @@ class MatrixAdapter:
         state = partial(self.homeserver.state, host, room_id)
         await self.homeserver.join(host, room_id)
         # In parallel, as the customer is waiting for the welcome notice.
-        members, encryption, settings, levels, (earlier, said_direct) = await asyncio.gather(
+        members, encryption, settings, levels, stone, (earlier, direct) = await asyncio.gather(
             self.homeserver.members(host, room_id),
             state("m.room.encryption"),
             state(events.ROOM_SETTINGS),
             state("m.room.power_levels"),
+            state(ports.TOMBSTONE),
             self._since_invited(room_id, host),
         )
+        if stone is not None:  # the room was replaced before we came, and no event tells us so
+            earlier.append(stone | {"room_id": room_id})
         if encryption is None and encrypt:
             encryption = await self._encrypt(room_id, host)
         muted = await self._muted(room_id, host, levels, encrypted=encryption is not None)
         present = [one for one in members if _membership(one) in {"join", "invite"}]
         found = Entered(
-            direct=said_direct or len(present) == 2,
+            direct=direct or len(present) == 2,
             encrypted=encryption is not None,
             displayname=next(
                 (_person(one).name for one in present if one.get("state_key") == inviter),
