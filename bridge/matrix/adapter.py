@@ -151,7 +151,7 @@ class MatrixAdapter:
             state(ports.TOMBSTONE),
             self._since_invited(room_id, host),
         )
-        if stone is not None:  # the room was replaced before we came, and no event tells us so
+        if stone is not None and _replacement(stone):  # of before we came: no event tells us
             earlier.append(stone | {"room_id": room_id})
         if encryption is None and encrypt:
             encryption = await self._encrypt(room_id, host)
@@ -286,8 +286,7 @@ class MatrixAdapter:
         return await self.is_joined(room_id, reader, reader)
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
-        stone = await self.homeserver.state(reader, room_id, ports.TOMBSTONE)
-        return bool(wire.mapping(stone, "content").get("replacement_room"))
+        return _replacement(await self.homeserver.state(reader, room_id, ports.TOMBSTONE))
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: ports.Blob | None, icon_source: str
@@ -534,6 +533,11 @@ def _normalised_name(name: str) -> str:
     """Normalise a name to how people see it: NFKC, case-folded, without invisible characters."""
     folded = unicodedata.normalize("NFKC", name[:MAX_DISPLAYNAME]).casefold()
     return "".join(char for char in folded if unicodedata.category(char) != "Cf").strip()
+
+
+def _replacement(stone: Json | None) -> bool:
+    """True if a tombstone names a room; one that was undone does not."""
+    return bool(wire.mapping(stone, "content").get("replacement_room"))
 
 
 def _membership(event: Json) -> str:
