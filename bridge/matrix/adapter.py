@@ -145,19 +145,22 @@ class MatrixAdapter:
         state = partial(self.homeserver.state, host, room_id)
         await self.homeserver.join(host, room_id)
         # In parallel, as the customer is waiting for the welcome notice.
-        members, encryption, settings, levels, (earlier, said_direct) = await asyncio.gather(
+        members, encryption, settings, levels, stone, (earlier, direct) = await asyncio.gather(
             self.homeserver.members(host, room_id),
             state("m.room.encryption"),
             state(events.ROOM_SETTINGS),
             state("m.room.power_levels"),
+            state(ports.TOMBSTONE),
             self._since_invited(room_id, host),
         )
+        if stone is not None and _replacement(stone):  # of before we came: no event tells us
+            earlier.append(stone | {"room_id": room_id})
         if encryption is None and encrypt:
             encryption = await self._encrypt(room_id, host)
         muted = await self._muted(room_id, host, levels, encrypted=encryption is not None)
         present = [one for one in members if _membership(one) in {"join", "invite"}]
         found = Entered(
-            direct=said_direct or len(present) == 2,
+            direct=direct or len(present) == 2,
             encrypted=encryption is not None,
             displayname=next(
                 (_person(one).name for one in present if one.get("state_key") == inviter),
@@ -285,8 +288,7 @@ class MatrixAdapter:
         return await self.is_joined(room_id, reader, reader)
 
     async def is_replaced(self, room_id: RoomId, reader: UserId) -> bool:
-        stone = await self.homeserver.state(reader, room_id, ports.TOMBSTONE)
-        return bool(wire.mapping(stone, "content").get("replacement_room"))
+        return _replacement(await self.homeserver.state(reader, room_id, ports.TOMBSTONE))
 
     async def welcome_agent(
         self, room_id: RoomId, host: UserId, agent: Agent, icon: ports.Blob | None, icon_source: str
@@ -535,6 +537,11 @@ def _normalised_name(name: str) -> str:
     """Normalise a name to how people see it: NFKC, case-folded, without invisible characters."""
     folded = unicodedata.normalize("NFKC", name[:MAX_DISPLAYNAME]).casefold()
     return "".join(char for char in folded if unicodedata.category(char) != "Cf").strip()
+
+
+def _replacement(stone: Json | None) -> bool:
+    """True if a tombstone names a room; one that was undone does not."""
+    return bool(wire.mapping(stone, "content").get("replacement_room"))
 
 
 def _membership(event: Json) -> str:

@@ -257,7 +257,13 @@ def agent_invited(visit: Visit, invitation: ports.AgentInvited) -> None:
 PARKED_LIMIT, PARKED_BYTES = 100, 1024 * 1024
 """Maximum number and bytes of events parked while the bridge enters a room."""
 _ANSWERED = (ports.Spoke, ports.Corrected, ports.Withdrew, ports.Unreadable)
-_NEWS = (ports.MemberGone, ports.MemberJoined, ports.RoomConfigured, ports.EncryptionOn)
+_NEWS = (
+    ports.MemberGone,
+    ports.MemberJoined,
+    ports.RoomConfigured,
+    ports.EncryptionOn,
+    ports.Upgraded,
+)
 """State that may be newer than the first look at the room."""
 
 

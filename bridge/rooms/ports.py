@@ -123,8 +123,10 @@ class Despite:
         return isinstance(error, Refused) and error.code in self._codes
 
 
-SHUT_OUT = frozenset({"M_FORBIDDEN", "M_BAD_STATE"})
-"""Error codes of a join that the room denies: the user is not invited, or banned."""
+SUSPENDED = "M_USER_SUSPENDED"
+"""Error code of all that an account writes, until a moderator of the homeserver lifts it."""
+SHUT_OUT = frozenset({"M_FORBIDDEN", "M_BAD_STATE", "M_RESOURCE_LIMIT_EXCEEDED", SUSPENDED})
+"""Error codes of what a ghost may not do: it is not invited, banned, suspended, or one too many."""
 
 
 class CallFailure(Exception):

@@ -700,6 +700,10 @@ class Reader:
             return
         elif not await self._counts(visit, meaning, raw):
             return
+        if isinstance(meaning, ports.Upgraded) and meaning.into is not None:
+            # New here if it was found on entering: then the engine has not seen it.
+            here = visit.record.matrix_id
+            await self.around.upgrades.note(self.around.store, here, meaning.into)
         command = read_command(visit, meaning)
         person = needs_standing(visit, meaning, command)
         if isinstance(meaning, ports.Invited):

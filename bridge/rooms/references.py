@@ -385,7 +385,7 @@ def withdrew(visit: Visit, taken: ports.Withdrew, earlier: Earlier | None) -> li
             author = visit.name_of(earlier.sender)
             note = visit.for_agent("agent.withdrawn_author", {"text": note, "name": author})
     visit.record = forgotten(visit.record, *gone)
-    visit.set(corrections=tuple(one for one in record.corrections if one[0] != taken.target))
+    visit.set(corrections=tuple(one for one in record.corrections if taken.target not in one))
     others = tuple(one for one in gone if one != former)
     return [model.Withdrawn(former, others, taken.event_id, note)]
 

@@ -144,9 +144,10 @@ class Delivery:
                             await self._room.pause(NEWS_AFTER)
                             continue
                         muted = await self._check_mute(effect)
-                    if not muted:
+                    if not muted and error.code != ports.SUSPENDED:
                         return await self._refused(effect, error.code)
-                    why, asked = "the room lets the bridge write nothing", None
+                    why = "the room lets the bridge write nothing" if muted else error.code
+                    asked = None
             waiting_since = max(self._row.created, self._row.revived or 0)
             late = self._around.clock.now() - waiting_since >= GIVE_UP_AFTER
             if late and waited >= LEAST_WAIT:

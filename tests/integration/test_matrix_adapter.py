@@ -24,6 +24,7 @@ from bridge.rooms.ports import (
     Unauthorized,
     Unavailable,
     Unreadable,
+    Upgraded,
 )
 from tests.fakes.memory import MemoryStore
 from tests.support.client import room_call, set_state
@@ -87,6 +88,19 @@ async def test_messages_before_the_invitation_are_not_read(rig: Rig) -> None:
     )
     assert [content_of(raw)["body"] for raw in entry.earlier] == ["good idea"]
     assert not entry.found.direct
+
+
+@pytest.mark.parametrize("into", ["!new:localhost", ""])
+async def test_a_tombstone_set_before_the_bridge_joined_is_found(rig: Rig, into: str) -> None:
+    """Unless it was undone."""
+    customer = await rig.customer()
+    state = {"type": "m.room.tombstone", "content": {"replacement_room": into}}
+    room_id = RoomId(await customer.create_dm(rig.users.bot, "hello?", initial_state=[state]))
+    entry = await rig.adapter.enter(room_id, rig.users.bot, UserId(customer.user_id))
+    stones = [
+        one for one in map(rig.adapter.interpret, entry.earlier) if not isinstance(one, Spoke)
+    ]
+    assert stones == ([Upgraded(RoomId(into))] if into else [])
 
 
 async def test_room_settings_made_before_the_bridge_joined_are_found(rig: Rig) -> None:

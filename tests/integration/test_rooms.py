@@ -419,6 +419,21 @@ async def test_a_queue_request_goes_on_in_the_upgraded_room(stage: Stage) -> Non
     await there.reads("hello there", MEI)
 
 
+async def test_a_room_that_was_upgraded_again_before_the_bot_came(stage: Stage) -> None:
+    """The bot, invited into the second room only then, finds the third one named there."""
+    talk = await chatting(stage, "hasty")
+    second = await upgraded(talk, "12")
+    third = await upgraded(second, "12")
+    await room_call(talk.customer, "invite", second.room, {"user_id": stage.bot})
+    await second.say("am I to move again?")  # its creator may still write there
+    await second.heard("am I to move again?")
+    await room_call(talk.customer, "invite", third.room, {"user_id": stage.bot})
+    await third.desk("say", text="have you moved twice?")
+    await third.reads("have you moved twice?", MEI)
+    await third.say("I have")
+    await third.heard("I have")
+
+
 async def test_a_second_host_leaves(stage: Stage) -> None:
     """A room has only one bot or queue user."""
     talk = await chatting(stage, "collector-of-bots")

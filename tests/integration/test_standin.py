@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from bridge.demo.phone import password_of
 from tests.support.client import room_call, set_state
-from tests.support.matrix_user import content_of, membership
+from tests.support.matrix_user import Customer, content_of, membership
 from tests.support.stage import Stage
-from tests.support.talk import JUN, MEI, Talk, wording
+from tests.support.synapse import register
+from tests.support.talk import JUN, MEI, Talk, chatting, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -67,6 +71,32 @@ async def test_an_agents_words_wait_while_a_room_mutes_the_bridge(stage: Stage) 
     relayed = [wording(event) for event in talk.messages(stage.bot)]
     assert relayed[-2:] == ["Mei: Can you read this?", "Mei: And this?"]
     await talk.desk("close")
+
+
+async def suspend(administrator: Customer, who: str, *, suspended: bool) -> None:
+    path = f"../../_synapse/admin/v1/suspend/{who}"
+    await administrator.call("PUT", path, {"suspend": suspended})
+
+
+async def test_what_a_suspended_user_of_ours_may_not_write_is_not_lost(stage: Stage) -> None:
+    """A moderator of the homeserver suspends an agent's ghost, then the bot for a while."""
+    await register(stage.synapse, stage.session, "police", password_of("police"), admin=True)
+    police = await Customer.sign_in(stage.session, stage.synapse, "police")
+    talk = await chatting(stage, "suspicious")
+    await suspend(police, MEI, suspended=True)
+    await talk.desk("say", text="am I heard?")
+    await talk.reads_exactly("Mei: am I heard?", stage.bot)
+    await suspend(police, MEI, suspended=False)
+    await talk.desk("say", text="and now?")
+    await talk.reads_exactly("and now?", MEI)
+
+    await suspend(police, stage.bot, suspended=True)
+    asked = await talk.say("!wc status")
+    other = await Talk.open(stage, await stage.customer("unlucky"), "hello")
+    await asyncio.sleep(2)  # for both to be refused
+    await suspend(police, stage.bot, suspended=False)
+    await talk.reads_reply("Chatting with Mei", asked)
+    await other.heard("hello")
 
 
 async def test_the_host_relays_for_a_banned_agent(stage: Stage) -> None:

@@ -698,6 +698,25 @@ async def test_a_room_upgraded_during_the_bots_join_is_followed() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_room_that_was_replaced_before_the_bot_came_is_followed() -> None:
+    """No event tells so: the tombstone is found on entering."""
+    third = RoomId("!third:example.org")
+    world = World()
+    await world.chatting()
+    world.matrix.earlier = [world.event("upgraded", into=third, room_id=SECOND)[2]]
+    async with world.running() as engine:
+        await moves(world, engine)
+        await engine.accept_events([world.invitation(SECOND)])
+        await quiet()
+        assert (await world.stored()).matrix_id == SECOND
+        await engine.accept_events([world.invitation(third)])
+        await engine.pushed(ROOM, "1", said("here you are"))
+        await quiet()
+    assert (await world.stored()).matrix_id == third
+    assert "here you are" in world.matrix.texts(third)
+
+
+@pytest.mark.asyncio
 async def test_an_unreadable_tombstone_does_not_block_later_messages() -> None:
     world = World()
     await world.chatting()

@@ -298,6 +298,16 @@ def test_the_redaction_of_a_corrected_message_covers_its_newest_wording() -> Non
     assert desk.read == ["Correction: b", TOOK_BACK]
 
 
+def test_a_redacted_correction_is_the_newest_wording_no_more() -> None:
+    """Nothing can be read of it: quotations and redactions are about the wording before it."""
+    desk = Desk()
+    desk.happen(fix("b"), said("a"))
+    desk.happen(back(EVENT), Earlier("b", Text("b"), correction=True))
+    assert refers_to(desk.record, back()) == X
+    desk.happen(back(), said("a"))
+    assert desk.read == ["Correction: b", TOOK_BACK]
+
+
 def test_the_redaction_of_a_message_drops_its_unsent_correction() -> None:
     """The agent has the original wording, and is told; the correction is no longer sent."""
     for refused in (True, False):

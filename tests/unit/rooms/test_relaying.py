@@ -14,7 +14,16 @@ from structlog.testing import capture_logs
 
 from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId, RoomId
-from bridge.rooms.ports import Blob, BrokenOff, NoSpace, NoticeText, Refused, TooBig, Unavailable
+from bridge.rooms.ports import (
+    SUSPENDED,
+    Blob,
+    BrokenOff,
+    NoSpace,
+    NoticeText,
+    Refused,
+    TooBig,
+    Unavailable,
+)
 from bridge.rooms.to_matrix import FETCH_TRIES, FETCH_WITHIN, LAST_WAIT, LONG_TEXT, REMEMBERED
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
@@ -270,6 +279,18 @@ async def test_what_a_muted_room_does_not_take_waits_until_it_may_be_sent() -> N
     assert await dead_letters(world.store) == []
     told = [call.command for call in world.link.calls if isinstance(call.command, SendMessage)]
     assert [one.content for one in told] == [Text(NOT_SHOWN)]
+
+
+@pytest.mark.asyncio
+async def test_what_a_suspended_account_may_not_write_waits_for_the_end_of_that() -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.trouble += [Refused(SUSPENDED)] * 3
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", said("hello?"))
+        await world.clock.turn(LAST_WAIT)
+    assert world.matrix.texts(ROOM) == ["hello?"]
+    assert await dead_letters(world.store) == []
 
 
 @pytest.mark.asyncio
