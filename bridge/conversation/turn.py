@@ -177,8 +177,6 @@ class Turn(msgspec.Struct):
             for piece in pieces
             if piece.amends is not None and event_id in {None, piece.amends}
         }
-        if not lapsed:
-            return
         lapsed |= {piece.event_id for piece in pieces if piece.amends in lapsed}
         overtaken = {piece.amends for piece in pieces if piece.event_id in lapsed}
         if outstanding is not None and going is not None and going.event_id in lapsed | overtaken:

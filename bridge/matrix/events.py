@@ -26,9 +26,7 @@ from bridge.rooms import ports
 from bridge.webchat.words import is_unseen
 
 KIND = "unreadable.kind"
-ENCRYPTED_FILE = "unreadable.encrypted_file"
 MALFORMED = "unreadable.malformed"
-BLANK = "undelivered.blank"
 
 _VOICE = ("org.matrix.msc3245.voice", "org.matrix.msc3245.voice.v2", "m.voice")
 _EFFECTS = ("nic.custom.", "io.element.effect")
@@ -122,7 +120,7 @@ def read_file(content: Json, kind: str) -> Readable | str:
     if isinstance(sealed := content.get("file"), dict):
         encrypted = read_file_field(sealed)
         if encrypted is None:
-            return ENCRYPTED_FILE
+            return "unreadable.encrypted_file"
         mxc, file_key = encrypted
     if not _MXC.fullmatch(mxc):
         return MALFORMED
@@ -197,7 +195,7 @@ def _visible(text: str) -> str:
 
 def _text(text: str, *, notice: bool = False) -> Readable | str:
     if not text.strip() or (not text.isascii() and is_unseen(text)):
-        return BLANK
+        return "undelivered.blank"
     return Readable(model.CustomerText(text), text, notice=notice)
 
 
@@ -323,8 +321,6 @@ _BEACONS = frozenset({"m.beacon_info", "org.matrix.msc3672.beacon_info"})
 
 ENCRYPTED = "unreadable.encrypted"
 CALL = "unreadable.call"
-LIVE_LOCATION = "unreadable.live_location"
-VERIFICATION = "unreadable.verification"
 
 
 def interpret(raw: Json, ours: OurUsers) -> ports.Meaning:
@@ -346,7 +342,7 @@ def interpret(raw: Json, ours: OurUsers) -> ports.Meaning:
         asked = wire.id_text(content, "to")
         if not ours.is_ours(asked):
             return ports.Nothing()
-        return ports.Unreadable(event_id, sender, VERIFICATION, {"user": asked})
+        return ports.Unreadable(event_id, sender, "unreadable.verification", {"user": asked})
     if kind in CONTENT_EVENTS:
         return message(kind, content, event_id, sender)
     if kind in CALL_EVENTS:
@@ -399,7 +395,7 @@ def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) ->
 def _state(raw: Json, kind: str, event_id: EventId, sender: UserId) -> ports.Meaning:
     content, key = wire.mapping(raw, "content"), raw.get("state_key")
     if kind in _BEACONS and key == sender and content.get("live") is True:
-        return ports.Unreadable(event_id, sender, LIVE_LOCATION)
+        return ports.Unreadable(event_id, sender, "unreadable.live_location")
     if kind == WIDGET and content.get("type") in _CONFERENCES:
         return ports.Unreadable(event_id, sender, CALL)
     if key != "":

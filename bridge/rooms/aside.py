@@ -207,7 +207,6 @@ async def list_changes(
         changes = [one for one in changes if one.at != changes[-1].at] or changes
     rules = around.rules
     language, zone = rules.language_for(record), rules.timezone
-    # Settings changed together share a line.
     by_whom = groupby(changes, lambda one: (one.at, one.actor, rules.way(record, one.way)))
     lines = [
         f"{clock_time(language, at, zone)} · {who} · {way} · {'; '.join(map(_line, found))}"

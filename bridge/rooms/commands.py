@@ -708,7 +708,6 @@ _OfRobot = partial(Command, provided=lambda rules: rules.robot)
 _OfAccounts = partial(Command, provided=lambda rules: rules.seal is not None)
 
 # fmt: off
-# Every command, by verb.
 COMMANDS: Mapping[str, Command] = {
     "help": Command(_help, arguments.maybe_all, "帮助 說明 ヘルプ 幫助 说明 命令 指令",
         "? commands menu", in_clear=True, elsewhere=True),

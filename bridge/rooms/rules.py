@@ -401,10 +401,9 @@ class BadOrder(Exception):
 
 
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
-    """Parse the settings of a state event. Raises BadOrder if any key or value is invalid."""
+    """Parse the settings of a state event, in the order of `set_together`; raises BadOrder."""
     settings = RoomSettings()
     known = KEYS if not rules.choices else (*KEYS, ENTERPRISE)
-    # The enterprise first, as it decides which queues exist.
     for key in sorted(content, key=lambda one: one != ENTERPRISE):
         if key not in known:
             raise _bad_key(key, known)

@@ -610,7 +610,6 @@ class Delivery:
         if isinstance(content, frames.AgentText):
             parts = await self._text(relay, content, txn_id)
         elif isinstance(content, frames.AgentLocation):
-            # The map decides the datum of the coordinates.
             of = content.map if content.map.strip() else self._around.rules.policy.map
             parts = await self._send(relay, replace(content, map=of), txn_id)
         elif isinstance(content, frames.AgentMedia):

@@ -663,9 +663,6 @@ def causes(rows: Iterable[store.EffectRow], drafts: Iterable[Draft]) -> set[str]
 
 # --- plain successes: outcomes without a step -----------------------------------------------------
 
-# Nearly every call ends so. As the new record follows from the outcome of the call's row, it is not
-# written for that (`Draft.save`): loading the room derives it (`recovered`).
-
 
 def plain_success(record: RoomRecord, rules: Rules, came: Sequence[Came]) -> RoomRecord | None:
     """Return the record after an outcome that only says that WebChat has the message under way.
