@@ -123,9 +123,9 @@ class Despite:
         return isinstance(error, Refused) and error.code in self._codes
 
 
-SUSPENDED = "M_USER_SUSPENDED"
-"""Error code of all that an account writes, until a moderator of the homeserver lifts it."""
-SHUT_OUT = frozenset({"M_FORBIDDEN", "M_BAD_STATE", "M_RESOURCE_LIMIT_EXCEEDED", SUSPENDED})
+LIFTED = frozenset({"M_USER_SUSPENDED", "M_RESOURCE_LIMIT_EXCEEDED"})
+"""Error codes of all that an account writes, until somebody of the homeserver lifts the measure."""
+SHUT_OUT = LIFTED | {"M_FORBIDDEN", "M_BAD_STATE"}
 """Error codes of what a ghost may not do: it is not invited, banned, suspended, or one too many."""
 
 

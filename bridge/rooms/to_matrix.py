@@ -144,7 +144,7 @@ class Delivery:
                             await self._room.pause(NEWS_AFTER)
                             continue
                         muted = await self._check_mute(effect)
-                    if not muted and error.code != ports.SUSPENDED:
+                    if not muted and error.code not in ports.LIFTED:
                         return await self._refused(effect, error.code)
                     why = "the room lets the bridge write nothing" if muted else error.code
                     asked = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 
 import pytest
 
@@ -93,7 +93,9 @@ async def test_what_a_suspended_user_of_ours_may_not_write_is_not_lost(stage: St
     await suspend(police, stage.bot, suspended=True)
     asked = await talk.say("!wc status")
     other = await Talk.open(stage, await stage.customer("unlucky"), "hello")
-    await asyncio.sleep(2)  # for both to be refused
+    refused = re.compile("room=([^ ]+) .*why=M_USER_SUSPENDED")
+    both, log = {talk.room, other.room}, stage.bridge.log_file
+    await talk.customer.wait_until(lambda: both <= {*refused.findall(log.read_text())})
     await suspend(police, stage.bot, suspended=False)
     await talk.reads_reply("Chatting with Mei", asked)
     await other.heard("hello")

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId, RoomId
 from bridge.rooms.ports import (
-    SUSPENDED,
+    LIFTED,
     Blob,
     BrokenOff,
     NoSpace,
@@ -282,10 +282,11 @@ async def test_what_a_muted_room_does_not_take_waits_until_it_may_be_sent() -> N
 
 
 @pytest.mark.asyncio
-async def test_what_a_suspended_account_may_not_write_waits_for_the_end_of_that() -> None:
+@pytest.mark.parametrize("code", sorted(LIFTED))
+async def test_what_a_suspended_account_may_not_write_waits_for_the_end_of_that(code: str) -> None:
     world = World()
     await world.chatting()
-    world.matrix.trouble += [Refused(SUSPENDED)] * 3
+    world.matrix.trouble += [Refused(code)] * 3
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", said("hello?"))
         await world.clock.turn(LAST_WAIT)
