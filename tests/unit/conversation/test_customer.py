@@ -253,6 +253,7 @@ def test_leaving_the_queue_during_an_outage_is_answered_at_once() -> None:
     assert scene.cards == [], "in a moment it has left"
     scene.cut()
     scene.fail(FailureReason.UNREACHABLE)
+    assert scene.cards == ["queue.leaving_away"]
     scene.later(2)
     scene.fail(FailureReason.UNREACHABLE)
     assert (scene.cards, scene.notices) == (["queue.leaving_away"], [])

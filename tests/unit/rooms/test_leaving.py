@@ -22,7 +22,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import CallId, EventId, QueueId, RequestId, RoomId, UserId
-from bridge.rooms.effects import EnterRoom, LeaveRoom, ShowBridge, ShowSettings
+from bridge.rooms.effects import EnterRoom, LeaveRoom, RedactAll, ShowBridge, ShowSettings
 from bridge.rooms.people import (
     ENTRY_PATIENCE,
     UPGRADE_PATIENCE,
@@ -179,6 +179,14 @@ def test_the_chat_ends_if_the_bot_is_removed_and_cannot_join_the_new_room() -> N
     assert house.membership() is Membership.LEFT
     assert isinstance(house.record.conversation.phase, Chatting)
     assert house.record.conversation.phase.close
+
+
+@pytest.mark.parametrize("redact", [False, True])
+def test_an_erasure_removes_events_from_the_room_only_if_asked_to(redact: bool) -> None:
+    house = House().served()
+    house.effects.clear()
+    begin_erasure(house.visit, EraseRoom(redact=redact))
+    assert [one for one in house.effects if isinstance(one, RedactAll)] == [RedactAll()] * redact
 
 
 @pytest.mark.parametrize("stay", [False, True])
