@@ -465,7 +465,12 @@ class MatrixAdapter:
             return render.text_contents(what.html)
         if isinstance(what, AgentLocation):
             return [render.location_content(what)]
-        return [await self._upload(room_id, sender, what)]
+        try:
+            return [await self._upload(room_id, sender, what)]
+        except ports.BrokenOff:
+            raise
+        except ports.Unavailable as error:
+            raise ports.NotStored(str(error), error.retry_after) from error
 
     async def _send_as_ghost(
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str

@@ -41,6 +41,10 @@ class Unauthorized(Unavailable):
     """The homeserver does not know the bridge's token: it has loaded another registration."""
 
 
+class NotStored(Unavailable):
+    """The homeserver does not take a file; it may answer other requests."""
+
+
 class BrokenOff(Unavailable):
     """The source of a file does not answer, or breaks off in the middle."""
 

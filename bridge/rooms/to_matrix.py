@@ -65,6 +65,9 @@ LONGEST_NUMBER = 40
 FETCH_TRIES, FETCH_WITHIN = 4, 5 * 60_000
 """Attempts to fetch an agent's file before the customer is told that it is missing; ms since the
 first within which others begin: a file that drips must not hold up the agent's words for longer."""
+STORE_WITHIN = 60_000
+"""ms after which a file is given up that only the homeserver's media repository does not take: it
+may be a process of its own, or its disk be full, and the agent's words wait behind the file."""
 _NOT_FETCHED = "an agent's file cannot be fetched"
 ICON_LIMIT = 2 * 1024 * 1024
 """Maximum bytes of an agent's picture."""
@@ -109,6 +112,8 @@ class Delivery:
         """Whether the host is not in the room any more, so that nothing can be carried out."""
         self._told_of = 0
         """Number of the chat whose agent was told that the room shows nothing."""
+        self._unstored_since: int | None = None
+        """When the homeserver first did not take this row's file, while it answered otherwise."""
         self._no_media = "chat.media_failed"
         """Text key of the notice instead of an agent's file."""
 
@@ -736,6 +741,11 @@ class Delivery:
                     return await self._send(relay, what, txn_id)
             except ports.BrokenOff as error:
                 why = str(error)
+            except ports.NotStored as error:
+                if not await self._stores_nothing():
+                    raise
+                why = str(error)
+                break
             except (ports.TooBig, ports.Refused) as error:
                 if isinstance(error, ports.Refused) and error.code != "M_TOO_LARGE":
                     raise
@@ -746,6 +756,18 @@ class Delivery:
         if why:
             _log.info(_NOT_FETCHED, **log_fields(self.record), why=why)
         return ()
+
+    async def _stores_nothing(self) -> bool:
+        """True if the homeserver has taken no file for `STORE_WITHIN`, but answers otherwise."""
+        now = self._around.clock.now()
+        try:
+            with suppress(ports.Refused):  # an answer
+                await self._matrix.is_replaced(self.record.matrix_id, self.record.host)
+        except ports.Unavailable:
+            self._unstored_since = None
+            return False
+        self._unstored_since = self._unstored_since or now
+        return now - self._unstored_since >= STORE_WITHIN
 
     async def _file(self, media: frames.AgentMedia, opened: AsyncExitStack) -> ports.Blob | None:
         """Open an agent's file until the stack is closed; None if there is none to be had."""

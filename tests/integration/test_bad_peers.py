@@ -116,6 +116,21 @@ async def homeserver_trouble(stage: Stage, proxy: Proxy) -> None:
     assert limit.met[1] - limit.met[0] >= asked_to_wait
 
 
+async def test_a_media_repository_that_is_away_does_not_hold_up_agents_words(
+    stage: Stage, proxy: Proxy
+) -> None:
+    """Only its uploads fail, as with a worker of its own or a full disk: the customer is told."""
+    (chat,) = await open_chats(stage, 1, "store")
+    away = proxy.trouble("fail", lambda request: "/upload" in request.path, count=1000)
+    await chat.talk.desk("image")
+    await chat.talk.desk("say", text="Did you get it?")
+    await chat.talk.reads("could not be fetched", patience=PATIENCE)
+    await chat.talk.reads_exactly("Did you get it?", GHOSTS, PATIENCE)
+    assert away.met
+    proxy.troubles.remove(away)
+    await check_both_ways(chat)
+
+
 async def test_homeserver_restarted_twice(stage: Stage) -> None:
     """Agents go on writing meanwhile; a text in transit is not posted twice."""
     chats = await open_chats(stage, 2, "restart")

@@ -72,7 +72,7 @@ WITHIN = {
         "Stale NotOwned Shut Stopping NotJson NoSound _Absurd Unwanted LocalProtocolError"
     ),
     "what became of one message, which its room is told": (
-        "CallFailure OpenFailure Unavailable BrokenOff Refused TooBig BadSetting BadOrder"
+        "CallFailure OpenFailure Unavailable NotStored BrokenOff Refused TooBig BadSetting BadOrder"
     ),
     "a key of the configuration, which `check` names like any other": "NameTaken",
     "the answer to whoever called the API or opened a page": "ApiError NotLetIn",

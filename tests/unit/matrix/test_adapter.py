@@ -22,6 +22,7 @@ from bridge.rooms.ports import (
     BrokenOff,
     EditableNotice,
     NoticeText,
+    NotStored,
     Part,
     Poll,
     Refused,
@@ -282,3 +283,17 @@ async def test_a_page_instead_of_a_picture(
         else:
             with pytest.raises(BrokenOff, match=f"{mime.partition(';')[0]} instead of the {kind}"):
                 await relaying
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("path", ["/media/config", "/upload"])
+async def test_media_repository_that_is_away_is_told_from_a_homeserver(path: str) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith(path):
+            return web.Response(status=502)
+        return web.json_response({"event_id": "$e", "content_uri": "mxc://a/f"})
+
+    async with adapting(answer) as adapter:
+        media = RelayedMedia("file", Blob.of(b"x", "text/plain", "x.txt"))
+        with pytest.raises(NotStored, match="502"):
+            await adapter.relay(ROOM, HOST, Agent(AgentId("a1"), "Mei"), media, "t")

@@ -6,6 +6,7 @@ import base64
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +21,10 @@ from bridge.rooms.ports import (
     BrokenOff,
     NoSpace,
     NoticeText,
+    NotStored,
+    Part,
     Refused,
+    RelayedMedia,
     TooBig,
     Unavailable,
 )
@@ -370,6 +374,42 @@ async def test_an_interrupted_file_holds_up_nothing(times: int, broken: BrokenOf
     shown = "/a.pdf" if times < FETCH_TRIES else "chat.media_failed"
     assert world.matrix.texts(ROOM) == [shown, "did you get it?"]
     assert not world.link.cut
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seconds", [50, 100])
+@pytest.mark.parametrize("answer", [None, Refused("M_FORBIDDEN"), Unavailable("away")])
+async def test_a_file_that_only_the_media_repository_does_not_take(
+    monkeypatch: pytest.MonkeyPatch, answer: Exception | None, seconds: int
+) -> None:
+    """It may be a process of its own. For a minute, or while the homeserver is away, it is tried
+    again; then the agent's words go on without it.
+    """
+    world = World()
+    await world.chatting()
+    relay, back = world.matrix.relay, world.clock.now() + seconds * 1000
+
+    async def fails(*args: Any, **more: Any) -> tuple[Part, ...]:
+        if isinstance(args[3], RelayedMedia) and world.clock.now() < back:
+            raise NotStored("HTTP 500")
+        return await relay(*args, **more)
+
+    async def is_replaced(*_: object) -> bool:
+        if answer is not None:
+            raise answer
+        return False
+
+    monkeypatch.setattr(world.matrix, "relay", fails)
+    monkeypatch.setattr(world.matrix, "is_replaced", is_replaced)
+    file = AgentMedia("file", url="/a.pdf", name="a.pdf")
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p1", Received(MessageReceived(SESSION, MEI.id, file)))
+        await engine.pushed(ROOM, "p2", said("did you get it?"))
+        await world.clock.turn(200)
+    lost = seconds > 60 and not isinstance(answer, Unavailable)
+    shown = "chat.media_failed" if lost else "RelayedMedia"
+    assert world.matrix.texts(ROOM) == [shown, "did you get it?"]
+    assert await dead_letters(world.store) == []
 
 
 @pytest.mark.asyncio
