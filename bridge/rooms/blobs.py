@@ -6,6 +6,7 @@ A file that must be read completely first is buffered (`keep`): in memory up to 
 from __future__ import annotations
 
 import asyncio
+import base64
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -51,6 +52,17 @@ async def at_most(limit: int, chunks: AsyncIterable[bytes]) -> AsyncIterator[byt
             yield chunk
     except BROKEN as error:
         raise BrokenOff(f"the file transfer was interrupted: {describe(error)}") from error
+
+
+def embedded(text: str, limit: int, name: str) -> Blob | None:
+    """Return a file that stands in a frame as Base64; None if it is none. Raises TooBig."""
+    try:
+        data = base64.b64decode(text, validate=False)
+    except ValueError:
+        return None
+    if len(data) > limit:
+        raise TooBig(f"{len(data)} bytes, {limit} allowed")
+    return Blob.of(data, name=name) if data else None
 
 
 # --- temporary storage ----------------------------------------------------------------------------

@@ -462,6 +462,14 @@ _decoder = msgspec.json.Decoder(RoomRecord)
 dump_record: Callable[[RoomRecord], bytes] = _encoder.encode
 
 
+def rung(record: RoomRecord) -> tuple[UserId, ...]:
+    """Return the user ids to mention: the customer, and the person who wrote last.
+
+    With an agent's ghost the room has three members, where clients ring for mentions only.
+    """
+    return tuple(filter(None, dict.fromkeys((record.customer, record.speaker))))
+
+
 def thread_in_use(record: RoomRecord, now: int) -> Thread | None:
     """Return the thread in which agents and the bridge answer at this moment (ms), if any.
 

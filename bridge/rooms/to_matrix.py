@@ -12,7 +12,6 @@ Requests to the homeserver raise Unavailable or Refused here; `run` handles both
 from __future__ import annotations
 
 import asyncio
-import base64
 import html
 from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -26,6 +25,7 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId, digest_of
 from bridge.media.plaintext import as_markup
 from bridge.rooms import cards, effects, ports
+from bridge.rooms.blobs import embedded
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -38,6 +38,7 @@ from bridge.rooms.record import (
     PartPosted,
     RoomRecord,
     load_chat,
+    rung,
     thread_in_use,
 )
 from bridge.rooms.references import said_by_agent
@@ -305,7 +306,7 @@ class Delivery:
             reply_to=None if say.unquoted else say.reply_to,
             thread=thread.root if thread is not None and thread.latest == say.reply_to else None,
             ping=say.ping or spoken,
-            mentions=_rung(record) if say.ping else (),
+            mentions=rung(record) if say.ping else (),
         )
         return await self._notice(notice)
 
@@ -373,7 +374,7 @@ class Delivery:
             )
         removed = any(one.event_id == earlier and one.removed for one in self.record.cards)
         edited = earlier if edits and not removed else None
-        mentions = _rung(self.record) if card.ping else ()
+        mentions = rung(self.record) if card.ping else ()
         event_id = await self._notice(ports.EditableNotice(self._shown(card), edited, mentions))
         posted = cards.request_card(card, edited or event_id, CardKind.QUEUE)
         came = () if posted.card in self.record.cards else (Came(posted),)
@@ -675,9 +676,9 @@ class Delivery:
     ) -> tuple[ports.Part, ...]:
         record = self.record
         thread, where = thread_in_use(record, self._around.clock.now()), record.matrix_id
-        rung, host = _rung(record) if relay.ping else (), record.host
+        mentions, host = rung(record) if relay.ping else (), record.host
         return await self._matrix.relay(
-            where, host, relay.agent, what, txn_id, thread=thread, mentions=rung
+            where, host, relay.agent, what, txn_id, thread=thread, mentions=mentions
         )
 
     async def _text(
@@ -773,12 +774,7 @@ class Delivery:
         """Open an agent's file until the stack is closed; None if there is none to be had."""
         limit = self._around.rules.limits.file
         if media.data:
-            with suppress(ValueError):
-                data = base64.b64decode(media.data, validate=False)
-                if len(data) > limit:
-                    raise ports.TooBig(f"{len(data)} bytes, {limit} allowed")
-                return ports.Blob.of(data, name=media.name) if data else None
-            return None
+            return embedded(media.data, limit, media.name)
         try:
             blob = await opened.enter_async_context(self._around.link.fetch(media.url, limit))
         except ports.Refused as error:
@@ -787,14 +783,6 @@ class Delivery:
         except ports.Unavailable as error:
             raise ports.BrokenOff(str(error)) from error
         return ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
-
-
-def _rung(record: RoomRecord) -> tuple[UserId, ...]:
-    """Return the user ids to mention: the customer, and the person who wrote last.
-
-    With an agent's ghost the room has three members, where clients ring for mentions only.
-    """
-    return tuple(filter(None, dict.fromkeys((record.customer, record.speaker))))
 
 
 def _recall_anchor(number: str) -> str | None:
