@@ -440,12 +440,14 @@ class Replays:
 
     async def notes(self, key_name: str, part: int) -> Notes:
         name = f"seen/{part}/{key_name}"
-        # Without the lock, notes made and saved meanwhile could be lost by a second read.
-        async with self._reading.setdefault(name, asyncio.Lock()):
-            found = self._live.get(name)
-            if found is None:
-                seen, stored = await self._vault.read(name, Seen)
-                found = self._live[name] = Notes(name, seen or Seen(), stored)
+        found = self._live.get(name)
+        if found is None:
+            # Without the lock, notes made and saved meanwhile could be lost by this read.
+            async with self._reading.setdefault(name, asyncio.Lock()):
+                found = self._live.get(name)
+                if found is None:
+                    seen, stored = await self._vault.read(name, Seen)
+                    found = self._live[name] = Notes(name, seen or Seen(), stored)
         return found
 
     def is_one(self, notes: Notes, index: int, event_id: str, keep_until: int) -> bool:
