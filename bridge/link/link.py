@@ -604,7 +604,7 @@ class Link:
             self._backoff.reset()
         if stable or loss.proven:
             self._strikes = 0
-        fresh = self._strikes % 2 == 1
+        fresh = self._strikes % 2 == 1  # by a login after the last one; else kept from it
         spared = loss.thrown_out and not fresh and self._around.door.spares(self.account.room_id)
         if loss.token_refused and not spared:
             why = "-15" if loss.code is None else f"close {loss.code}"
