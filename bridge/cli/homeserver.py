@@ -26,7 +26,7 @@ from bridge.matrix.appservice import Endpoint
 from bridge.matrix.client import OWNER, PINGED
 from bridge.matrix.crypto.wire import device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
-from bridge.matrix.users import LOAD_IT, OurUsers, not_loaded
+from bridge.matrix.users import LOAD_IT, OurUsers, not_loaded, not_registered
 from bridge.ops.health import LIVE
 from bridge.ops.metrics import CannotListen, listening
 from bridge.rooms.ports import describe, tls_context
@@ -310,7 +310,7 @@ class _Checks:
         """
         ghost = users.ghost(AgentId("doctor"))
         answer = await self._ask("GET", f"{_CLIENT}/account/whoami?user_id={quote(ghost)}")
-        if answer.status == 200 or "has not registered" in answer.text:
+        if answer.status == 200 or not_registered(answer.text):
             return f"the loaded registration covers them (tested with {ghost})"
         if not_loaded(f"{answer.code} {answer.text}"):
             findings.failed(

@@ -361,7 +361,7 @@ class Link:
         self._backoff = around.backoff()
         self.deliveries = Deliveries(account.room_id, around)
         self._token: Token
-        self._strikes = 0
+        self._strikes, self._fresh = 0, False  # refusals in a row; logged in anew after the last
         self._been_up = False
         self._lost_at = 0.0
         """When the link went down, in loop time."""
@@ -583,7 +583,7 @@ class Link:
 
         A fresh one is `kept` for the next try if a closed socket is the only sign.
         """
-        self._strikes += 1
+        self._strikes, self._fresh = self._strikes + 1, not kept
         self._note("webchat token refused", why=why, strikes=self._strikes)
         if kept:
             self._around.door.end_trial(self.account.room_id)
@@ -603,12 +603,12 @@ class Link:
         if stable:
             self._backoff.reset()
         if stable or loss.proven:
-            self._strikes = 0
-        fresh = self._strikes % 2 == 1  # by a login after the last one; else kept from it
-        spared = loss.thrown_out and not fresh and self._around.door.spares(self.account.room_id)
+            self._strikes, self._fresh = 0, False
+        kept = loss.thrown_out and self._fresh
+        spared = loss.thrown_out and not kept and self._around.door.spares(self.account.room_id)
         if loss.token_refused and not spared:
             why = "-15" if loss.code is None else f"close {loss.code}"
-            self._token_refused(why, kept=loss.thrown_out and fresh)
+            self._token_refused(why, kept=kept)
             return
         pause = self._backoff.next()
         self._note("webchat link lost", code=loss.code, retry_in=round(pause, 1))

@@ -320,7 +320,6 @@ _BEACONS = frozenset({"m.beacon_info", "org.matrix.msc3672.beacon_info"})
 """State event types of live location sharing (MSC3672)."""
 
 ENCRYPTED = "unreadable.encrypted"
-CALL = "unreadable.call"
 
 
 def interpret(raw: Json, ours: OurUsers) -> ports.Meaning:
@@ -368,7 +367,7 @@ def _call(
     invitee = wire.id_text(content, "invitee")
     if invitee and not ours.is_ours(invitee):
         return ports.Nothing()  # members call each other
-    return ports.Unreadable(event_id, sender, CALL, args)
+    return ports.Unreadable(event_id, sender, ports.CALL, args)
 
 
 def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) -> ports.Meaning:
@@ -397,7 +396,7 @@ def _state(raw: Json, kind: str, event_id: EventId, sender: UserId) -> ports.Mea
     if kind in _BEACONS and key == sender and content.get("live") is True:
         return ports.Unreadable(event_id, sender, "unreadable.live_location")
     if kind == WIDGET and content.get("type") in _CONFERENCES:
-        return ports.Unreadable(event_id, sender, CALL)
+        return ports.Unreadable(event_id, sender, ports.CALL)
     if key != "":
         return ports.Nothing()
     if kind == "m.room.encryption":

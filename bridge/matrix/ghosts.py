@@ -30,7 +30,7 @@ from bridge.matrix.client import DEVICE, FOREIGN, OWNER, TAKEN, Homeserver, spoo
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.wire import Json
-from bridge.matrix.users import LOAD_IT, NOT_LOADED, OurUsers, not_loaded
+from bridge.matrix.users import LOAD_IT, NOT_LOADED, OurUsers, not_loaded, not_registered
 from bridge.media import formats
 from bridge.rooms.ports import Blob, Despite, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow, StorePort
@@ -235,9 +235,9 @@ class Ghosts:
             await self._homeserver.join(user, room_id)
         except Refused as refusal:
             self._log_not_loaded(user, refusal)
-            # Synapse's words, after its database was restored from an older backup. At the next try
-            # the user gets its profile, too.
-            if "has not registered" in str(refusal) and await self._homeserver.register(user):
+            # After its database was restored from an older backup. At the next try the user gets
+            # its profile, too.
+            if not_registered(str(refusal)) and await self._homeserver.register(user):
                 _log.warning(_MISSING, user=user)
                 await self._save(GhostRow(user_id=user, device=True))
                 await self.devices.mend(user)

@@ -262,6 +262,11 @@ def not_loaded(refusal: str) -> bool:
     return refusal.startswith("M_EXCLUSIVE") or masquerade
 
 
+def not_registered(refusal: str) -> bool:
+    """Whether Synapse refused a user of our namespaces because it does not exist."""
+    return "has not registered" in refusal
+
+
 SAMPLE = "CHANGE ME"
 """Part of the tokens in the sample, registration.yaml of the repository."""
 

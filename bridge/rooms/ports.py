@@ -404,6 +404,10 @@ class PollAnswered(AboutEvent, frozen=True):
     """Ids of the other answers, if several may be chosen."""
 
 
+CALL = "unreadable.call"
+"""Text key of the answer to a call."""
+
+
 class Unreadable(FromPerson, frozen=True):
     """A person's message that cannot be carried; they are told why (text key `key`)."""
 

@@ -314,7 +314,7 @@ class Delivery:
         """Reply to an event that was not delivered; a request for verification is declined."""
         if told.key == model.COUNTED:
             return Done(outcome=Outcome.DISCARDED, detail="reported as a count")
-        if told.key == "unreadable.call":
+        if told.key == ports.CALL:
             return await self._turn_down(told)
         again = can_be_sent_again(told.key)
         also, about = "again.hint" if again else "", told.event_id
@@ -737,6 +737,7 @@ class Delivery:
                 async with AsyncExitStack() as opened:
                     blob = await self._file(media, opened)
                     if blob is None:
+                        why = ""  # `_file` has logged it
                         break
                     what = ports.RelayedMedia(media.kind, blob, media.seconds)
                     return await self._send(relay, what, txn_id)

@@ -42,6 +42,7 @@ from bridge.rooms.effects import (
     TellStatus,
 )
 from bridge.rooms.ports import (
+    CALL,
     Meaning,
     MemberGone,
     MemberJoined,
@@ -73,9 +74,9 @@ from bridge.webchat.words import name_line
 _WEBCHAT = store.Lane.WEBCHAT
 _CARD = b'{"is":"CardPosted"'
 """Prefix of a stored `CardPosted`."""
-_CALL, _RINGS = "unreadable.call", 30_000
-"""Text key of the answer to a call, and ms for which it rings: matrix-js-sdk announces a call by
-two events, one of them with the former name of the type (MSC4075)."""
+_RINGS = 30_000
+"""ms for which a call rings: matrix-js-sdk announces it by two events, one of them with the former
+name of the type (MSC4075)."""
 _FACTS, _ASIDE = frozenset(get_args(model.Fact)), frozenset(get_args(Aside))
 _CAUSES = dict.fromkeys(get_args(Answering), "event_id") | {model.Say: "reply_to"}
 """Field with an effect's cause, by type; `isinstance` of a union asks each member's metaclass."""
@@ -186,7 +187,7 @@ class Visit(msgspec.Struct, eq=False):
 
     def report(self, event_id: EventId, key: str, args: model.Args | None = None) -> None:
         """Tell the sender that this event is not delivered; of a call, by its first event only."""
-        if key == _CALL:
+        if key == CALL:
             if 0 <= self.now - self.record.called_at < _RINGS:
                 if not args:
                     return

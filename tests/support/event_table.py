@@ -26,11 +26,11 @@ from bridge.conversation.model import (
     Uploaded,
     UploadMedia,
 )
-from bridge.matrix.events import CALL, interpret
+from bridge.matrix.events import interpret
 from bridge.media.places import Datum, Place, from_datum, to_datum
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.people import Standing, invited
-from bridge.rooms.ports import Invited, Meaning, Nothing, Unreadable
+from bridge.rooms.ports import CALL, Invited, Meaning, Nothing, Unreadable
 from bridge.rooms.reader import Facts, read_command, receive
 from bridge.rooms.record import Membership, Person
 from bridge.texts import Texts
