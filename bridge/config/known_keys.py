@@ -18,6 +18,8 @@ from bridge.config.model import SHORT_FORM, Config
 
 Shape = Enum("Shape", "SECTION SECTIONS MAPPING LIST VALUE")
 """Kind of a key's value: section, list of sections, free-form keys, list of values, one value."""
+MOST_PLACES = 3
+"""Maximum number of places that are suggested for a key, such as `enabled`."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,21 @@ def known_paths(
 
 
 def advice(path: KeyPath) -> str:
-    """Return the error message for an unknown key, suggesting a known one if it is near."""
+    """Return the error message for an unknown key, suggesting a known one.
+
+    A key in the wrong section is likelier than a misspelt one that has the name of another.
+    """
     name = str(path[-1])
     section = section_at(path[:-1])
     siblings = list(keys_of(section)) if section is not None else []
-    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
+    named = (one for one in known_paths() if one[-1] == name and "enterprises" not in one[:-1])
+    elsewhere = [render_path(one) for one in named]
+    misplaced = 0 < len(elsewhere) <= MOST_PLACES
+    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.9 if misplaced else 0.6)
     if near:
         return f'unknown key; did you mean "{near[0]}"?'
-    elsewhere = [render_path(known) for known in known_paths() if known[-1] == name]
-    if elsewhere:
-        return f"unknown key here; it belongs at {elsewhere[0]}"
+    if misplaced:
+        return f"unknown key here; it belongs at {' or '.join(elsewhere)}"
     if not siblings:
         return "unknown key"
     return f"unknown key (known here: {', '.join(siblings)})"

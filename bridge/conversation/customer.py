@@ -328,7 +328,7 @@ def _cancel_request(turn: Turn, phase: model.Requesting) -> None:
 
 
 def close(turn: Turn) -> None:
-    """End the chat (row 29b), or leave the queue."""
+    """End the chat (row 29b), or what would lead to one: leave the queue, cancel the callback."""
     phase = turn.state.phase
     if isinstance(phase, model.Chatting):
         soon = None if phase.close else turn.now + queue.CONFIRM_AFTER
@@ -338,7 +338,7 @@ def close(turn: Turn) -> None:
             turn.say("close.away")
         elif phase.close:
             turn.say("close.pending")
-    elif isinstance(phase, model.Waiting):
+    elif isinstance(phase, model.Waiting) or queue.callback_wanted(turn.state):
         cancel(turn)
     else:
         turn.say("close.nothing")

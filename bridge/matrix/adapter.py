@@ -281,8 +281,11 @@ class MatrixAdapter:
             raise
         self._bridged[room_id] = content
 
+    async def event(self, room_id: RoomId, reader: UserId, event_id: EventId) -> Json | None:
+        return await self.homeserver.event(room_id, reader, event_id)
+
     async def is_hidden(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:
-        if await self.homeserver.shows(room_id, reader, event_id):
+        if await self.event(room_id, reader, event_id) is not None:
             return False
         # Some homeservers show nothing to a reader who was removed; this raises Refused then.
         return await self.is_joined(room_id, reader, reader)

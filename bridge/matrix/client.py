@@ -523,12 +523,12 @@ class Homeserver:
         member = await self.state(reader, room_id, "m.room.member", who)
         return wire.text(member, "content", "membership") == "join"
 
-    async def shows(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:
-        """Whether the reader may see an event; False for one that is soft-failed."""
+    async def event(self, room_id: RoomId, reader: UserId, event_id: EventId) -> Json | None:
+        """Return an event; None if the reader may not see it, or it is soft-failed."""
+        path = _room(room_id, "event", event_id)
         with Despite("M_NOT_FOUND", "M_FORBIDDEN"):
-            await self.request("GET", _room(room_id, "event", event_id), user=reader)
-            return True
-        return False
+            return await self.request("GET", path, user=reader, storable=True)
+        return None
 
     async def openid_user(self, token: str) -> UserId:
         """Return the user to whom this homeserver issued an OpenID token (specification, "OpenID").

@@ -81,7 +81,7 @@ _WHY: Mapping[str, str] = {
     "refused.encryption": "the room's encryption is not Megolm",
     "refused.too_many_rooms": "bridge.limits.rooms_per_user is reached",
     "refused.too_many_new_rooms": "bridge.limits.new_rooms_per_hour is reached",
-    "agents.not_invited": "it is the user of an agent",
+    "agents.not_invited": "it is the user of an agent or of a former queue",
 }
 """Reasons for the operator's log, by text key, naming keys of config.yaml."""
 

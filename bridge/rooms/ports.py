@@ -589,6 +589,9 @@ class MatrixPort(Protocol):
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
         """Leave, or decline an invitation, with a reason; not being a member is no error."""
 
+    async def event(self, room_id: RoomId, reader: UserId, event_id: EventId) -> Raw | None:
+        """Return an event as the homeserver has it; None if it shows the reader none."""
+
     async def is_hidden(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:
         """Whether the homeserver shows an event, which it has pushed, to nobody in the room."""
 

@@ -747,7 +747,7 @@ class Reader:
             await surroundings.note_room_begun(store, invited.by, after.room_id, visit.now)
 
     async def _send_again(self, visit: Visit, event_id: EventId) -> None:
-        found = await references.original(self.around, visit.record.room_id, event_id)
+        found = await references.original(self.around, visit.record, event_id)
         earlier, sender = None, UserId("")
         if isinstance(found, (ports.Spoke, ports.Corrected, ports.Reacted)):
             earlier, sender = await self._earlier(visit, found), found.sender
@@ -766,7 +766,7 @@ class Reader:
             return None
         earlier = await references.recall(self.around, record.room_id, about)
         if earlier is None:
-            return None
+            return await references.old_report(self.around, record, about)
         held = undelivered(record, about)
         command = held is not None and held.private  # it may hold a password: not to be quoted
         if isinstance(earlier.content, model.CustomerText):

@@ -14,7 +14,8 @@ WebChat has none of these, so they are sent to the agent as text. The coroutines
   Settled ones are erased at once, others within a minute of settling; until then the room's record
   lists the events.
 - Resending: by 🔁 on a message or on the bridge's report about it, or by the command `retry`. The
-  event is read from the journal and handled as if new, under its own id.
+  event is read from the journal, or from the homeserver once `retention` has erased it, and handled
+  as if new, under its own id.
 - Sealed events: encrypted events whose key has not come within `KEY_PATIENCE`, for which later
   events wait. The sender is told; if the key comes within an hour, the event is handled then.
 """
@@ -27,6 +28,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import takewhile
 
 import msgspec
@@ -51,7 +53,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.rules import TURNS, bare_sign
 from bridge.rooms.store import Lane
-from bridge.rooms.surroundings import Surroundings
+from bridge.rooms.surroundings import Surroundings, asked
 from bridge.rooms.visit import (
     KEPT_CORRECTIONS,
     Visit,
@@ -131,11 +133,35 @@ async def is_about_unknown(around: Surroundings, record: RoomRecord, body: bytes
 
 
 async def original(
-    around: Surroundings, room_id: RoomId, event_id: EventId
+    around: Surroundings, record: RoomRecord, event_id: EventId
 ) -> ports.Meaning | ports.Undecryptable | None:
-    """Read a person's event from the journal; None if unknown, erased or not a person's."""
-    body = await around.store.body_of(room_id, event_id)
-    return None if body is None else await _meaning(around, _row(body))
+    """Read a person's event, which was not delivered; None if no copy of it is left."""
+    body = await around.store.body_of(record.room_id, event_id)
+    row = await _fetched(around, record, event_id) if body is None else _row(body)
+    return await _meaning(around, row)
+
+
+async def old_report(around: Surroundings, record: RoomRecord, event_id: EventId) -> Earlier | None:
+    """Read the bridge's report of an undelivered message whose row has been erased."""
+    row = await _fetched(around, record, event_id) if record.undelivered else None
+    if row is None or not around.matrix.is_ours(str(row.raw.get("sender"))):
+        return None
+    about: object = row.raw
+    for key in ("content", "m.relates_to", "m.in_reply_to", "event_id"):
+        about = about.get(key) if isinstance(about, dict) else None
+    return Earlier("", reports=EventId(about)) if isinstance(about, str) else None
+
+
+async def _fetched(
+    around: Surroundings, record: RoomRecord, event_id: EventId
+) -> MatrixEvent | None:
+    """Ask the homeserver for an event whose content `retention` has erased from the journal.
+
+    Messages may wait for longer than that, and people read a report days later.
+    """
+    ask = partial(around.matrix.event, record.matrix_id, record.host, event_id)
+    raw = await asked(ask, around.clock)
+    return None if raw is None else MatrixEvent(raw)
 
 
 async def said_by_agent(

@@ -94,7 +94,7 @@ class FakeMatrix:
         level: power level of everybody who is not in `levels`.
         sign_trouble: exceptions raised by the next receipts, in order.
         signs: typing notices (seconds) and read receipts (event id) of bridge users.
-        room: result of `timeline`, oldest first; key `recorded` of an event: its `Recorded`.
+        room: events of the room, oldest first; key `recorded` of an event: its `Recorded`.
         sent_files: files sent by `send_file`.
         polls: polls sent, each once.
         configured: configuration state event by room; writing one needs a `level` of 50.
@@ -248,6 +248,12 @@ class FakeMatrix:
         await self._request(f"leave {room_id} {who}")
         self.members.discard((room_id, who))
         self.reasons[room_id, who] = reason
+
+    async def event(
+        self, room_id: RoomId, reader: UserId, event_id: EventId
+    ) -> dict[str, object] | None:
+        await self._request(f"read {event_id} in {room_id}")
+        return next((raw for raw in self.room if raw.get("event_id") == event_id), None)
 
     async def is_hidden(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:
         await self._request(f"is {event_id} hidden in {room_id}")

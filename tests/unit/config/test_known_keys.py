@@ -64,6 +64,12 @@ def test_sections_are_found_by_path() -> None:
 def test_advice() -> None:
     assert advice(("homeserver", "adress")) == 'unknown key; did you mean "address"?'
     assert advice(("webchat", 0, "domain")) == "unknown key here; it belongs at homeserver.domain"
+    assert advice(("encryption",)) == "unknown key here; it belongs at bridge.encryption"
+    assert advice(("permissions",)) == "unknown key here; it belongs at bridge.permissions"
+    assert advice(("bridge", "enterprises")) == "unknown key here; it belongs at enterprises"
+    assert advice(("webchat", "login", "displayname")).endswith('did you mean "display_name"?')
+    assert advice(("logging", "port")).endswith("appservice.port or metrics.port or console.port")
+    assert advice(("rating", "enabled")).endswith("(known here: options)"), "a key of six sections"
     assert advice(("metrics", "zzz")).endswith("(known here: enabled, hostname, port)")
     assert advice(("texts", "x", "fr")) == "unknown key"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import msgspec
@@ -239,9 +240,10 @@ def test_a_callback_is_given_up_after_its_limit() -> None:
     assert scene.state.callback is None
 
 
-def test_cancel_ends_a_callback() -> None:
+@pytest.mark.parametrize("by", [Scene.cancel, Scene.close])
+def test_cancel_or_close_ends_a_callback(by: Callable[[Scene], object]) -> None:
     scene = wished(Scene())
-    scene.cancel()
+    by(scene)
     assert scene.card == ["callback.cancelled", "queue.dropped"]
     assert scene.reported == {"$1": "queue.dropped"}
     scene.later(5 * DAY)

@@ -92,7 +92,7 @@ def call(made: Homeserver, name: str) -> Awaitable[object]:
         "leave": lambda: made.leave(GHOST, ROOM),
         "send": lambda: made.send(GHOST, ROOM, "m.room.message", {}, "t"),
         "state": lambda: made.state(GHOST, ROOM, "m.room.topic"),
-        "shows": lambda: made.shows(ROOM, GHOST, EVENT),
+        "event": lambda: made.event(ROOM, GHOST, EVENT),
         "set_state": lambda: made.set_state(GHOST, ROOM, "m.room.topic", {}),
         "members": lambda: made.members(GHOST, ROOM),
         "page": lambda: made.page(GHOST, ROOM, 9),

@@ -31,7 +31,7 @@ from bridge.webchat.frames import SendPreMessage as PreMessage
 from tests.fakes.clock import quiet
 from tests.fakes.house import MEI, ROOM, SESSION, said
 from tests.fakes.reading import ReadingMatrix, ReadingWorld
-from tests.unit.rooms.visits import RULES
+from tests.unit.rooms.visits import BOT, RULES
 
 pytestmark = pytest.mark.asyncio
 BUSY = RULES.limits.model_copy(update={"messages_per_minute": 1000})
@@ -455,6 +455,40 @@ async def test_a_message_no_longer_kept_is_said_to_be_forgotten() -> None:
         await happens(engine, react(world, "$1"))
     assert told(world)[1:] == [("again.forgotten", "$1")]
     assert (await world.stored()).undelivered == ()
+
+
+@pytest.mark.parametrize("tapped", ["message", "report", "replied"])
+async def test_a_message_no_longer_kept_is_read_from_the_homeserver(tapped: str) -> None:
+    """A message may wait longer than `retention.bodies`, and its report be read days later."""
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"))
+        report = world.matrix.posted[0]
+        relation = {"m.relates_to": {"m.in_reply_to": {"event_id": "$1"}}}
+        told_so: dict[str, object] = {"event_id": report.event_id, "sender": BOT}
+        told_so["content"] = relation
+        world.matrix.room = [word(world, "one", "$1")[2], told_so]
+        await world.clock.turn(60)
+        await world.store.prune(world.clock.now(), 0, Cutoffs())
+        if tapped == "replied":
+            await happens(engine, command(world, "retry", reply_to=report.event_id))
+        else:
+            await happens(engine, react(world, "$1" if tapped == "message" else report.event_id))
+    assert world.link.texts(ROOM) == ["one", "one"]
+    assert told(world)[1:] == [("again.delivered", "$1")]
+
+
+async def test_an_old_message_of_a_person_is_no_report() -> None:
+    """Not even as a reply to the undelivered message."""
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"))
+        content = {"body": "and?", "m.relates_to": {"m.in_reply_to": {"event_id": "$1"}}}
+        world.matrix.room = [world.message("$old", **content)[2]]
+        await happens(engine, react(world, "$old"))
+    assert world.link.texts(ROOM) == ["one"]
 
 
 async def test_a_redacted_message_is_not_sent_by_retry() -> None:

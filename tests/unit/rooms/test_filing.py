@@ -148,7 +148,7 @@ async def test_an_invitation_of_an_agents_user_is_declined_with_a_reason() -> No
     with capture_logs() as logs:
         await invited(world)
     refused = [line for line in logs if line["event"] == "invitation refused"]
-    assert [line["why"] for line in refused] == ["it is the user of an agent"]
+    assert [line["why"] for line in refused] == ["it is the user of an agent or of a former queue"]
     assert world.matrix.reasons == {(ROOM, GHOST): RULES.texts.render("zh-CN", KEY, {"bot": BOT})}
     assert world.matrix.requests == [f"leave {ROOM} {GHOST}"] * 2
     assert ("aside", Outcome.DELIVERED) in world.counts.settled_rows
