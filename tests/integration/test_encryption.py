@@ -293,6 +293,32 @@ async def test_a_key_that_comes_late(stage: Stage, phones: Phones) -> None:
     assert person.texts.count("sealed for now") == 1
 
 
+async def test_a_key_that_comes_after_a_correction_and_after_the_chat(
+    stage: Stage, phones: Phones
+) -> None:
+    """The agent gets no former wording, and no chat begins anew; the customer can send it again."""
+    talk, phone = await phones.chatting("enc10b")
+    held = phone.hold_keys()
+    slip = await talk.say("pay a thousand")
+    last = await talk.say("one more thing")
+    await talk.reads_reply("The key to this message has not arrived", last)
+    held.spare_later()
+    replaced = {"rel_type": "m.replace", "event_id": slip}
+    new = {"msgtype": "m.text", "body": "pay a hundred"}
+    await talk.send(**new, **{"m.new_content": new, "m.relates_to": replaced})
+    await talk.heard("pay a hundred")
+    await talk.say("!wc close")
+    await talk.reads("You have ended the chat", stage.bot)
+    await held.release()
+    await talk.reads_reply("The chat had ended before", last)
+    person = await talk.at_desk(lambda _: True)
+    assert (person.texts, person.request) == (["hello", "pay a hundred"], None)
+    await talk.say("!wc retry")
+    await talk.queued()
+    await talk.accept()
+    await talk.heard("one more thing")
+
+
 async def test_a_key_that_is_withheld(stage: Stage, phones: Phones) -> None:
     """The sender's client says that it gives no key: the message is answered with that reason."""
     talk, phone = await phones.chatting("enc11")
