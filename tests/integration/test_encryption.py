@@ -6,6 +6,7 @@ customer writes, with a second device, beside unencrypted rooms.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 from functools import partial
@@ -15,7 +16,8 @@ from PIL import Image
 
 from tests.support.client import room_call, set_state
 from tests.support.encrypted import Phones, both_ways, key_material
-from tests.support.matrix_user import Event, content_of, membership
+from tests.support.matrix_user import PATIENCE, Event, content_of, membership
+from tests.support.operator import operate
 from tests.support.stage import Stage
 from tests.support.talk import (
     MEI,
@@ -169,6 +171,28 @@ async def test_a_customer_logs_in_again_with_a_new_device(stage: Stage, phones: 
     await anew.reads("two", MEI)
     await anew.say("three")
     await anew.heard("three")
+
+
+async def test_a_customer_without_a_device_reads_everything_after_the_next_login(
+    stage: Stage, phones: Phones
+) -> None:
+    """What an agent said overnight, who has left since and writes nothing more."""
+    talk, phone = await phones.chatting("enc6b")
+    await both_ways(talk, "before the night")
+    await stage.bridge.stop()
+    await phone.call("POST", "v3/logout")
+    await stage.bridge.start()
+    said = ["the first overnight", "the second overnight"]
+    for text in said:
+        await talk.desk("say", text=text)
+    await talk.desk("close")
+    there = f"rooms/{talk.room}/state/m.room.member/{MEI}"
+    async with asyncio.timeout(PATIENCE):
+        while (await operate(stage, "GET", there, stage.bot))["membership"] != "leave":  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+    again = Talk(stage, await phones.of("enc6b", new=False), talk.room)
+    for text in said:
+        await again.reads(text, MEI)
 
 
 async def test_new_members_read_only_later_messages_and_former_members_none(
