@@ -16,8 +16,8 @@ key, after `AT_MOST` messages and every half a minute. A kill loses the newest o
 Writing (`Sharing`): one outbound session per sender and room, its key shared with every reader. A
 session is replaced when it is old or has encrypted many messages, and when somebody who has its key
 may no longer read (left the room, or removed a device). A new reader gets the key from its present
-index, and so cannot decrypt earlier messages. Somebody who was in the room, but had no device, gets
-it as of then (`_Outbound.owed`): nobody else could show them those messages.
+index, and so cannot decrypt earlier messages. Somebody who was in the room, but had no device that
+could get it, gets it as of then (`_Outbound.owed`): nobody else could show them those messages.
 
 Members, device lists and one-time keys may have to come from homeservers that are slow on purpose,
 and a room may have thousands of devices. So the lock of the sender's device, which also reads other
@@ -635,15 +635,10 @@ class Sharing:
             raise Unavailable("the homeservers of all who may read this do not answer")
         told = readers.known.keys() == readers.audience and not _missing(readers.known, found)
         found.complete = readers if told else None
-        found.owed = self._owed(found, readers)
-        return {} if event is None else _sealed(own, found, room_id, event)
-
-    def _owed(self, found: _Outbound, readers: Readers) -> dict[str, str]:
-        able = {one.user for one in found.readers}
-        there = {one.user for one in _devices(readers.known)} - found.owed.keys()
-        lacking = readers.audience - able - there
+        lacking = readers.audience - {one.user for one in found.readers}
         key = found.session.session_key.to_base64() if lacking else ""
-        return {user: found.owed.get(user, key) for user in lacking}
+        found.owed = {user: found.owed.get(user, key) for user in lacking}
+        return {} if event is None else _sealed(own, found, room_id, event)
 
     def owing(self, users: Collection[str]) -> list[tuple[UserId, RoomId]]:
         """Return senders and rooms of sessions whose key is `owed` to one of the users."""

@@ -378,6 +378,7 @@ async def test_device_without_one_time_keys_is_not_asked_each_time(desk: Desk) -
     desk.phone.publish(1)
     desk.clock.ms += 3_600_000
     assert desk.text(desk.phone, await desk.say("three")) == "three"
+    assert desk.text(desk.phone, content) == "one"
 
 
 async def test_a_clock_that_went_back_leaves_nobody_without_keys(desk: Desk) -> None:
