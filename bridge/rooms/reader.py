@@ -189,8 +189,7 @@ def _unquote(visit: Visit, event_id: EventId) -> None:
 def _gestured(visit: Visit, gesture: Gesture, facts: Facts) -> None:
     if visit.record.membership is not _JOINED or visit.record.gone_at is not None:
         return
-    queue = cards.chosen_queue(visit, gesture)
-    if queue is not None:
+    if (queue := cards.chosen_queue(visit, gesture)) is not None:
         _chose_queue(visit, gesture, queue, facts)
     else:
         _step(visit, gesture.sender, _ordered_by(visit, gesture, facts))
@@ -601,8 +600,9 @@ class Reader:
             raw = await self.around.matrix.open(event.raw)
             if not isinstance(raw, ports.Undecryptable):
                 opened.append(event)
-                happened = self._readable(visit, raw, visit.now, encrypted=True)
-                await self._contained(visit, raw.get("event_id"), happened)
+                if not references.is_over(visit, event):
+                    happened = self._readable(visit, raw, visit.now, encrypted=True)
+                    await self._contained(visit, raw.get("event_id"), happened)
         references.sort_out_sealed(visit, opened)
 
     async def _entered(self, visit: Visit, entry: Entered, row: InputRow) -> None:

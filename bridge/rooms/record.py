@@ -246,6 +246,8 @@ class SealedEvent(Value, frozen=True):
     """When the event is given up."""
     retry_at: int
     """When to retry the decryption, unless a key arrives before."""
+    chat: int = 0
+    """Number of the chat in which it came; 0: there was none, or its sender is not served."""
 
 
 class Thread(Value, frozen=True):

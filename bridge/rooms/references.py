@@ -500,6 +500,7 @@ def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> l
     if earlier is not None and (earlier.content is None or earlier.sender not in {"", edit.sender}):
         visit.report(edit.event_id, "unreadable.malformed")
         return []
+    drop_superseded(visit, edit)
     former, known = read_as(record, target), wordings(record, target)
     gone = known[known.index(former) + 1 :]  # unsent, now superseded
     visit.record = forgotten(visit.record, *gone)
@@ -761,7 +762,8 @@ def key_patience(received: int, now: int) -> float:
 
 def keep_sealed(visit: Visit, raw: Raw) -> None:
     """Keep an event whose key may come; if there are too many, the oldest of strangers go first."""
-    event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY)
+    chat = _present_chat(visit.record) if visit.rules.serves(str(raw.get("sender"))) else 0
+    event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY, chat)
     kept = [*visit.record.sealed, event]
     while len(kept) > SEALED_LIMIT or (
         len(kept) > 1 and not fits((one.raw for one in kept[1:]), kept[0].raw, SEALED_BYTES)
@@ -774,6 +776,38 @@ def keep_sealed(visit: Visit, raw: Raw) -> None:
 def drop_sealed(visit: Visit, event_id: str) -> None:
     kept = (one for one in visit.record.sealed if one.raw.get("event_id") != event_id)
     visit.set(sealed=tuple(kept))
+
+
+def drop_superseded(visit: Visit, edit: ports.Corrected) -> None:
+    """Drop the sealed wordings before a correction: a late key would bring an agent the old one."""
+    kept, later = list[SealedEvent](), False
+    for one in visit.record.sealed:
+        event_id, content = one.raw.get("event_id"), one.raw.get("content")
+        relation = content.get("m.relates_to") if isinstance(content, dict) else None
+        later, about = later or event_id == edit.event_id, event_id
+        if isinstance(relation, dict) and relation.get("rel_type") == "m.replace":
+            about = relation.get("event_id")
+        if later or about != edit.target or one.raw.get("sender") != edit.sender:
+            kept.append(one)
+    visit.set(sealed=tuple(kept))
+
+
+def is_over(visit: Visit, event: SealedEvent) -> bool:
+    """True, and reported, if the chat of an event whose key has come is over.
+
+    Else a chat that the customer has ended would begin anew up to an hour later, or the next one's
+    agent would get words of the former, or a command end it.
+    """
+    over = event.chat not in {0, _present_chat(visit.record)}
+    if over:
+        visit.report(EventId(str(event.raw["event_id"])), "undelivered.closed")
+    return over
+
+
+def _present_chat(record: RoomRecord) -> int:
+    """Return the number of the present chat; 0 if there is none."""
+    state = record.conversation
+    return 0 if isinstance(state.phase, model.NoChat) else state.number
 
 
 def sealed_due(record: RoomRecord) -> int | None:

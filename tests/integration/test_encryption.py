@@ -6,6 +6,7 @@ customer writes, with a second device, beside unencrypted rooms.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 from functools import partial
@@ -15,7 +16,8 @@ from PIL import Image
 
 from tests.support.client import room_call, set_state
 from tests.support.encrypted import Phones, both_ways, key_material
-from tests.support.matrix_user import Event, content_of, membership
+from tests.support.matrix_user import PATIENCE, Event, content_of, membership
+from tests.support.operator import operate
 from tests.support.stage import Stage
 from tests.support.talk import (
     MEI,
@@ -171,6 +173,28 @@ async def test_a_customer_logs_in_again_with_a_new_device(stage: Stage, phones: 
     await anew.heard("three")
 
 
+async def test_a_customer_without_a_device_reads_everything_after_the_next_login(
+    stage: Stage, phones: Phones
+) -> None:
+    """What an agent said overnight, who has left since and writes nothing more."""
+    talk, phone = await phones.chatting("enc6b")
+    await both_ways(talk, "before the night")
+    await stage.bridge.stop()
+    await phone.call("POST", "v3/logout")
+    await stage.bridge.start()
+    said = ["the first overnight", "the second overnight"]
+    for text in said:
+        await talk.desk("say", text=text)
+    await talk.desk("close")
+    there = f"rooms/{talk.room}/state/m.room.member/{MEI}"
+    async with asyncio.timeout(PATIENCE):
+        while (await operate(stage, "GET", there, stage.bot))["membership"] != "leave":  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+    again = Talk(stage, await phones.of("enc6b", new=False), talk.room)
+    for text in said:
+        await again.reads(text, MEI)
+
+
 async def test_new_members_read_only_later_messages_and_former_members_none(
     stage: Stage, phones: Phones
 ) -> None:
@@ -291,6 +315,32 @@ async def test_a_key_that_comes_late(stage: Stage, phones: Phones) -> None:
     await talk.say("and then this")
     person = await talk.at_desk(lambda one: "and then this" in one.texts)
     assert person.texts.count("sealed for now") == 1
+
+
+async def test_a_key_that_comes_after_a_correction_and_after_the_chat(
+    stage: Stage, phones: Phones
+) -> None:
+    """The agent gets no former wording, and no chat begins anew; the customer can send it again."""
+    talk, phone = await phones.chatting("enc10b")
+    held = phone.hold_keys()
+    slip = await talk.say("pay a thousand")
+    last = await talk.say("one more thing")
+    await talk.reads_reply("The key to this message has not arrived", last)
+    held.spare_later()
+    replaced = {"rel_type": "m.replace", "event_id": slip}
+    new = {"msgtype": "m.text", "body": "pay a hundred"}
+    await talk.send(**new, **{"m.new_content": new, "m.relates_to": replaced})
+    await talk.heard("pay a hundred")
+    await talk.say("!wc close")
+    await talk.reads("You have ended the chat", stage.bot)
+    await held.release()
+    await talk.reads_reply("The chat had ended before", last)
+    person = await talk.at_desk(lambda _: True)
+    assert (person.texts, person.request) == (["hello", "pay a hundred"], None)
+    await talk.say("!wc retry")
+    await talk.queued()
+    await talk.accept()
+    await talk.heard("one more thing")
 
 
 async def test_a_key_that_is_withheld(stage: Stage, phones: Phones) -> None:

@@ -82,6 +82,11 @@ class HeldKeys:
         self._kept.append((kind, *request))
         return ShareGroupSessionResponse(*more["response_data"])
 
+    def spare_later(self) -> None:
+        """Encrypt with one more session, whose key is sent at once."""
+        self._customer.nio._send = self._send
+        self._customer.nio.olm.outbound_group_sessions.clear()
+
     async def release(self) -> None:
         """Send the withheld keys; later keys are sent at once again."""
         self._customer.nio._send = self._send

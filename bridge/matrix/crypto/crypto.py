@@ -29,7 +29,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import InitVar, dataclass
 from typing import Protocol
@@ -396,6 +396,17 @@ class Crypto:
         self._wake(name for name, _ in notice.keys)
         for room_id in {room_id for _, room_id in notice.keys}:
             self._on_key(room_id)
+        for sender, room_id in self._sharing.owing(notice.users) if notice.users else ():
+            self._mending.start(self._give_owed(sender, room_id))
+
+    async def _give_owed(self, sender: UserId, room_id: RoomId) -> None:
+        """Share a session's key with those who lacked a device; else the next message does it."""
+        try:
+            async with self._mending.places:
+                scheme = await self._places.scheme(sender, room_id)
+                await again(lambda: self._share_and_encrypt(sender, room_id, scheme, None))
+        except Exception as error:  # noqa: BLE001 - logged; the mailboxes must go on being read
+            LOG.info("a room key cannot be shared yet", room=room_id, why=describe(error))
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -420,9 +431,9 @@ class Crypto:
         return "m.room.encrypted", sealed
 
     async def _share_and_encrypt(
-        self, sender: UserId, room_id: RoomId, scheme: peers.Scheme, event: tuple[str, Json]
+        self, sender: UserId, room_id: RoomId, scheme: peers.Scheme, event: tuple[str, Json] | None
     ) -> Json:
-        """Share the session key with all readers, then encrypt the event."""
+        """Share the session key with all readers, then encrypt the event, if any."""
         await self._empty_mailbox(sender)
         for turn in range(_ROUNDS):
             own, now = await self.upkeep.current(sender), self._clock.now()
@@ -694,7 +705,7 @@ class Mending:
         self.group: asyncio.TaskGroup | None = None
         self._arrivals = arrivals
         self._clock = clock
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self.places = asyncio.Semaphore(AT_ONCE)
         self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._servers: Counter[str] = Counter()
         """Running and waiting repairs per homeserver of the other device."""
@@ -708,19 +719,25 @@ class Mending:
             if self.group is None or full:
                 LOG.info("too many broken olm sessions, one is not replaced yet", user=sender)
                 continue
-            work = self._mend(user, sender, curve25519, server)
-            try:
-                begun.add(self.group.create_task(work))
-            except RuntimeError:
-                work.close()  # the task group is shutting down
+            task = self.start(self._mend(user, sender, curve25519, server))
+            if task is None:
                 break
+            begun.add(task)
             self._servers[server] += 1
         return begun
+
+    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None] | None:
+        """Start a task, unless this process is starting or stopping."""
+        with suppress(RuntimeError):  # the task group is shutting down
+            if self.group is not None:
+                return self.group.create_task(work)
+        work.close()
+        return None
 
     async def _mend(self, user: UserId, sender: str, curve25519: str, server: str) -> None:
         places = self._places_of.setdefault(server, asyncio.Semaphore(OF_SERVER))
         try:
-            async with places, self._places:
+            async with places, self.places:
                 await self._arrivals.renew(user, sender, curve25519, self._clock.now())
         except (Unavailable, Refused, StoreError) as error:
             LOG.info("a broken olm session cannot be replaced yet", user=sender, why=str(error))

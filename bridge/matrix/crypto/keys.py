@@ -16,7 +16,8 @@ key, after `AT_MOST` messages and every half a minute. A kill loses the newest o
 Writing (`Sharing`): one outbound session per sender and room, its key shared with every reader. A
 session is replaced when it is old or has encrypted many messages, and when somebody who has its key
 may no longer read (left the room, or removed a device). A new reader gets the key from its present
-index, and so cannot decrypt earlier messages.
+index, and so cannot decrypt earlier messages. Somebody who was in the room, but had no device that
+could get it, gets it as of then (`_Outbound.owed`): nobody else could show them those messages.
 
 Members, device lists and one-time keys may have to come from homeservers that are slow on purpose,
 and a room may have thousands of devices. So the lock of the sender's device, which also reads other
@@ -534,6 +535,9 @@ class _Outbound(msgspec.Struct, eq=False):
     created: int
     readers: frozenset[Device] = frozenset()
     given: dict[Device, str] = {}
+    owed: dict[str, str] = {}
+    """User in the audience without a device that has the key -> the key for their next device. It
+    opens what was sent meanwhile: somebody who signed out for the night reads it all."""
     complete: Readers | None = None
     """The `Readers` for whom every device had the key; None if some device lacks it."""
 
@@ -599,9 +603,9 @@ class Sharing:
         return _sealed(own, found, room_id, event)
 
     async def encrypt(
-        self, sender: UserId, readers: Readers, event: tuple[str, Json], *, last: bool
+        self, sender: UserId, readers: Readers, event: tuple[str, Json] | None, *, last: bool
     ) -> Json | None:
-        """Share the key with readers that lack it; encrypt `event` (type and content).
+        """Share the key with readers that lack it; encrypt `event` (type and content), if any.
 
         None if a change of audience or devices was reported since `prepare`, unless it is the
         `last` attempt. Raises Unavailable if nobody gets the key because homeservers do not answer:
@@ -631,7 +635,18 @@ class Sharing:
             raise Unavailable("the homeservers of all who may read this do not answer")
         told = readers.known.keys() == readers.audience and not _missing(readers.known, found)
         found.complete = readers if told else None
-        return _sealed(own, found, room_id, event)
+        lacking = readers.audience - {one.user for one in found.readers}
+        key = found.session.session_key.to_base64() if lacking else ""
+        found.owed = {user: found.owed.get(user, key) for user in lacking}
+        return {} if event is None else _sealed(own, found, room_id, event)
+
+    def owing(self, users: Collection[str]) -> list[tuple[UserId, RoomId]]:
+        """Return senders and rooms of sessions whose key is `owed` to one of the users."""
+        return [
+            (UserId(sender), room_id)
+            for (sender, _, room_id), found in self._outbound.items()
+            if found.owed and not found.owed.keys().isdisjoint(users)
+        ]
 
     def _current(
         self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
@@ -657,7 +672,7 @@ class Sharing:
         ]
         told = frozenset(device for device, _ in able)
         # Set first: the request may arrive although its answer is lost.
-        found.given = dict.fromkeys(told, key) | found.given
+        found.given = {one: found.owed.get(one.user, key) for one in told} | found.given
         each = {one: content | {"session_key": found.given[one]} for one in told}
         await self._tell(own, able, "m.room_key", each, readers.now)
         LOG.debug("room key shared", room=readers.room_id, devices=len(able))

@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from bridge.conversation.model import CustomerText, Reported
-from bridge.ids import EventId, InputSeq, RoomId, UserId
+from bridge.conversation.model import CustomerText, Ended, Reported
+from bridge.ids import EventId, InputSeq, RoomId, SessionId, UserId
 from bridge.rooms import references
-from bridge.rooms.ports import MatrixPort, Meaning, Spoke, Undecryptable, Unreadable
+from bridge.rooms.ports import Corrected, MatrixPort, Meaning, Spoke, Undecryptable, Unreadable
 from bridge.rooms.reader import Reader, next_moment
 from bridge.rooms.record import MatrixEvent, SealedEvent, dump_input, dump_record, load_record
 from bridge.rooms.store import InputRow
@@ -142,6 +143,25 @@ async def test_a_key_that_comes_late_delivers_once() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_key_that_comes_after_its_chat_begins_no_other() -> None:
+    """Nor does its message reach the agent of the next chat; it can be sent again."""
+    for again in (False, True):
+        room = Room()
+        room.house.chat()
+        chat = replace(room.visit.record.conversation, number=1)
+        room.visit.set(conversation=chat)
+        await room.gets("$1")
+        now = replace(chat, number=2) if again else replace(chat, phase=Ended(SessionId(5150)))
+        room.visit.set(conversation=now)
+        await room.looks_again()
+        room.locks.keys = {"$1"}
+        await room.looks_again()
+        assert room.visit.record.conversation == now
+        told = [("$1", "unreadable.no_key"), ("$1", "undelivered.closed")]
+        assert (room.reported()[-2:], room.kept()) == (told, [])
+
+
+@pytest.mark.asyncio
 async def test_a_key_that_never_comes_is_given_up() -> None:
     room = Room()
     await room.gets("$1")
@@ -231,6 +251,25 @@ def test_a_redacted_sealed_event_is_dropped() -> None:
     references.drop_sealed(visit, "$1")
     references.drop_sealed(visit, "$3")
     assert [event.raw["event_id"] for event in visit.record.sealed] == ["$2"]
+
+
+def test_a_correction_takes_the_place_of_the_sealed_wordings_before_it() -> None:
+    visit = House().served().visit
+
+    def keep(event_id: str, of: str = "", sender: str = ADA) -> None:
+        content = {"m.relates_to": {"rel_type": "m.replace", "event_id": of}} if of else {}
+        references.keep_sealed(visit, {"event_id": event_id, "sender": sender, "content": content})
+
+    keep("$1")
+    keep("$other")
+    keep("$first", of="$1")
+    keep("$stranger", of="$1", sender=STRANGER)
+    keep("$second", of="$1")
+    keep("$third", of="$1")
+    words = CustomerText("new")
+    references.corrected(visit, Corrected(EventId("$second"), ADA, EventId("$1"), words), None)
+    kept = [event.raw["event_id"] for event in visit.record.sealed]
+    assert kept == ["$other", "$stranger", "$second", "$third"]
 
 
 def test_patience_is_counted_from_the_arrival() -> None:

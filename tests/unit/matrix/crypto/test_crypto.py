@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 from vodozemac import GroupSession
@@ -253,6 +254,39 @@ async def test_a_device_that_could_not_decrypt_a_key_gets_it_again(
     assert first[1]["session_id"] == second[1]["session_id"]
     await bridge.crypto.seal(user, ROOM, "m.room.message", {"body": "again"})
     assert bridge.phone.fetch() == []  # once
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_somebody_without_a_device_gets_the_key_once_there_is_one(
+    bridge: Bridge, lost: bool
+) -> None:
+    """Without another message: the agent may have left. What fails is left to the next message."""
+    ghost = UserId("@ghosta:here")
+    await bridge.crypto.ensure(ghost)
+    listed = bridge.world.devices[bridge.phone.user].popitem()
+    _, content = await bridge.crypto.seal(ghost, ROOM, "m.room.message", {"body": "overnight"})
+    bridge.world.devices[bridge.phone.user] = dict([listed])
+
+    async def away(user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
+        del user, wanted
+        raise AWAY
+
+    if lost:
+        bridge.server.claim = away  # type: ignore[method-assign]
+    notice = msgspec.json.encode(crypto.Notice(users=(bridge.phone.user,))).decode()
+    bridge.crypto.told(notice)
+    assert bridge.phone.fetch() == [], "nothing is begun before `run`"
+    with capture_logs() as logged:
+        async with bridge.running(), asyncio.timeout(30):
+            await bridge.caught_up()
+            bridge.crypto.told(notice)
+            while not (bridge.phone.fetch() or logged):  # noqa: ASYNC110 - two ends
+                await asyncio.sleep(0)
+    assert [one["event"] for one in logged] == [
+        "a room key cannot be shared yet" if lost else "room key shared"
+    ]
+    if not lost:
+        assert mapping(bridge.phone.read(content), "content") == {"body": "overnight"}
 
 
 async def test_ghost_renews_broken_olm_sessions_before_it_writes(bridge: Bridge) -> None:

@@ -323,6 +323,38 @@ async def test_a_new_device_gets_the_key(desk: Desk) -> None:
     assert desk.text(second, await desk.say("after")) == "after"
 
 
+async def test_somebody_without_a_device_reads_everything_with_the_next(desk: Desk) -> None:
+    """Signed out, for the night; a second device reads from then on only."""
+    del desk.world.devices[ALICE]["PHONE"]
+    sent = [await desk.say(text) for text in ("one", "two")]
+    assert (desk.sharing.owing([ALICE]), desk.sharing.owing([CAROL])) == ([(BOT, ROOM)], [])
+    again = Phone(desk.world)
+    desk.peers.cache.forget(ALICE)
+    sent.append(await desk.say("three"))
+    assert [desk.text(again, content) for content in sent] == ["one", "two", "three"]
+    assert desk.sharing.owing([ALICE]) == []
+    second = Phone(desk.world, device_id="TABLET")
+    desk.peers.cache.forget(ALICE)
+    assert desk.text(second, await desk.say("four")) == "four"
+    with pytest.raises(ValueError, match="index"):
+        second.read(sent[0])
+
+
+async def test_somebody_who_left_without_a_device_reads_nothing_of_their_absence(
+    desk: Desk,
+) -> None:
+    del desk.world.devices[ALICE]["PHONE"]
+    await desk.say("before")
+    desk.member(ALICE, "leave")
+    absent = await desk.say("absent")
+    desk.member(ALICE, "join")
+    again = Phone(desk.world)
+    desk.peers.cache.forget(ALICE)
+    assert desk.text(again, await desk.say("after")) == "after"
+    with pytest.raises(ValueError, match="index"):
+        again.read(absent)
+
+
 async def test_a_homeserver_that_is_away_does_not_end_the_session(desk: Desk) -> None:
     far = "@far:there"
     phone = Phone(desk.world, far)
@@ -346,6 +378,7 @@ async def test_device_without_one_time_keys_is_not_asked_each_time(desk: Desk) -
     desk.phone.publish(1)
     desk.clock.ms += 3_600_000
     assert desk.text(desk.phone, await desk.say("three")) == "three"
+    assert desk.text(desk.phone, content) == "one"
 
 
 async def test_a_clock_that_went_back_leaves_nobody_without_keys(desk: Desk) -> None:

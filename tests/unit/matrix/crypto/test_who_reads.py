@@ -33,9 +33,12 @@ class Walk:
             self.members[phone.user] = "join"
         self.turn = 0
         self.absent: dict[Phone, int] = {}
-        """Turn since which a device may not decrypt."""
-        self.said: list[tuple[Json, list[Phone]]] = []
-        """Encrypted contents, each with the devices that may not decrypt it."""
+        """Turn since which a device's user is not in the room."""
+        self.removed: dict[Phone, int] = {}
+        """Turn since which a device is not listed."""
+        self.said: list[tuple[Json, list[Phone], list[Phone]]] = []
+        """Encrypted contents, each with the devices of users who may not decrypt it; and those that
+        were not listed, while another of the user could decrypt it at once."""
 
     def trouble(self) -> None:
         """Make the homeserver slow, and lose some requests and answers."""
@@ -89,19 +92,27 @@ class Walk:
             self.bridge.crypto._peers.cache.forget(phone.user)
         for phone in self.phones:
             listed = phone.device_id in self.world.devices[phone.user]
-            if listed and self.members[phone.user] in {"join", "invite"}:
-                self.absent.pop(phone, None)
-            else:
-                self.absent.setdefault(phone, self.turn)
+            here = self.members[phone.user] in {"join", "invite"}
+            for may, since in (here, self.absent), (listed, self.removed):
+                if may:
+                    since.pop(phone, None)
+                else:
+                    since.setdefault(phone, self.turn)
 
     async def say(self, user: UserId) -> None:
-        before = dict(self.absent)
+        before = [(since, dict(since)) for since in (self.absent, self.removed)]
         try:
             _, content = await self.bridge.crypto.seal(user, ROOM, "m.room.message", {"body": "x"})
         except Unavailable:
             return
-        never = [phone for phone, since in before.items() if self.absent.get(phone) == since]
-        self.said.append((content, never))
+        never, removed = (
+            [phone for phone, turn in former.items() if since.get(phone) == turn]
+            for since, former in before
+        )
+        for phone in self.phones:
+            phone.fetch()
+        served = {phone.user for phone in self.phones if self.can_read(phone, content)}
+        self.said.append((content, never, [one for one in removed if one.user in served]))
 
     async def step(self) -> None:
         happened = [self.say(self.random.choice(OURS)) for _ in range(self.random.randrange(1, 6))]
@@ -133,9 +144,9 @@ async def test_nobody_decrypts_what_was_sent_in_their_absence(seed: int) -> None
         phone.fetch()
     read = [
         phone.device_id
-        for content, never in walk.said
-        for phone in never
+        for content, never, removed in walk.said
+        for phone in (*never, *removed)
         if walk.can_read(phone, content)
     ]
     assert read == []
-    assert len({str(content["ciphertext"]) for content, _ in walk.said}) == len(walk.said)
+    assert len({str(content["ciphertext"]) for content, _, _ in walk.said}) == len(walk.said)
