@@ -22,7 +22,15 @@ from bridge.conversation.model import Reported
 from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
-from bridge.media.plaintext import MAX_DEPTH, MAX_TAGS, OVERRIDES, SKIPPED, html_to_text, parse
+from bridge.media.plaintext import (
+    MAX_DEPTH,
+    MAX_TAGS,
+    OVERRIDES,
+    SKIPPED,
+    html_to_text,
+    parse,
+    unescaped,
+)
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Status
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
@@ -290,7 +298,7 @@ def clean(fragment: str) -> tuple[str, str]:
     # The parser's limit is the sanitiser's, too: its time grows with the square of the elements.
     tags = {node.tag for node in root.css("*")} - {"body"} if root is not None else set()
     if root is None or not tags:
-        return _never_empty(html_text.unescape(decoded)), ""
+        return _never_empty(unescaped(decoded)), ""
     for image in root.css("img"):
         _replace_image(image)
     inner = _inner_html(root)
@@ -308,7 +316,7 @@ def clean(fragment: str) -> tuple[str, str]:
     ).strip()
     body = html_to_text(safe)
     if body is None:
-        return _never_empty(html_text.unescape(decoded)), ""
+        return _never_empty(unescaped(decoded)), ""
     kept = {tag for tag in tags & _TAGS if f"<{tag}" in safe}
     return body or _NOTHING, safe if body and kept - _LAYOUT else ""
 

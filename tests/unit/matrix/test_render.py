@@ -112,6 +112,13 @@ def test_body_is_never_empty(text: str) -> None:
         ("two\nlines", "two\nlines", ""),
         ("1 < 2 and a<b then", "1 < 2 and a<b then", ""),
         ("a &lt; b &amp; c", "a < b & c", ""),
+        ("type <your name>\nthen <OK>", "type <your name>\nthen <OK>", ""),
+        ("https://x.y/?a=1&region=EU&times=2", "https://x.y/?a=1&region=EU&times=2", ""),
+        (
+            "<b>pay</b> https://x.y/?a=1&currency=EUR",
+            "pay https://x.y/?a=1&currency=EUR",
+            "<b>pay</b> https://x.y/?a=1&amp;currency=EUR",
+        ),
         ("one<br>two", "one\ntwo", ""),
         ("<div>one</div><div>two</div>", "one\ntwo", ""),
         ("<b>bold</b>", "bold", "<b>bold</b>"),
