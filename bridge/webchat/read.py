@@ -514,7 +514,7 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
             shown = first(told, "content", "text")
             words = string(shown) if isinstance(shown, str) else ""
     if not (words or suggestions or transfer):
-        words = html.escape(compact(content), quote=False)
+        words = html.escape(compact(unwrap(content)), quote=False)
     session, robot = _id(SessionId, frame.get("sessionId")), integer(frame.get("robotType"))
     return frames.RobotMessage(session, robot, words, suggestions, transfer)
 
