@@ -61,6 +61,11 @@ _TAGS = frozenset(
     | {"hr", "i", "li", "ol", "p", "pre", "s", "strong", "sub", "sup", "table", "tbody", "td"}
     | {"th", "thead", "tr", "u", "ul"}
 )
+_BLOCK = re.compile(
+    "<(/?)(?:address|article|aside|button|center|d[dlt]|details|fieldset|figcaption|figure|footer"
+    "|form|header|legend|main|nav|option|section|summary)(?=[ >])"
+)
+"""A block that clients do not know: without it, its words would join those before and behind it."""
 _LAYOUT = frozenset({"br", "div", "p"})
 """Tags that plain text can express: alone they do not require a formatted body."""
 _SCHEMES = frozenset({"http", "https", "mailto", "tel"})
@@ -297,7 +302,7 @@ def clean(fragment: str) -> tuple[str, str]:
     root = parse(decoded) if "<" in decoded else None
     # The parser's limit is the sanitiser's, too: its time grows with the square of the elements.
     tags = {node.tag for node in root.css("*")} - {"body"} if root is not None else set()
-    if root is None or not tags:
+    if root is None or not (tags or "<!-" in decoded):  # <!--StartFragment--> of a clipboard
         return _never_empty(unescaped(decoded)), ""
     for image in root.css("img"):
         _replace_image(image)
@@ -306,7 +311,7 @@ def clean(fragment: str) -> tuple[str, str]:
         # Without block elements, line breaks were typed and must be kept.
         inner = inner.replace("\r\n", "\n").replace("\n", "<br>")
     safe = nh3.clean(
-        OVERRIDES.sub("", inner),
+        OVERRIDES.sub("", _BLOCK.sub(r"<\1div", inner)),
         tags=set(_TAGS),
         # "*": without it nh3 keeps `title` and `lang` on all elements.
         attributes={"a": {"href"}, "ol": {"start"}, "*": set()},

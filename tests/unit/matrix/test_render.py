@@ -147,6 +147,16 @@ def test_body_is_never_empty(text: str) -> None:
         ("/::) [微笑]", "🙂 🙂", ""),
         ("<ul><li>a</li></ul>", "- a", "<ul><li>a</li></ul>"),
         ("<script>only()</script>", "…", ""),
+        ("<!--StartFragment-->one\ntwo<!--EndFragment-->", "one\ntwo", ""),
+        ("a <!-- b", "a <!-- b", ""),
+        (
+            '<section class="x">one</section><section><b>two</b></section>',
+            "one\ntwo",
+            "<div>one</div><div><b>two</b></div>",
+        ),
+        ("<dl><dt>Price</dt><dd>5</dd></dl>", "Price\n5", ""),
+        ("<button>Yes</button><button>No</button>", "Yes\nNo", ""),
+        ("<optionx>a</optionx><b>c</b>", "ac", "a<b>c</b>"),
     ],
 )
 def test_agents_fragment(fragment: str, body: str, formatted: str) -> None:
