@@ -303,7 +303,7 @@ def clean(fragment: str) -> tuple[str, str]:
     # The parser's limit is the sanitiser's, too: its time grows with the square of the elements.
     tags = {node.tag for node in root.css("*")} - {"body"} if root is not None else set()
     if root is None or not (tags or "<!-" in decoded):  # <!--StartFragment--> of a clipboard
-        return _never_empty(unescaped(decoded)), ""
+        return _never_empty(unescaped(decoded) if "&" in decoded else decoded), ""
     for image in root.css("img"):
         _replace_image(image)
     inner = _inner_html(root)
