@@ -429,7 +429,7 @@ def _media(kind: str, data_keys: tuple[str, ...], content: object) -> frames.Age
         kind=kind,
         data=data,
         url=url,
-        name=text_of(about, *_NAME_KEYS)[:_MAX_SHOWN],
+        name=" ".join(text_of(about, *_NAME_KEYS).split())[:_MAX_SHOWN],
         size=size if size is not None and size >= 0 else None,
         seconds=seconds if seconds is not None and 0 <= seconds <= _LONGEST_CLIP else None,
     )
