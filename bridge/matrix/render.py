@@ -62,10 +62,11 @@ _TAGS = frozenset(
     | {"th", "thead", "tr", "u", "ul"}
 )
 _BLOCK = re.compile(
-    "<(/?)(?:address|article|aside|button|center|d[dlt]|details|fieldset|figcaption|figure|footer"
-    "|form|header|legend|main|nav|option|section|summary)(?=[ >])"
+    "<(/?)(?:address|article|aside|button|center|d[dlt]|des|desc|details|fieldset|figcaption|figure"
+    "|footer|form|header|legend|main|nav|option|section|summary|text|title)(?=[ >])"
 )
-"""A block that clients do not know: without it, its words would join those before and behind it."""
+"""Block that clients do not know, or of an XML card: without it, its words would join those before
+and behind it, or be taken for a part of a drawing."""
 _LAYOUT = frozenset({"br", "div", "p"})
 """Tags that plain text can express: alone they do not require a formatted body."""
 _SCHEMES = frozenset({"http", "https", "mailto", "tel"})
@@ -306,7 +307,7 @@ def clean(fragment: str) -> tuple[str, str]:
         return _never_empty(unescaped(decoded) if "&" in decoded else decoded), ""
     for image in root.css("img"):
         _replace_image(image)
-    inner = _inner_html(root)
+    inner = _inner_html(root).replace("<strike>", "<s>").replace("</strike>", "</s>")
     if not tags & {"br", "p", "div", "li", "pre", "table"}:
         # Without block elements, line breaks were typed and must be kept.
         inner = inner.replace("\r\n", "\n").replace("\n", "<br>")
@@ -322,7 +323,7 @@ def clean(fragment: str) -> tuple[str, str]:
     body = html_to_text(safe)
     if body is None:
         return _never_empty(unescaped(decoded)), ""
-    kept = {tag for tag in tags & _TAGS if f"<{tag}" in safe}
+    kept = {tag for tag in tags & _TAGS if f"<{tag}" in safe} | tags & {"strike"}
     return body or _NOTHING, safe if body and kept - _LAYOUT else ""
 
 

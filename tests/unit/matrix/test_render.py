@@ -156,6 +156,8 @@ def test_body_is_never_empty(text: str) -> None:
         ),
         ("<dl><dt>Price</dt><dd>5</dd></dl>", "Price\n5", ""),
         ("<button>Yes</button><button>No</button>", "Yes\nNo", ""),
+        ('<STRIKE class="x">9.99</strike> 5.99', "~~9.99~~ 5.99", "<s>9.99</s> 5.99"),
+        ("<?xml?><msg><title>A</title><text>B</text><url>C</url></msg>", "A\nB\nC", ""),
         ("<optionx>a</optionx><b>c</b>", "ac", "a<b>c</b>"),
     ],
 )
