@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import chat, history, model, queue
 from bridge.conversation.calls import blank, refuse, take_back, try_again
-from bridge.conversation.turn import Turn, one_line, plain_text, server_reason
+from bridge.conversation.turn import UNWATCHED, Turn, one_line, plain_text, server_reason
 from bridge.ids import CallId, RequestId, SessionId
 from bridge.webchat import frames
 from bridge.webchat.codes import NoticeType, Progress, RequestStatus, ResultCode, meaning, progress
@@ -41,6 +41,7 @@ _ALONE: Mapping[int, str] = {
 }
 """Sentences if the robot's search for a person ends in vain, by the status that says why."""
 _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
+_OF_AGENTS = frozenset({NoticeType.INVITE, NoticeType.TRANSFER, NoticeType.USER_LEFT})
 
 
 def pushed(turn: Turn, came: model.Pushed) -> None:
@@ -331,7 +332,11 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
     elif _PICTURE.search(notice.text):  # notices cannot hold images: send it as the agent's ghost
         _show(turn, agent, frames.AgentText(notice.text), push)
     elif text := plain_text(notice.text):
-        turn.say("chat.notice", {"text": text})
+        # "Are you still there?" is for a customer who has put the phone away.
+        phase, silence = turn.state.phase, turn.now - turn.state.watched_at
+        rings = isinstance(phase, model.Chatting) and phase.ping_at is None and not phase.close
+        rings = rings and silence >= UNWATCHED and notice.notice_type not in _OF_AGENTS
+        turn.say("chat.notice", {"text": text}, ping=rings)
 
 
 # --- replies --------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.ids import EventId, QueueId
-from bridge.media.plaintext import html_to_text
+from bridge.media.plaintext import html_to_text, unescaped
 from bridge.webchat.codes import RobotUse, meaning
 from bridge.webchat.frames import Reply
 
@@ -319,7 +318,7 @@ def plain_text(fragment: str) -> str:
     if len(fragment) > LONGEST_NOTICE:
         fragment = f"{fragment[:LONGEST_NOTICE]}…"
     if "<" not in fragment:
-        return html.unescape(fragment).strip()
+        return unescaped(fragment).strip()
     text = html_to_text(fragment)
     return (fragment if text is None else text).strip()
 

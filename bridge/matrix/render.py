@@ -22,7 +22,15 @@ from bridge.conversation.model import Reported
 from bridge.ids import EventId, UserId
 from bridge.matrix.client import Spooled
 from bridge.media.places import Place, datum_of, from_datum, geo_uri, map_link
-from bridge.media.plaintext import MAX_DEPTH, MAX_TAGS, OVERRIDES, SKIPPED, html_to_text, parse
+from bridge.media.plaintext import (
+    MAX_DEPTH,
+    MAX_TAGS,
+    OVERRIDES,
+    SKIPPED,
+    html_to_text,
+    parse,
+    unescaped,
+)
 from bridge.rooms.ports import EditableNotice, NoticeText, Poll, Status
 from bridge.rooms.record import Thread
 from bridge.webchat.frames import AgentLocation, AgentMedia, AgentText
@@ -53,6 +61,12 @@ _TAGS = frozenset(
     | {"hr", "i", "li", "ol", "p", "pre", "s", "strong", "sub", "sup", "table", "tbody", "td"}
     | {"th", "thead", "tr", "u", "ul"}
 )
+_BLOCK = re.compile(
+    "<(/?)(?:address|article|aside|button|center|d[dlt]|des|desc|details|fieldset|figcaption|figure"
+    "|footer|form|header|legend|main|nav|option|section|summary|text|title)(?=[ >])"
+)
+"""Block that clients do not know, or of an XML card: without it, its words would join those before
+and behind it, or be taken for a part of a drawing."""
 _LAYOUT = frozenset({"br", "div", "p"})
 """Tags that plain text can express: alone they do not require a formatted body."""
 _SCHEMES = frozenset({"http", "https", "mailto", "tel"})
@@ -289,16 +303,16 @@ def clean(fragment: str) -> tuple[str, str]:
     root = parse(decoded) if "<" in decoded else None
     # The parser's limit is the sanitiser's, too: its time grows with the square of the elements.
     tags = {node.tag for node in root.css("*")} - {"body"} if root is not None else set()
-    if root is None or not tags:
-        return _never_empty(html_text.unescape(decoded)), ""
+    if root is None or not (tags or "<!-" in decoded):  # <!--StartFragment--> of a clipboard
+        return _never_empty(unescaped(decoded) if "&" in decoded else decoded), ""
     for image in root.css("img"):
         _replace_image(image)
-    inner = _inner_html(root)
+    inner = _inner_html(root).replace("<strike>", "<s>").replace("</strike>", "</s>")
     if not tags & {"br", "p", "div", "li", "pre", "table"}:
         # Without block elements, line breaks were typed and must be kept.
         inner = inner.replace("\r\n", "\n").replace("\n", "<br>")
     safe = nh3.clean(
-        OVERRIDES.sub("", inner),
+        OVERRIDES.sub("", _BLOCK.sub(r"<\1div", inner)),
         tags=set(_TAGS),
         # "*": without it nh3 keeps `title` and `lang` on all elements.
         attributes={"a": {"href"}, "ol": {"start"}, "*": set()},
@@ -308,8 +322,8 @@ def clean(fragment: str) -> tuple[str, str]:
     ).strip()
     body = html_to_text(safe)
     if body is None:
-        return _never_empty(html_text.unescape(decoded)), ""
-    kept = {tag for tag in tags & _TAGS if f"<{tag}" in safe}
+        return _never_empty(unescaped(decoded)), ""
+    kept = {tag for tag in tags & _TAGS if f"<{tag}" in safe} | tags & {"strike"}
     return body or _NOTHING, safe if body and kept - _LAYOUT else ""
 
 

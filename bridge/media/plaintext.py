@@ -32,6 +32,8 @@ OVERRIDES = re.compile("[\0\u202d\u202e]")
 NUL, which PostgreSQL cannot store."""
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _MARKUP = re.compile(r"<[a-z!/]", re.IGNORECASE)
+_PARAMETER = re.compile(r"&(?=[\w.\[\]-]+=)")
+"""Border of two parameters in a typed URL: `&region=` would be read as the reference `&reg`."""
 _LINE = re.compile(r"\r?\n")
 _ADDRESS = re.compile(r"<([^<>\s\"'=@]+@[^<>\s\"'=@]+|https?://[^<>\s]+)>", re.IGNORECASE)
 """Typed address such as `Mei <mei@example.org>`, which the parser would take for an element."""
@@ -41,6 +43,7 @@ _ATTRIBUTE = (
 )
 """One attribute, as the HTML standard reads it (section "Tokenization")."""
 _TAG = re.compile(rf"<(/?[a-zA-Z][^\t\n\f\r />]*+)(?:{_ATTRIBUTE}){{,{MAX_ATTRIBUTES}}}+")
+_END = re.compile(r"</([a-zA-Z][^\t\n\f\r />]*+)")
 _ONE_MORE = re.compile(_ATTRIBUTE)
 _FORMATTING = frozenset(
     {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}
@@ -55,6 +58,13 @@ _BLOCKS = frozenset(
 )
 SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", "template"})
 """Elements whose content is dropped."""
+_ELEMENTS = frozenset(
+    {"a", "blockquote", "br", "center", "col", "del", "dfn", "hr", "img", "input", "ins", "li"}
+    | {"link", "mark", "meta", "nav", "ol", "option", "pre", "q", "span", "sub", "sup", "td", "th"}
+    | {"tr", "ul", "wbr"}
+    | (_BARE | _PARAGRAPHS | _BLOCKS | SKIPPED)
+)
+"""Elements that may lack an end tag; other words in angle brackets were typed, unless they end."""
 _MARKS = {
     **dict.fromkeys(("del", "s", "strike"), ("~~", "~~")),
     "sup": ("^", ""),  # otherwise ten squared would read 102
@@ -90,7 +100,12 @@ def as_markup(fragment: str) -> str:
     """
     if _MARKUP.search(fragment):
         return fragment
-    return _LINE.sub("<br>", escape(unescape(fragment), quote=False))
+    return _LINE.sub("<br>", escape(unescaped(fragment), quote=False))
+
+
+def unescaped(fragment: str) -> str:
+    """Return a fragment without any element as text."""
+    return unescape(_PARAMETER.sub("&amp;", fragment))
 
 
 def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
@@ -99,7 +114,7 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
         return None
     # A lone surrogate cannot be encoded, and the parser takes UTF-8.
     clean = html.encode("utf-8", "replace").decode("utf-8")
-    clean = _ADDRESS.sub(r"&lt;\1&gt;", clean)
+    clean = _PARAMETER.sub("&amp;", _ADDRESS.sub(r"&lt;\1&gt;", clean))
     unfinished = clean.rfind("<")
     if unfinished > clean.rfind(">"):
         # "a <b": the parser would drop an unclosed tag with all that follows, so it is escaped.
@@ -114,7 +129,8 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
 
 
 def _tame(html: str) -> str | None:
-    """Remove the attributes of `_BARE` elements; None for a tag with too many attributes.
+    """Remove the attributes of `_BARE` elements, and escape words that were typed, which would
+    vanish: `<your name>`, `a<b && c>d`. None for a tag with too many attributes.
 
     A parser opens unclosed formatting elements again in each later paragraph: `n` of them, and `n`
     paragraphs, make n² elements. Of equal ones it opens no more than three again (HTML standard,
@@ -124,6 +140,7 @@ def _tame(html: str) -> str | None:
     parts: list[str] = []
     start = at = spent = 0
     longest_link = MAX_OUTPUT // max(1, html.count("<"))
+    ended = {name.lower() for name in _END.findall(html)}
     while (at := html.find("<", at)) >= 0:
         tag = _TAG.match(html, at)
         if tag is None:
@@ -135,7 +152,12 @@ def _tame(html: str) -> str | None:
             return None
         at += 1
         name, size = tag[1].lower(), tag.end() - tag.end(1)
-        if size and (name in _BARE or (name == "a" and size > longest_link)):
+        word = not (name[0] == "/" or name in _ELEMENTS or name in ended)
+        typed = word or (size and name in _FORMATTING)
+        if typed and "=" not in tag[0] and not html.startswith("/>", tag.end()):
+            parts.append(f"{html[start : at - 1]}&lt;")
+            start = at
+        elif size and (name in _BARE or (name == "a" and size > longest_link)):
             parts.append(html[start : tag.end(1)])
             start = at = tag.end()
     return "".join((*parts, html[start:]))

@@ -328,7 +328,7 @@ def _hear_language(visit: Visit, words: str, command: Reading | None) -> None:
         words = " ".join(words.split()[: 1 if command.bare else 2])  # without the setting's value
     heard = followed(known, words, visit.rules.language)
     if heard != known and (command is None or heard[1] != "en"):  # "help" is no language hint
-        visit.set(language=heard)
+        visit.follow(heard)
 
 
 def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:

@@ -234,6 +234,14 @@ class Visit(msgspec.Struct, eq=False):
         language = self.rules.language_for(self.record)
         return self.rules.texts.render(language, key, args)
 
+    def follow(self, language: tuple[int, str]) -> None:
+        """Store the language of the customer's words; a queue card is read just now: rewrite it."""
+        before = self.rules.language_for(self.record)
+        self.set(language=language)
+        queued = isinstance(self.record.conversation.phase, model.Queued)
+        if queued and self.rules.language_for(self.record) != before:
+            self.step(model.Moved())
+
     def step(self, happened: model.Input, event: EventId | None = None) -> None:
         """Apply an input to the conversation; `event` is the Matrix event behind it, if any."""
         before, policy, now = self.record, self.rules.policy_for(self.record), self.now

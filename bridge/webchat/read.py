@@ -429,7 +429,7 @@ def _media(kind: str, data_keys: tuple[str, ...], content: object) -> frames.Age
         kind=kind,
         data=data,
         url=url,
-        name=text_of(about, *_NAME_KEYS)[:_MAX_SHOWN],
+        name=" ".join(text_of(about, *_NAME_KEYS).split())[:_MAX_SHOWN],
         size=size if size is not None and size >= 0 else None,
         seconds=seconds if seconds is not None and 0 <= seconds <= _LONGEST_CLIP else None,
     )
@@ -514,7 +514,7 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
             shown = first(told, "content", "text")
             words = string(shown) if isinstance(shown, str) else ""
     if not (words or suggestions or transfer):
-        words = html.escape(compact(content), quote=False)
+        words = html.escape(compact(unwrap(content)), quote=False)
     session, robot = _id(SessionId, frame.get("sessionId")), integer(frame.get("robotType"))
     return frames.RobotMessage(session, robot, words, suggestions, transfer)
 

@@ -58,7 +58,7 @@ def news() -> Iterator[Row]:
     yield _row("one of two agents leaves (204)", AgentsUpdated(SESSION, (MEI,)), agents=(MEI, JUN))
     for name, kind in (
         ("notice of the system (210)", NoticeType.NORMAL),
-        ("notice that a chat sleeps (210)", NoticeType.AFK_WARNING),
+        ("notice that a chat sleeps (210), after a minute of silence", NoticeType.AFK_WARNING),
         ("notice of the operator's own (210)", NoticeType.CUSTOM),
     ):
         notice = AgentNotice(kind, "Please do not send card numbers.")
@@ -79,6 +79,9 @@ def _row(name: str, push: Push, *, queued: bool = False, agents: tuple[Agent, ..
         desk.phase(Queued(QueueId(2), desk.now, RequestId(9), position=4))
     else:
         desk.phase(Chatting(SESSION, desk.now, QueueId(2), agents))
+    if "silence" not in name:
+        talk = msgspec.structs.replace(desk.record.conversation, watched_at=desk.now)
+        desk.visit.set(conversation=talk)
     desk.visit.step(Pushed(push))
     shown: list[str] = []
     words: list[str] = []

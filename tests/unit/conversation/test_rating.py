@@ -8,7 +8,7 @@ import pytest
 
 from bridge.conversation.chat import unhappy
 from bridge.conversation.machine import no_deadline_but_retry, wants_link
-from bridge.conversation.model import AskRating, Rate, Withdrawn
+from bridge.conversation.model import AskRating, Rate, Say, Withdrawn
 from bridge.conversation.turn import Policy
 from bridge.ids import EventId, QueueId, SessionId
 from bridge.webchat.codes import FailureReason
@@ -177,6 +177,24 @@ def test_notices_are_shown_as_plain_text(written: str, shown: str | None) -> Non
     scene.push(210, sessionId=SESSION, agentId="K00017", msg=notice)
     said = [one.args["text"] for one in scene.effects if hasattr(one, "args")]
     assert said == ([] if shown is None else [shown])
+
+
+def test_a_notice_after_a_silence_rings_unless_it_is_about_agents() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.later(60)
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg={"type": 1, "content": "hello"})
+    scene.forget()
+    for kind, wait in ((3, 0), (11, 60), (3, 0), (4, 59), (None, 1)):
+        scene.later(wait)
+        notice = {"type": 99, "noticeType": kind, "content": "Are you still there?"}
+        scene.push(210, sessionId=SESSION, agentId="K00017", msg=notice)
+    rung = [one.ping for one in scene.effects if isinstance(one, Say)]
+    assert rung == [False, False, True, False, True]
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.later(60)
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=notice)
+    assert scene.pings == ["chat.notice"] * 2, "the chat is over"
 
 
 def test_a_first_rating_is_thanked_for_and_a_change_confirmed() -> None:

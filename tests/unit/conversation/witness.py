@@ -86,6 +86,7 @@ _PINGS = {
     "chat.started",
     "chat.started_unnamed",
     "chat.agent_joined",
+    "chat.notice",
     "chat.transferred",
 }
 _ENDS = ("status.", "result.", "trouble.", "queue.closed", "queue.ended_paused")

@@ -112,6 +112,13 @@ def test_body_is_never_empty(text: str) -> None:
         ("two\nlines", "two\nlines", ""),
         ("1 < 2 and a<b then", "1 < 2 and a<b then", ""),
         ("a &lt; b &amp; c", "a < b & c", ""),
+        ("type <your name>\nthen <OK>", "type <your name>\nthen <OK>", ""),
+        ("https://x.y/?a=1&region=EU&times=2", "https://x.y/?a=1&region=EU&times=2", ""),
+        (
+            "<b>pay</b> https://x.y/?a=1&currency=EUR",
+            "pay https://x.y/?a=1&currency=EUR",
+            "<b>pay</b> https://x.y/?a=1&amp;currency=EUR",
+        ),
         ("one<br>two", "one\ntwo", ""),
         ("<div>one</div><div>two</div>", "one\ntwo", ""),
         ("<b>bold</b>", "bold", "<b>bold</b>"),
@@ -140,6 +147,18 @@ def test_body_is_never_empty(text: str) -> None:
         ("/::) [微笑]", "🙂 🙂", ""),
         ("<ul><li>a</li></ul>", "- a", "<ul><li>a</li></ul>"),
         ("<script>only()</script>", "…", ""),
+        ("<!--StartFragment-->one\ntwo<!--EndFragment-->", "one\ntwo", ""),
+        ("a <!-- b", "a <!-- b", ""),
+        (
+            '<section class="x">one</section><section><b>two</b></section>',
+            "one\ntwo",
+            "<div>one</div><div><b>two</b></div>",
+        ),
+        ("<dl><dt>Price</dt><dd>5</dd></dl>", "Price\n5", ""),
+        ("<button>Yes</button><button>No</button>", "Yes\nNo", ""),
+        ('<STRIKE class="x">9.99</strike> 5.99', "~~9.99~~ 5.99", "<s>9.99</s> 5.99"),
+        ("<?xml?><msg><title>A</title><text>B</text><url>C</url></msg>", "A\nB\nC", ""),
+        ("<optionx>a</optionx><b>c</b>", "ac", "a<b>c</b>"),
     ],
 )
 def test_agents_fragment(fragment: str, body: str, formatted: str) -> None:

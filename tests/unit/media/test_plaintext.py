@@ -113,6 +113,35 @@ def test_an_address_in_angle_brackets_is_no_element(text: str) -> None:
     assert html_to_text(text) == words
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Fill in <your name> and <order number>.",
+        "Press <Enter>, <Ctrl+C> or <yes/no>",
+        "if (a<b && c>d)",
+        "List<String> <<names>>",
+    ],
+)
+@pytest.mark.parametrize("around", ["", "<b>x</b> ", "<p>"])
+def test_words_in_angle_brackets_are_no_element(text: str, around: str) -> None:
+    shown = f"{around} {text}".replace("<b>", "").replace("</b>", "").replace("<p>", "").split()
+    assert html_to_text(f"{around} {text}") == " ".join(shown)
+
+
+@pytest.mark.parametrize("html", ["<o:p></o:p>x", "<o:p/>x", "<unknown a=b>x", "<Odd>x</odd>"])
+def test_an_unknown_element_is_an_element(html: str) -> None:
+    assert html_to_text(html) == "x"
+
+
+@pytest.mark.parametrize("around", ["", "<b>x</b> "])
+def test_parameters_of_a_typed_address_are_no_characters(around: str) -> None:
+    url = "https://b.c/?id=5&currency=EUR&notify_url=x&region[0]=2&copy-to=3&amp;lt=4&times=5"
+    shown = url.replace("&amp;", "&")
+    assert html_to_text(f"{around}{url}") == around.replace("<b>x</b>", "x") + shown
+    assert as_markup(url) == shown.replace("&", "&amp;")
+    assert html_to_text("&lt;&copy; &nbsp;") == "<© \xa0"
+
+
 def test_endless_address_takes_no_time() -> None:
     """A backtracking pattern would need minutes."""
     text = "<" + "@a" * 90_000

@@ -9,7 +9,17 @@ import msgspec
 import pytest
 
 from bridge.config.model import Permission
-from bridge.conversation.model import Args, CustomerMedia, CustomerText, Reported, Say
+from bridge.conversation.model import (
+    Args,
+    Card,
+    Conversation,
+    CustomerMedia,
+    CustomerText,
+    Queued,
+    Reported,
+    Requesting,
+    Say,
+)
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, UserId
 from bridge.rooms.effects import Decline, EnterRoom, LeaveRoom, ShowBridge, ShowSettings
@@ -557,6 +567,21 @@ def test_a_room_follows_its_customers_words(texts: list[str], language: str) -> 
     for text in texts:
         house.say(text)
     assert language_in(house) == language
+
+
+@pytest.mark.parametrize(("phase", "keys"), [(Queued, ["queue.position"]), (Requesting, [])])
+def test_the_card_of_a_queue_follows_at_once(
+    phase: type[Queued | Requesting], keys: list[str]
+) -> None:
+    house = House(msgspec.structs.replace(RULES, language="en")).served()
+    place = phase(QueueId(1), house.now)
+    if isinstance(place, Queued):
+        place = msgspec.structs.replace(place, position=2)
+    house.visit.set(conversation=Conversation(phase=place))
+    house.say("4711")
+    house.say("請問有人嗎")
+    house.say("好的")
+    assert [one.key for one in house.visit.effects if isinstance(one, Card)] == keys
 
 
 def test_a_language_that_somebody_chose_stays() -> None:

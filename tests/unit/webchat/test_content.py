@@ -154,8 +154,8 @@ def test_commas_in_a_long_text_do_not_count_as_values(text: str) -> None:
     [
         (PNG, AgentMedia("image", data=PNG)),
         (
-            {"imgUrl": "up/a.jpg", "imgName": "a.jpg"},
-            AgentMedia("image", url="up/a.jpg", name="a.jpg"),
+            {"imgUrl": "up/a.jpg", "imgName": " my\n cat.jpg"},
+            AgentMedia("image", url="up/a.jpg", name="my cat.jpg"),
         ),
         ({"url": "up/a", "name": "a"}, AgentMedia("image", url="up/a", name="a")),
         (
@@ -376,7 +376,7 @@ def message(
 def test_robot(content: object, expected: RobotMessage) -> None:
     assert said(content) == expected
     if isinstance(content, dict):
-        assert said(json.dumps(content)) == expected or "{" in expected.text
+        assert said(json.dumps(content)) == expected
 
 
 @pytest.mark.parametrize("content", [None, ""])
