@@ -179,6 +179,11 @@ def test_notices_are_shown_as_plain_text(written: str, shown: str | None) -> Non
     assert said == ([] if shown is None else [shown])
 
 
+def _notice(scene: Scene, kind: int | None) -> None:
+    notice = {"type": 99, "noticeType": kind, "content": "Are you still there?"}
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=notice)
+
+
 def test_a_notice_after_a_silence_rings_unless_it_is_about_agents() -> None:
     scene = Scene()
     scene.begin()
@@ -187,13 +192,12 @@ def test_a_notice_after_a_silence_rings_unless_it_is_about_agents() -> None:
     scene.forget()
     for kind, wait in ((3, 0), (11, 60), (3, 0), (4, 59), (None, 1)):
         scene.later(wait)
-        notice = {"type": 99, "noticeType": kind, "content": "Are you still there?"}
-        scene.push(210, sessionId=SESSION, agentId="K00017", msg=notice)
+        _notice(scene, kind)
     rung = [one.ping for one in scene.effects if isinstance(one, Say)]
     assert rung == [False, False, True, False, True]
     scene.push(205, sessionId=SESSION, agentId="K00017")
     scene.later(60)
-    scene.push(210, sessionId=SESSION, agentId="K00017", msg=notice)
+    _notice(scene, None)
     assert scene.pings == ["chat.notice"] * 2, "the chat is over"
 
 
