@@ -61,7 +61,7 @@ SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", 
 _ELEMENTS = frozenset(
     {"a", "blockquote", "br", "center", "col", "del", "dfn", "hr", "img", "input", "ins", "li"}
     | {"link", "mark", "meta", "nav", "ol", "option", "pre", "q", "span", "sub", "sup", "td", "th"}
-    | {"tr", "ul", "wbr"}
+    | {"colgroup", "optgroup", "rp", "rt", "tr", "ul", "wbr"}
     | (_BARE | _PARAGRAPHS | _BLOCKS | SKIPPED)
 )
 """Elements that may lack an end tag; other words in angle brackets were typed, unless they end."""

@@ -236,6 +236,8 @@ def _from_us(row: RoomInput | StoredEffect | None) -> Earlier | None:
             return Earlier(words)
         case model.Relay():
             return Earlier("")
+        case model.Say(key="chat.notice", args={"text": str(words)}):
+            return Earlier(words)  # the call centre's own, such as "Are you still there?"
         case model.Reported():
             return Earlier("", reports=row.event_id)
         case _:

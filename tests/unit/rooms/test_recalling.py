@@ -18,6 +18,7 @@ from bridge.webchat.frames import (
     AgentContent,
     AgentLocation,
     AgentMedia,
+    AgentNotice,
     AgentText,
     ChatStarted,
     MessageReceived,
@@ -340,6 +341,7 @@ CONTENTS: list[tuple[AgentContent, Earlier | None]] = [
     (AgentText("<b>" * 5_000), Earlier("")),
     (AgentMedia("file", url="/a.pdf", name="a.pdf"), Earlier("a.pdf")),
     (AgentLocation(1, 2, "Office"), Earlier("Office")),
+    (AgentNotice(3, "Are you <b>still</b> there?"), Earlier("Are you still there?")),
     (UnknownContent(77, "?"), None),
 ]
 
