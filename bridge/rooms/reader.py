@@ -747,7 +747,7 @@ class Reader:
             await surroundings.note_room_begun(store, invited.by, after.room_id, visit.now)
 
     async def _send_again(self, visit: Visit, event_id: EventId) -> None:
-        found = await references.original(self.around, visit.record, event_id)
+        found = await references.original(self.around, visit, event_id)
         earlier, sender = None, UserId("")
         if isinstance(found, (ports.Spoke, ports.Corrected, ports.Reacted)):
             earlier, sender = await self._earlier(visit, found), found.sender

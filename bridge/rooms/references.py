@@ -132,13 +132,20 @@ async def is_about_unknown(around: Surroundings, record: RoomRecord, body: bytes
     return about is not None and await around.store.body_of(record.room_id, about) is None
 
 
+FETCHING = 10_000
+"""ms within which a visit may begin to fetch an event: of 200 that `retry all` means, each would
+wait for a homeserver that hangs."""
+
+
 async def original(
-    around: Surroundings, record: RoomRecord, event_id: EventId
+    around: Surroundings, visit: Visit, event_id: EventId
 ) -> ports.Meaning | ports.Undecryptable | None:
-    """Read a person's event, which was not delivered; None if no copy of it is left."""
-    body = await around.store.body_of(record.room_id, event_id)
-    row = await _fetched(around, record, event_id) if body is None else _row(body)
-    return await _meaning(around, row)
+    """Read a person's event, which was not delivered; None if no copy of it can be had."""
+    body = await around.store.body_of(visit.record.room_id, event_id)
+    if body is not None:
+        return await _meaning(around, _row(body))
+    late = around.clock.now() - visit.now > FETCHING
+    return None if late else await _meaning(around, await _fetched(around, visit.record, event_id))
 
 
 async def old_report(around: Surroundings, record: RoomRecord, event_id: EventId) -> Earlier | None:

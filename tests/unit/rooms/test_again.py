@@ -14,7 +14,7 @@ from bridge.conversation.model import Ended, Idle, Queued
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms.engine import Engine
-from bridge.rooms.ports import CallFailure, Undecryptable
+from bridge.rooms.ports import CallFailure, Unavailable, Undecryptable
 from bridge.rooms.record import Undelivered
 from bridge.rooms.rules import Rules
 from bridge.rooms.store import Cutoffs
@@ -477,6 +477,23 @@ async def test_a_message_no_longer_kept_is_read_from_the_homeserver(tapped: str)
             await happens(engine, react(world, "$1" if tapped == "message" else report.event_id))
     assert world.link.texts(ROOM) == ["one", "one"]
     assert told(world)[1:] == [("again.delivered", "$1")]
+
+
+async def test_a_hanging_homeserver_is_asked_for_few_old_messages() -> None:
+    world = await chat()
+    world.link.answers.extend([REFUSED] * 5)
+    async with world.running() as engine:
+        await happens(engine, *(word(world, f"word {number}", f"${number}") for number in range(5)))
+        world.matrix.room = [word(world, f"word {number}", f"${number}")[2] for number in range(5)]
+        await world.clock.turn(60)
+        await world.store.prune(world.clock.now(), 0, Cutoffs())
+        asked = len(world.matrix.requests)
+        world.matrix.trouble.extend([Unavailable("HTTP 504")] * 6)
+        await happens(engine, command(world, "retry all"))
+        await world.clock.turn(30)
+    fetched = [one for one in world.matrix.requests[asked:] if one.startswith("read ")]
+    assert fetched == [f"read $0 in {ROOM}"] * 3 + [f"read $1 in {ROOM}"] * 3
+    assert told(world)[-5:] == [("again.forgotten", f"${number}") for number in range(5)]
 
 
 async def test_an_old_message_of_a_person_is_no_report() -> None:
