@@ -3,14 +3,16 @@
 Used in both directions: for customers' formatted bodies, and for the plain body of an agent's HTML
 fragment. `as_markup` converts plain text to HTML. The HTML is untrusted, so size, depth and number
 of tags are limited; beyond a limit the result is None, and callers fall back to the text they have.
+`differences` compares two wordings.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape, unescape
-from itertools import islice
+from itertools import islice, takewhile
 from urllib.parse import unquote
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -297,3 +299,71 @@ class _Writer:
         self._current.clear()
         if line.strip() or keep_empty:  # editors fill empty lines with no-break spaces
             self._lines.append(line)
+
+
+# --- word-by-word difference ----------------------------------------------------------------------
+
+MAX_PIECES = 160
+"""Maximum words and spaces between first and last change: the comparison takes cubic time."""
+
+_LETTERS = r"[^\W_\u2e80-\U0003ffff]+"
+_WORD = re.compile(rf"{_LETTERS}(?:[.,:'’_-]{_LETTERS})*|\s+|.", re.DOTALL)
+"""An alphabetic word or number, spaces, or one other character (Chinese has no spaces)."""
+_NEAR = 3
+"""Maximum pieces between two changes that are joined into one."""
+_CONTEXT = 20
+"""Maximum pieces between a change and the word that is shown with it."""
+
+
+def differences(old: str, new: str) -> list[tuple[str, str]]:
+    """Return the word-by-word difference of two texts; empty if the new text is shorter to show.
+
+    Each (old, new) pair includes the word before and after the change as context.
+    """
+    before, after = _WORD.findall(old), _WORD.findall(new)
+    start = _common(before, after)
+    middle, new_middle = before[start:], after[start:]
+    end = _common(middle[::-1], new_middle[::-1])
+    middle, new_middle = middle[: len(middle) - end], new_middle[: len(new_middle) - end]
+    if max(len(middle), len(new_middle)) > MAX_PIECES:
+        return []
+    found = [
+        (_around(before, start + low, start + high), _around(after, start + to, start + upto))
+        for low, high, to, upto in _places(middle, new_middle)
+    ]
+    told = sum(len(one) + len(other) + 4 for one, other in found)
+    return found if told < len(new) else []
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _places(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
+    """Return the differing ranges of old and new pieces, with neighbouring ones joined."""
+    joined: list[tuple[int, int, int, int]] = []
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    for tag, low, high, new_low, new_high in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        near = joined and low - joined[-1][1] <= _NEAR
+        first, _, new_first, _ = joined.pop() if near else (low, high, new_low, new_high)
+        joined.append((first, high, new_first, new_high))
+    return joined
+
+
+def _around(pieces: Sequence[str], low: int, high: int) -> str:
+    """Return the pieces from `low` to `high` with one word of context on either side, if the line
+    has one.
+    """
+    before = range(low - 1, max(0, low - _CONTEXT) - 1, -1)
+    after = range(high, min(len(pieces), high + _CONTEXT))
+    near = [takewhile(lambda at: "\n" not in pieces[at], places) for places in (before, after)]
+    low = next((at for at in near[0] if _is_word(pieces[at])), low)
+    high = next((at + 1 for at in near[1] if _is_word(pieces[at])), high)
+    return "".join(pieces[low:high]).strip()
+
+
+def _is_word(piece: str) -> bool:
+    return any(map(str.isalnum, piece))

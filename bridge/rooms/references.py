@@ -23,13 +23,10 @@ WebChat has none of these, so they are sent to the agent as text. The coroutines
 from __future__ import annotations
 
 import asyncio
-import difflib
-import re
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
-from itertools import takewhile
 
 import msgspec
 from msgspec.structs import replace
@@ -38,7 +35,7 @@ from bridge.conversation import model
 from bridge.conversation.history import mark_of
 from bridge.conversation.turn import all_pieces, cut, unique_events
 from bridge.ids import EffectSeq, EventId, RoomId, UserId
-from bridge.media.plaintext import MAX_LENGTH, html_to_text
+from bridge.media.plaintext import MAX_LENGTH, differences, html_to_text
 from bridge.rooms import ports
 from bridge.rooms.effects import StoredEffect
 from bridge.rooms.record import (
@@ -581,77 +578,9 @@ def _reworded(visit: Visit, new: str, earlier: Earlier | None) -> model.Customer
         return model.CustomerText(visit.for_agent("agent.withdrawn_caption", {}))
     if not old and earlier is not None:
         return model.CustomerText(new)  # the file had no caption
-    if found := _changes(old, new):
+    if found := differences(old, new):
         new = "\n".join(visit.for_agent("agent.change", {"old": a, "new": b}) for a, b in found)
     return model.CustomerText(visit.for_agent("agent.corrected", {"text": new}))
-
-
-# --- word-by-word difference ----------------------------------------------------------------------
-
-MAX_PIECES = 160
-"""Maximum words and spaces between first and last change: the comparison takes cubic time."""
-
-_LETTERS = r"[^\W_\u2e80-\U0003ffff]+"
-_WORD = re.compile(rf"{_LETTERS}(?:[.,:'’_-]{_LETTERS})*|\s+|.", re.DOTALL)
-"""An alphabetic word or number, spaces, or one other character (Chinese has no spaces)."""
-_NEAR = 3
-"""Maximum pieces between two changes that are joined into one."""
-_CONTEXT = 20
-"""Maximum pieces between a change and the word that is shown with it."""
-
-
-def _changes(old: str, new: str) -> list[tuple[str, str]]:
-    """Return the word-by-word difference of two texts; empty if the new text is shorter to show.
-
-    Each (old, new) pair includes the word before and after the change as context.
-    """
-    before, after = _WORD.findall(old), _WORD.findall(new)
-    start = _common(before, after)
-    middle, new_middle = before[start:], after[start:]
-    end = _common(middle[::-1], new_middle[::-1])
-    middle, new_middle = middle[: len(middle) - end], new_middle[: len(new_middle) - end]
-    if max(len(middle), len(new_middle)) > MAX_PIECES:
-        return []
-    found = [
-        (_around(before, start + low, start + high), _around(after, start + to, start + upto))
-        for low, high, to, upto in _places(middle, new_middle)
-    ]
-    told = sum(len(one) + len(other) + 4 for one, other in found)
-    return found if told < len(new) else []
-
-
-def _common(one: list[str], other: list[str]) -> int:
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _places(old: list[str], new: list[str]) -> list[tuple[int, int, int, int]]:
-    """Return the differing ranges of old and new pieces, with neighbouring ones joined."""
-    joined: list[tuple[int, int, int, int]] = []
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    for tag, low, high, new_low, new_high in matcher.get_opcodes():
-        if tag == "equal":
-            continue
-        near = joined and low - joined[-1][1] <= _NEAR
-        first, _, new_first, _ = joined.pop() if near else (low, high, new_low, new_high)
-        joined.append((first, high, new_first, new_high))
-    return joined
-
-
-def _around(pieces: Sequence[str], low: int, high: int) -> str:
-    """Return the pieces from `low` to `high` with one word of context on either side, if the line
-    has one.
-    """
-    before = range(low - 1, max(0, low - _CONTEXT) - 1, -1)
-    after = range(high, min(len(pieces), high + _CONTEXT))
-    near = [takewhile(lambda at: "\n" not in pieces[at], places) for places in (before, after)]
-    low = next((at for at in near[0] if _is_word(pieces[at])), low)
-    high = next((at + 1 for at in near[1] if _is_word(pieces[at])), high)
-    return "".join(pieces[low:high]).strip()
-
-
-def _is_word(piece: str) -> bool:
-    return any(map(str.isalnum, piece))
 
 
 # --- sending again --------------------------------------------------------------------------------
