@@ -63,10 +63,11 @@ SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", 
 _ELEMENTS = frozenset(
     {"a", "blockquote", "br", "center", "col", "del", "dfn", "hr", "img", "input", "ins", "li"}
     | {"link", "mark", "meta", "nav", "ol", "option", "pre", "q", "span", "sub", "sup", "td", "th"}
-    | {"colgroup", "optgroup", "rp", "rt", "tr", "ul", "wbr"}
+    | {"audio", "colgroup", "optgroup", "rp", "rt", "tr", "ul", "video", "wbr"}
     | (_BARE | _PARAGRAPHS | _BLOCKS | SKIPPED)
 )
-"""Elements that may lack an end tag; other words in angle brackets were typed, unless they end."""
+"""Elements that may lack an end tag, and players, which often do; other words in angle brackets
+were typed, unless they end."""
 _MARKS = {
     **dict.fromkeys(("del", "s", "strike"), ("~~", "~~")),
     "sup": ("^", ""),  # otherwise ten squared would read 102
