@@ -72,6 +72,8 @@ AFTER = 2.0
 """Seconds to wait for a key before requesting it."""
 _AGAIN_MS = 60_000
 """Minimum ms between requests for a key: until the olm session is renewed, answers are lost too."""
+_REQUESTS = 5
+"""Maximum requests for a key in an hour."""
 _LOST = 0.2
 """Seconds until a mailbox is read again after another process read it (Stale)."""
 _LONGEST_NOTICE = 7_000
@@ -148,6 +150,7 @@ class Crypto:
         self._in_vain = peers.RateLimit(1, _IN_VAIN_MS)
         """Waits for the keys of a sender in a room that timed out."""
         self._requested = peers.RateLimit(1, _AGAIN_MS)
+        self._requests = peers.RateLimit(_REQUESTS, peers.HOUR_MS)
         self._mailboxes = peers.RateLimit(1, _MAILBOX_MS)
         """Reads of a ghost's mailbox."""
 
@@ -177,7 +180,10 @@ class Crypto:
         if sealed is None:
             return Undecryptable(keys.BROKEN, later=False)
         if patience is None:
-            return await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
+            found = await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
+            if ask and _lacks_key(found):
+                await self._request(raw, sealed)  # the answer to the last one may be lost
+            return found
         # Registered before the look-up, or a key that comes in between would be missed.
         arrival = self._waited_for.setdefault(sealed.key_name, asyncio.Event())
         found = await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
@@ -226,7 +232,8 @@ class Crypto:
 
     async def _request(self, raw: Json, sealed: keys.Sealed) -> None:
         """Request the key of an event, at most once in `_AGAIN_MS`; failures are only logged."""
-        if not self._requested.spend(sealed.key_name, self._clock.now()):
+        name, now = sealed.key_name, self._clock.now()
+        if not (self._requested.spend(name, now) and self._requests.spend(name, now)):
             return
         LOG.info("requesting a room key", user=sealed.sender, room=sealed.room_id)
         content, device_id = wire.mapping(raw, "content"), self.upkeep.device_id
