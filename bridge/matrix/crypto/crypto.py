@@ -74,6 +74,8 @@ _AGAIN_MS = 60_000
 """Minimum ms between requests for a key: until the olm session is renewed, answers are lost too."""
 _REQUESTS = 5
 """Maximum requests for a key in an hour."""
+_GIFTS = 5
+"""Maximum attempts in a minute to share a key that is owed: a login changes a device list twice."""
 _LOST = 0.2
 """Seconds until a mailbox is read again after another process read it (Stale)."""
 _LONGEST_NOTICE = 7_000
@@ -151,6 +153,9 @@ class Crypto:
         """Waits for the keys of a sender in a room that timed out."""
         self._requested = peers.RateLimit(1, _AGAIN_MS)
         self._requests = peers.RateLimit(_REQUESTS, peers.HOUR_MS)
+        self._gifts = peers.RateLimit(_GIFTS, _AGAIN_MS)
+        """Attempts by bridge user and room; device lists may be changed endlessly on purpose."""
+        self._giving = asyncio.Semaphore(AT_ONCE)
         self._mailboxes = peers.RateLimit(1, _MAILBOX_MS)
         """Reads of a ghost's mailbox."""
 
@@ -403,13 +408,14 @@ class Crypto:
         self._wake(name for name, _ in notice.keys)
         for room_id in {room_id for _, room_id in notice.keys}:
             self._on_key(room_id)
-        for sender, room_id in self._sharing.owing(notice.users) if notice.users else ():
-            self._mending.start(self._give_owed(sender, room_id))
+        for owed in self._sharing.owing(notice.users) if notice.users else ():
+            if self._gifts.spend(owed, self._clock.now()):
+                self._mending.start(self._give_owed(*owed))
 
     async def _give_owed(self, sender: UserId, room_id: RoomId) -> None:
         """Share a session's key with those who lacked a device; else the next message does it."""
         try:
-            async with self._mending.places:
+            async with self._giving:
                 scheme = await self._places.scheme(sender, room_id)
                 await again(lambda: self._share_and_encrypt(sender, room_id, scheme, None))
         except Exception as error:  # noqa: BLE001 - logged; the mailboxes must go on being read
@@ -712,7 +718,7 @@ class Mending:
         self.group: asyncio.TaskGroup | None = None
         self._arrivals = arrivals
         self._clock = clock
-        self.places = asyncio.Semaphore(AT_ONCE)
+        self._places = asyncio.Semaphore(AT_ONCE)
         self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._servers: Counter[str] = Counter()
         """Running and waiting repairs per homeserver of the other device."""
@@ -744,7 +750,7 @@ class Mending:
     async def _mend(self, user: UserId, sender: str, curve25519: str, server: str) -> None:
         places = self._places_of.setdefault(server, asyncio.Semaphore(OF_SERVER))
         try:
-            async with places, self.places:
+            async with places, self._places:
                 await self._arrivals.renew(user, sender, curve25519, self._clock.now())
         except (Unavailable, Refused, StoreError) as error:
             LOG.info("a broken olm session cannot be replaced yet", user=sender, why=str(error))
