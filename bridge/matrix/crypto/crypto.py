@@ -72,6 +72,10 @@ AFTER = 2.0
 """Seconds to wait for a key before requesting it."""
 _AGAIN_MS = 60_000
 """Minimum ms between requests for a key: until the olm session is renewed, answers are lost too."""
+_REQUESTS = 5
+"""Maximum requests for a key in an hour."""
+_GIFTS = 5
+"""Maximum attempts in a minute to share a key that is owed: a login changes a device list twice."""
 _LOST = 0.2
 """Seconds until a mailbox is read again after another process read it (Stale)."""
 _LONGEST_NOTICE = 7_000
@@ -148,6 +152,10 @@ class Crypto:
         self._in_vain = peers.RateLimit(1, _IN_VAIN_MS)
         """Waits for the keys of a sender in a room that timed out."""
         self._requested = peers.RateLimit(1, _AGAIN_MS)
+        self._requests = peers.RateLimit(_REQUESTS, peers.HOUR_MS)
+        self._gifts = peers.RateLimit(_GIFTS, _AGAIN_MS)
+        """Attempts by bridge user and room; device lists may be changed endlessly on purpose."""
+        self._giving = asyncio.Semaphore(AT_ONCE)
         self._mailboxes = peers.RateLimit(1, _MAILBOX_MS)
         """Reads of a ghost's mailbox."""
 
@@ -177,7 +185,10 @@ class Crypto:
         if sealed is None:
             return Undecryptable(keys.BROKEN, later=False)
         if patience is None:
-            return await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
+            found = await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
+            if ask and _lacks_key(found):
+                await self._request(raw, sealed)  # the answer to the last one may be lost
+            return found
         # Registered before the look-up, or a key that comes in between would be missed.
         arrival = self._waited_for.setdefault(sealed.key_name, asyncio.Event())
         found = await self._keys.open(raw, sealed, self._clock.now(), ask=ask)
@@ -226,7 +237,8 @@ class Crypto:
 
     async def _request(self, raw: Json, sealed: keys.Sealed) -> None:
         """Request the key of an event, at most once in `_AGAIN_MS`; failures are only logged."""
-        if not self._requested.spend(sealed.key_name, self._clock.now()):
+        name, now = sealed.key_name, self._clock.now()
+        if not (self._requested.spend(name, now) and self._requests.spend(name, now)):
             return
         LOG.info("requesting a room key", user=sealed.sender, room=sealed.room_id)
         content, device_id = wire.mapping(raw, "content"), self.upkeep.device_id
@@ -396,13 +408,14 @@ class Crypto:
         self._wake(name for name, _ in notice.keys)
         for room_id in {room_id for _, room_id in notice.keys}:
             self._on_key(room_id)
-        for sender, room_id in self._sharing.owing(notice.users) if notice.users else ():
-            self._mending.start(self._give_owed(sender, room_id))
+        for owed in self._sharing.owing(notice.users) if notice.users else ():
+            if self._gifts.spend(owed, self._clock.now()):
+                self._mending.start(self._give_owed(*owed))
 
     async def _give_owed(self, sender: UserId, room_id: RoomId) -> None:
         """Share a session's key with those who lacked a device; else the next message does it."""
         try:
-            async with self._mending.places:
+            async with self._giving:
                 scheme = await self._places.scheme(sender, room_id)
                 await again(lambda: self._share_and_encrypt(sender, room_id, scheme, None))
         except Exception as error:  # noqa: BLE001 - logged; the mailboxes must go on being read
@@ -705,7 +718,7 @@ class Mending:
         self.group: asyncio.TaskGroup | None = None
         self._arrivals = arrivals
         self._clock = clock
-        self.places = asyncio.Semaphore(AT_ONCE)
+        self._places = asyncio.Semaphore(AT_ONCE)
         self._places_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._servers: Counter[str] = Counter()
         """Running and waiting repairs per homeserver of the other device."""
@@ -737,7 +750,7 @@ class Mending:
     async def _mend(self, user: UserId, sender: str, curve25519: str, server: str) -> None:
         places = self._places_of.setdefault(server, asyncio.Semaphore(OF_SERVER))
         try:
-            async with places, self.places:
+            async with places, self._places:
                 await self._arrivals.renew(user, sender, curve25519, self._clock.now())
         except (Unavailable, Refused, StoreError) as error:
             LOG.info("a broken olm session cannot be replaced yet", user=sender, why=str(error))

@@ -282,9 +282,14 @@ async def test_somebody_without_a_device_gets_the_key_once_there_is_one(
             bridge.crypto.told(notice)
             while not (bridge.phone.fetch() or logged):  # noqa: ASYNC110 - two ends
                 await asyncio.sleep(0)
-    assert [one["event"] for one in logged] == [
-        "a room key cannot be shared yet" if lost else "room key shared"
-    ]
+            for _ in range(50):
+                bridge.crypto.told(notice)
+            while lost and len(logged) < crypto._GIFTS - 1:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0)
+            for _ in range(200):
+                await asyncio.sleep(0)
+    failed = ["a room key cannot be shared yet"] * (crypto._GIFTS - 1)
+    assert [one["event"] for one in logged] == (failed if lost else ["room key shared"])
     if not lost:
         assert mapping(bridge.phone.read(content), "content") == {"body": "overnight"}
 

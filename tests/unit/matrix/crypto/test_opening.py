@@ -9,7 +9,7 @@ from bridge.matrix.crypto import crypto
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Undecryptable
 from tests.unit.matrix.crypto.rig import Bridge
-from tests.unit.matrix.crypto.world import BOT
+from tests.unit.matrix.crypto.world import BOT, USERS
 
 pytestmark = pytest.mark.asyncio
 
@@ -30,6 +30,20 @@ async def test_sender_of_undecryptable_messages_delays_the_room_once(
             raw = bridge.phone.say("x", outside=from_there)
             assert await bridge.crypto.open(raw, patience) == missing
         assert len(await bridge.requests(42)) == 42  # each key was requested by both hosts
+
+
+async def test_a_key_whose_answer_got_lost_is_requested_again_a_few_times(bridge: Bridge) -> None:
+    """By the retries of a message that its room keeps, each a minute after the last."""
+    raw = bridge.phone.say("x", outside={"device_id": bridge.phone.device_id})
+    async with bridge.running(), asyncio.timeout(30):
+        await bridge.caught_up()
+        for _ in range(2 * crypto._REQUESTS):
+            await bridge.crypto.open(raw, ask=False)
+            await bridge.crypto.open(raw)
+            await bridge.crypto.open(raw)
+            bridge.time.ms += 60_000
+        count = crypto._REQUESTS * len(USERS.hosts)
+        assert len(await bridge.requests(count)) == count
 
 
 async def test_host_that_never_reads_its_mailbox_delays_messages_only_at_first(
