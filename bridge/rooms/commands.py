@@ -738,7 +738,7 @@ COMMANDS: Mapping[str, Command] = {
         arguments.no_words, "已解决 已解決 解決しました 解决了 解決了",
         makes_sense=lambda visit, _: cards.can_be_solved(visit)),
     "callback": Command(partial(_step, model.CallBack), arguments.no_words,
-        "通知 通知 折り返し 回电 回電 回叫", "recall notify remind 提醒", asks=True,
+        "通知 通知 折り返し 回电 回電 回叫 回撥", "recall notify remind 提醒", asks=True,
         outside="acts", provided=lambda rules: rules.policy.callback),
     "queue": _Setting(_queue, lambda words: (_action("list", 0, words) or
         _action("reset", 0, words)) if words else (),
