@@ -50,8 +50,6 @@ KEPT = 2_000
 _PAGE = 100
 MOST_PAGES = 5
 """Maximum pages of `_PAGE` events that `find_markers` reads from a room's end."""
-_ANSWERS = frozenset({"text/html", "application/json"})
-"""Media types of a server's pages, as for a login or an error, instead of the file asked for."""
 _LONGEST_TXN = 255
 """Maximum characters of a transaction id that is cached: a stranger's event can have any."""
 _SKEW = 10 * 60_000
@@ -516,7 +514,8 @@ class MatrixAdapter:
         self, room_id: RoomId, user: UserId, what: ports.RelayedMedia
     ) -> render.Content:
         async with spool(what.blob, what.kind) as original:
-            if what.kind != "file" and original.mime in _ANSWERS:
+            no_text = what.kind != "file" or formats.holds_no_text(original.name)
+            if no_text and original.mime in formats.PAGES:
                 raise ports.BrokenOff(f"{original.mime} instead of the {what.kind}")
             file = await playable(original, what.kind, self.conversions)
             limit = None

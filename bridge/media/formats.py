@@ -57,8 +57,15 @@ _MAX_NAME = 180
 """Maximum bytes of a name: file systems allow 255, and a server may add a prefix."""
 _PLAYED = ("audio/", "video/")
 _FAMILIES = ("image/", *_PLAYED)
+_APPLICATIONS = ("pdf", "zip", "msword", "vnd.")
+_NO_TEXTS = (*_FAMILIES, *(f"application/{kind}" for kind in _APPLICATIONS))
+PAGES = frozenset({"text/html", "application/json"})
+"""Media types of a server's pages, as for a login or an error, instead of the file asked for."""
 # A new instance, as the module's global tables differ from machine to machine.
 _TYPES = mimetypes.MimeTypes()
+_OFFICE = ("docx", "wordprocessingml.document"), ("xlsx", "spreadsheetml.sheet")
+for _ending, _kind in (*_OFFICE, ("pptx", "presentationml.presentation")):  # Python has none
+    _TYPES.add_type(f"application/vnd.openxmlformats-officedocument.{_kind}", f".{_ending}")
 _EXTENSIONS = {
     "image/jpeg": ".jpg",
     "image/webp": ".webp",
@@ -89,6 +96,8 @@ def sniff(head: bytes, name: str, claimed: str) -> str:
     everything else the claim or the extension is more precise (a .docx is also a zip).
     """
     claimed, named, found = clean_mime(claimed), guess_mime(name), _magic(head)
+    if claimed in PAGES and head != head.translate(None, _CONTROLS):
+        claimed = ""  # no text: a script that claims its default for every file
     if found.startswith(_FAMILIES):
         # Ogg and MP4 contain audio or video: only the claim tells which.
         return claimed if found.startswith(_PLAYED) and claimed.startswith(_PLAYED) else found
@@ -109,6 +118,12 @@ def _magic(head: bytes) -> str:
     if found.startswith(_FAMILIES) and head == head.translate(None, _CONTROLS):
         return ""  # a text: "FORM" (AIFF), "BM" and "ID3" begin words, too
     return "image/bmp" if found == "image/x-ms-bmp" else found
+
+
+def holds_no_text(name: str) -> bool:
+    """Whether a file with this extension cannot be a text."""
+    mime = guess_mime(name)
+    return mime.startswith(_NO_TEXTS) and not mime.endswith("xml")
 
 
 def safe_name(name: str, mime: str = "", *, fallback: str = "file") -> str:

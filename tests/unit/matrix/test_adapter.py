@@ -258,17 +258,22 @@ async def test_a_changed_upload_limit_of_the_homeserver_is_respected() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("kind", "mime", "body", "sent"),
+    ("kind", "name", "mime", "body", "sent"),
     [
-        ("image", "text/html; charset=utf-8", b"<html>Please log in</html>", False),
-        ("voice", "application/json", b'{"result": 0}', False),
-        ("image", "text/html", png(2), True),
-        ("image", "image/heic", b"no picture that clients show", True),
-        ("file", "text/html", b"<html>terms</html>", True),
+        ("image", "x.png", "text/html; charset=utf-8", b"<html>Please log in</html>", False),
+        ("voice", "x.amr", "application/json", b'{"result": 0}', False),
+        ("image", "x.png", "text/html", png(2), True),
+        ("image", "x.png", "image/heic", b"no picture that clients show", True),
+        ("file", "x.pdf", "text/html", b"<html>Please log in</html>", False),
+        ("file", "x.docx", "application/json", b'{"result": -100}', False),
+        ("file", "x.pdf", "text/html", b"%PDF-1.7\n\0", True),
+        ("file", "x.html", "text/html", b"<html>terms</html>", True),
+        ("file", "x.kml", "text/html", b"<kml/>", True),
+        ("file", "x", "application/json", b"{}", True),
     ],
 )
-async def test_a_page_instead_of_a_picture(
-    kind: str, mime: str, body: bytes, *, sent: bool
+async def test_a_page_instead_of_a_file(
+    kind: str, name: str, mime: str, body: bytes, *, sent: bool
 ) -> None:
     """A server answers so for its login, or for a file that it lost; it is asked again later."""
 
@@ -276,7 +281,7 @@ async def test_a_page_instead_of_a_picture(
         return web.json_response({"event_id": "$e", "content_uri": "mxc://a/f"})
 
     async with adapting(answer) as adapter:
-        media = RelayedMedia(kind, Blob.of(body, mime, "x.png"))
+        media = RelayedMedia(kind, Blob.of(body, mime, name))
         relaying = adapter.relay(ROOM, HOST, Agent(AgentId("a1"), "Mei"), media, "t")
         if sent:
             assert await relaying

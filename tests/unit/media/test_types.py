@@ -61,6 +61,7 @@ OGG = b"OggS\0\x02" + b"\0" * 20 + b"OpusHead" + b"\0" * 40
         (b"", "", "", media.OCTETS),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "x.svg", "image/svg+xml", "image/svg+xml"),
         (b"x", "x", "nonsense", media.OCTETS),
+        (b"\0", "x.docx", "text/html", media.guess_mime("x.docx")),
     ],
 )
 def test_type(head: bytes, name: str, claimed: str, mime: str) -> None:
