@@ -196,7 +196,7 @@ class Queue(Answer, frozen=True, kw_only=True):
 
 
 class Queues(Answer, frozen=True, kw_only=True):
-    """Queues, in the order of the configuration."""
+    """Queues of the configuration, in its order; chats of one that has left it are in /chats."""
 
     queues: list[Queue]
 

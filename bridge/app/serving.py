@@ -42,7 +42,7 @@ from bridge.link.links import Links
 from bridge.link.settings import LinkSettings
 from bridge.matrix.adapter import MatrixAdapter
 from bridge.matrix.appservice import Endpoint, Page
-from bridge.matrix.catchup import CatchUp
+from bridge.matrix.catchup import PRUNED, CatchUp
 from bridge.matrix.client import FOREIGN, TAKEN, Homeserver, new_session
 from bridge.matrix.crypto.crypto import Crypto
 from bridge.matrix.crypto.devices import ANOTHER
@@ -631,6 +631,8 @@ async def prune(
         ages = ((name, getattr(kept, name)) for name in Cutoffs.__struct_fields__)
         others = Cutoffs(**{name: now - age if age else None for name, age in ages})
         try:
+            pruned = max(now - kept.rows, min(now, int(await store.fact(PRUNED) or 0)))
+            await store.save_fact(PRUNED, str(pruned))
             rows = await store.prune(now - kept.bodies, now - kept.rows, others)
             LOG.debug("ledger pruned", rows=rows)
         except StoreError as error:

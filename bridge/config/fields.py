@@ -206,6 +206,11 @@ _domain = matching(
     "must be a server name such as example.org, without https://",
 )
 _prefix = matching(r"\S+", "must be a word without spaces, such as !wc")
+# 256 is Synapse's limit of a display name.
+_name = matching(
+    r"(?=.*\S)[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,256}",
+    "must be a name of 1 to 256 characters, not blank, without line breaks or control characters",
+)
 _mxc = matching(
     r"(mxc://[^/]+/[^/]+)?", "must be an address such as mxc://example.org/abc, or empty"
 )
@@ -281,6 +286,7 @@ Localpart = Annotated[str, AfterValidator(_localpart)]
 GhostTemplate = Annotated[str, template(known={"agent"}, needed={"agent"})]
 QueueTemplate = Annotated[str, template(known={"queue"}, needed={"queue"})]
 """Both templates are parsed further by `matrix.users`."""
+Name = Annotated[str, AfterValidator(_name)]
 Domain = Annotated[str, AfterValidator(_domain)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 OptionalUrl = Annotated[str, AfterValidator(lambda value: _http_url(value) if value else "")]

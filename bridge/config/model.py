@@ -277,11 +277,11 @@ class Queue(Section):
 
     id: Annotated[int, Field(ge=0, examples=[1])]
     """Number of the queue in the call centre (wire `queueId`)."""
-    name: Annotated[str, Field(min_length=1, examples=["Sales"])]
+    name: Annotated[fields.Name, Field(examples=["Sales"])]
     """Name shown to customers, also of its Matrix user @webchat_queue_<id>."""
     avatar: fields.MxcUri = ""
     """Avatar, an mxc:// URI; empty: the built-in picture in a colour of the queue."""
-    aliases: Annotated[tuple[str, ...], Field(examples=[["sales"]])] = ()
+    aliases: Annotated[tuple[fields.Name, ...], Field(examples=[["sales"]])] = ()
     """Other names for it in the commands `start <queue>` and `queue set <queue>`."""
     source: Annotated[Source | None, Field(alias="from", examples=["APP"])] = None
     """PC | MOBILE | WECHAT | APP; default: webchat.from."""

@@ -52,6 +52,9 @@ WELL = 60.0
 """Seconds between updates of the `_SINCE` fact while all is well."""
 _SINCE = "caught up"
 """Name of the fact that stores since when events may be missing, ms since the epoch."""
+PRUNED = "pruned"
+"""Name of the fact that stores up to when the journal was pruned: under a shorter `retention.rows`
+than now, maybe, and events from before it would be taken for missed and delivered twice."""
 SPREAD = 0.05
 """Seconds between two rooms."""
 BEFORE = 10_000
@@ -79,7 +82,8 @@ class CatchUp:
     engine: Engine
     """Stores events, once each, and knows the active rooms."""
     store: StorePort
-    """Its facts are `_SINCE`, and for each host the /sync token up to which invitations were read.
+    """Its facts are `_SINCE`, `PRUNED`, and for each host the /sync token up to which invitations
+    were read.
     """
     clock: Clock
     reach: Callable[[], int]
@@ -251,6 +255,8 @@ class CatchUp:
         Returns how many there were.
         """
         oldest = self.clock.now() - self.reach()
+        with suppress(StoreError):
+            oldest = max(oldest, int(await self.store.fact(PRUNED) or 0) + BEFORE)
         found: list[Arrived] = []
         before, gap = "", False
         for size in PAGES:

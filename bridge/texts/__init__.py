@@ -198,6 +198,10 @@ WORDS: Mapping[str, Sequence[str]] = data("words")
 """Kind -> phrases with one fixed meaning as a whole message, such as thanks."""
 
 
+LONGEST_SENTENCE = 2_000
+"""In characters: a poll or a corrected card has a sentence up to six times in its 64 KiB."""
+
+
 class BadOverride(NamedTuple):
     """An invalid override of a sentence; `language` is "" if the key itself is wrong."""
 
@@ -227,6 +231,8 @@ def _wrong(language: str, text: str, allowed: frozenset[str]) -> str:
         return f"must be one of {', '.join(LANGUAGES)}"
     if not text.strip():
         return "must not be empty"
+    if len(text) > LONGEST_SENTENCE or "\0" in text:
+        return f"must have at most {LONGEST_SENTENCE} characters, none of them NUL"
     try:
         unknown = placeholders(text) - allowed
     except ValueError:

@@ -42,6 +42,7 @@ from bridge.ids import SHARDS, AgentId, QueueId, RoomId, SessionId
 from bridge.link.http_client import VISITS
 from bridge.link.links import Links
 from bridge.matrix.adapter import MatrixAdapter
+from bridge.matrix.catchup import PRUNED
 from bridge.matrix.client import FOREIGN, TAKEN
 from bridge.matrix.crypto.devices import ANOTHER
 from bridge.ops import health
@@ -406,6 +407,25 @@ async def test_ledger_is_pruned_by_the_current_settings() -> None:
     first, second = START + every, START + 2 * every
     assert ledger.asked == [(first - hour, first - day), (second - 2 * hour, second - day)]
     assert ledger.others == [Cutoffs(chats=now - 365 * day) for now in (first, second)]
+
+
+@pytest.mark.asyncio
+async def test_longer_retention_does_not_take_back_how_far_the_ledger_was_pruned() -> None:
+    """Nor does a clock that was ahead keep `CatchUp` from reading rooms once it is right again."""
+    ledger, clock = Ledger(), ManualClock()
+    ledger.away, day, every = False, 86_400_000, round(PRUNE_EVERY * 1000)
+    kept = [Retention.model_validate({"bodies": "0s", "rows": "0s"})]
+    async with asyncio.TaskGroup() as tasks:
+        pruning = tasks.create_task(prune(ledger, clock, lambda: kept[-1], lambda: True))
+        await quiet()
+        kept.append(retention("1h"))
+        await clock.turn(PRUNE_EVERY)
+        assert ledger.asked == [(START, START), (START + every - day // 24, START + every - day)]
+        assert await ledger.fact(PRUNED) == str(START)
+        await ledger.save_fact(PRUNED, str(START + 365 * day))
+        await clock.turn(PRUNE_EVERY)
+        assert await ledger.fact(PRUNED) == str(START + 2 * every)
+        pruning.cancel()
 
 
 @pytest.mark.asyncio

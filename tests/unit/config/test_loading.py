@@ -136,6 +136,17 @@ MISTAKES = [
     (SMALLEST + "metrics: yes please\n", "line 11: metrics: must be a mapping of keys to values"),
     (SMALLEST + "metrics: {enabled: maybe}\n", "line 11: metrics.enabled: must be true or false"),
     (SMALLEST + "metrics: {port: 70000}\n", "line 11: metrics.port: must be less than or equal"),
+    *(
+        (
+            edited("name: Sales", f"name: {value}"),
+            "line 7: queues[0].name: must be a name of 1 to 256 characters, not blank, without",
+        )
+        for value in ("''", "' '", r'"a\0b"', r'"a\nb"', "x" * 257)
+    ),
+    (
+        edited("name: Sales", "name: Sales, aliases: ['']"),
+        "line 7: queues[0].aliases[0]: must be a name of 1 to 256 characters",
+    ),
     (
         edited("queues:\n  - {id: 1, name: Sales}", "queues: []"),
         "line 6: queues: must not be empty",

@@ -16,6 +16,7 @@ from bridge.matrix.catchup import (
     BEFORE,
     LOOKS,
     PAGES,
+    PRUNED,
     QUIET,
     RETRY,
     SETTLING,
@@ -396,6 +397,19 @@ async def test_reading_back_ends_at_the_reach_and_at_the_hosts_join() -> None:
     async with house.looked_after():
         await house.clock.turn(FIRST_LOOK)
     assert house.taken == wanted
+
+
+@pytest.mark.asyncio
+async def test_reading_back_ends_where_the_ledger_was_pruned_under_a_shorter_retention() -> None:
+    house = House()
+    now = house.clock.now()
+    house.event(origin_server_ts=now - 30_000)
+    house.event(origin_server_ts=now - 25_000)
+    missed = house.event(origin_server_ts=now)
+    house.noted[PRUNED] = str(now - 20_000)
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+    assert house.taken == [missed]
 
 
 @pytest.mark.asyncio

@@ -82,6 +82,8 @@ def test_a_replacement_may_leave_placeholders_out() -> None:
         ({"gret": {"en": "x"}}, "", 'no sentence has this key; the nearest is "greet"'),
         ({"bye": {"fr": "x"}}, "fr", "must be one of zh-CN, zh-TW, en, ja"),
         ({"bye": {"en": "  "}}, "en", "must not be empty"),
+        ({"bye": {"en": "x" * 2_001}}, "en", "must have at most 2000 characters, none of them NUL"),
+        ({"bye": {"en": "a\0b"}}, "en", "must have at most 2000 characters, none of them NUL"),
         ({"bye": {"en": "{"}}, "en", "has braces that are not a placeholder"),
         ({"bye": {"en": "{0}"}}, "en", "has braces that are not a placeholder"),
         ({"greet": {"en": "{name.__class__}"}}, "en", "has braces that are not a placeholder"),
