@@ -307,6 +307,8 @@ def clean(fragment: str) -> tuple[str, str]:
         return _never_empty(unescaped(decoded) if "&" in decoded else decoded), ""
     for image in root.css("img"):
         _replace_image(image)
+    while (drawing := root.css_first("math, svg")) is not None:  # nh3 would remove its words
+        drawing.replace_with(html_to_text(_BLOCK.sub(r"<\1div", drawing.html or "")) or "")
     inner = _inner_html(root).replace("<strike>", "<s>").replace("</strike>", "</s>")
     if not tags & {"br", "p", "div", "li", "pre", "table"}:
         # Without block elements, line breaks were typed and must be kept.
