@@ -67,6 +67,12 @@ _BLOCK = re.compile(
 )
 """Block that clients do not know, or of an XML card: without it, its words would join those before
 and behind it, or be taken for a part of a drawing."""
+_RAW = frozenset({"iframe", "noembed", "noframes", "noscript", "plaintext", "template", "xmp"})
+_UNKNOWN = re.compile(
+    f"<(/?)(?!(?:{'|'.join(_TAGS | _RAW | {'script', 'style'})})[ >])[a-zA-Z][^ >]*"
+)
+"""Other element, but of `_RAW` content: that of formulas, drawings and cards (`view`, `line`) the
+sanitiser would remove with its words."""
 _LAYOUT = frozenset({"br", "div", "p"})
 """Tags that plain text can express: alone they do not require a formatted body."""
 _SCHEMES = frozenset({"http", "https", "mailto", "tel"})
@@ -307,14 +313,12 @@ def clean(fragment: str) -> tuple[str, str]:
         return _never_empty(unescaped(decoded) if "&" in decoded else decoded), ""
     for image in root.css("img"):
         _replace_image(image)
-    while (drawing := root.css_first("math, svg")) is not None:  # nh3 would remove its words
-        drawing.replace_with(html_to_text(_BLOCK.sub(r"<\1div", drawing.html or "")) or "")
     inner = _inner_html(root).replace("<strike>", "<s>").replace("</strike>", "</s>")
     if not tags & {"br", "p", "div", "li", "pre", "table"}:
         # Without block elements, line breaks were typed and must be kept.
         inner = inner.replace("\r\n", "\n").replace("\n", "<br>")
     safe = nh3.clean(
-        OVERRIDES.sub("", _BLOCK.sub(r"<\1div", inner)),
+        OVERRIDES.sub("", _UNKNOWN.sub(r"<\1span", _BLOCK.sub(r"<\1div", inner))),
         tags=set(_TAGS),
         # "*": without it nh3 keeps `title` and `lang` on all elements.
         attributes={"a": {"href"}, "ol": {"start"}, "*": set()},

@@ -160,8 +160,10 @@ def test_body_is_never_empty(text: str) -> None:
         ("<?xml?><msg><title>A</title><text>B</text><url>C</url></msg>", "A\nB\nC", ""),
         ("<msg><des><![CDATA[A & B]]></des><url><![CDATA[C]]></url></msg>", "A & B\nC", ""),
         ("<optionx>a</optionx><b>c</b>", "ac", "a<b>c</b>"),
+        ("<view><b>a</b></view> <line x='1'>c</line>", "a c", "<b>a</b> c"),
+        ("<xmp>a <i>c</xmp>", "a <i>c", ""),
         ("<p>so <math><msup><mi>x</mi><mn>2</mn></msup></math> is</p>", "so x2 is", ""),
-        ("<svg><g><a><text x='1'>A</text></a></g><text>&lt;B></text></svg>", "A\n<B>", ""),
+        ("<svg><g><text x='1'>A</text></g><text>&lt;B></text></svg>", "A\n<B>", ""),
     ],
 )
 def test_agents_fragment(fragment: str, body: str, formatted: str) -> None:
