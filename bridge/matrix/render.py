@@ -67,6 +67,12 @@ _BLOCK = re.compile(
 )
 """Block that clients do not know, or of an XML card: without it, its words would join those before
 and behind it, or be taken for a part of a drawing."""
+_RAW = frozenset({"iframe", "noembed", "noframes", "noscript", "plaintext", "template", "xmp"})
+_UNKNOWN = re.compile(
+    f"<(/?)(?!(?:{'|'.join(_TAGS | _RAW | {'script', 'style'})})[ >])[a-zA-Z][^ >]*"
+)
+"""Other element, but of `_RAW` content: that of formulas, drawings and cards (`view`, `line`) the
+sanitiser would remove with its words."""
 _LAYOUT = frozenset({"br", "div", "p"})
 """Tags that plain text can express: alone they do not require a formatted body."""
 _SCHEMES = frozenset({"http", "https", "mailto", "tel"})
@@ -312,7 +318,7 @@ def clean(fragment: str) -> tuple[str, str]:
         # Without block elements, line breaks were typed and must be kept.
         inner = inner.replace("\r\n", "\n").replace("\n", "<br>")
     safe = nh3.clean(
-        OVERRIDES.sub("", _BLOCK.sub(r"<\1div", inner)),
+        OVERRIDES.sub("", _UNKNOWN.sub(r"<\1span", _BLOCK.sub(r"<\1div", inner))),
         tags=set(_TAGS),
         # "*": without it nh3 keeps `title` and `lang` on all elements.
         attributes={"a": {"href"}, "ol": {"start"}, "*": set()},

@@ -118,6 +118,8 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
     # A lone surrogate cannot be encoded, and the parser takes UTF-8.
     clean = html.encode("utf-8", "replace").decode("utf-8")
     clean = _PARAMETER.sub("&amp;", _ADDRESS.sub(r"&lt;\1&gt;", clean))
+    if "<![CDATA[" in clean:  # in HTML a comment, with the words of an XML card in it
+        clean = clean.replace("<![CDATA[", "").replace("]]>", "")
     unfinished = clean.rfind("<")
     if unfinished > clean.rfind(">"):
         # "a <b": the parser would drop an unclosed tag with all that follows, so it is escaped.

@@ -35,7 +35,7 @@ from bridge.rooms.record import STAYING, ErasePerson, EraseRoom, Membership, Roo
 from bridge.rooms.references import note_erasing
 from bridge.rooms.store import Change, Commit, StoredRoom, StorePort
 from bridge.rooms.surroundings import Surroundings, Upgrades
-from bridge.rooms.visit import Visit, readable_record, record_in, stored_as
+from bridge.rooms.visit import Visit, forgotten, readable_record, record_in, stored_as
 
 _IN_COMPANY = "lines in rooms of several people"
 _NOTED = "rooms of several people whose records name them"
@@ -250,7 +250,8 @@ async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -
     person = UserId(known_as)
     lines, known = await store.eraser.lines_of(room_id, person)
     events = _with_waiting(known, visit.record, person)
-    visit.record = cards.unasked(without_person(visit.record, person), events)
+    record = await _forgetting(store, visit.record, events)
+    visit.record = cards.unasked(without_person(record, person), events)
     if events:  # quotations of them are dropped, too
         visit.step(model.Withdrawn(events[0], events[1:]))
         note_erasing(visit, events)
@@ -316,6 +317,7 @@ async def _erase_person_here(store: StorePort, room_id: RoomId, person: UserId, 
     if stored is not None and stored.record and not _is_unreadable(stored):
         record = record_in(stored, room_id)
         events = _with_waiting(known, record, person)
+        record = await _forgetting(store, record, events)
         record = cards.unasked(without_person(record, person), events)
         if events:
             record = replace(record, conversation=unsaid(record.conversation, events))
@@ -330,6 +332,18 @@ def _with_waiting(
     """Return a person's events: those in the journal, and undelivered ones, which may be older."""
     theirs = (one for one in all_pieces(record.conversation) if one.sender == person)
     return tuple(dict.fromkeys((*known, *unique_events(theirs))))
+
+
+async def _forgetting(
+    store: StorePort, record: RoomRecord, events: Collection[EventId]
+) -> RoomRecord:
+    """Return the record without notes of undelivered messages that are, or may be, a person's.
+
+    Whose an older one is, `retention` has erased; 🔁 would read it from the homeserver again.
+    """
+    noted = [one.event_id for one in record.undelivered]
+    bodies = {one: await store.body_of(record.room_id, one) for one in noted}
+    return forgotten(record, *(one for one in noted if one in events or bodies[one] is None))
 
 
 def without_person(record: RoomRecord, person: UserId) -> RoomRecord:

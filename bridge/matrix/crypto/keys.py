@@ -616,7 +616,11 @@ class Sharing:
             found = self._current(own, room_id, readers.scheme, now)
             if found is not None and found.is_revoked(readers.audience, readers.known):
                 found = None
-            if found is None:
+            if event is None:  # what is owed of a spent session stays owed; no new one is begun
+                found = self._outbound.get((own.user, own.device_id, room_id))
+                if found is None:
+                    return {}
+            elif found is None:
                 session = vodozemac.GroupSession()
                 found = _Outbound(session, session.session_id, now)
                 # For transcripts, which decrypt the bridge's own messages. Stored before sharing.
@@ -634,7 +638,7 @@ class Sharing:
         if readers.away and not found.readers:
             raise Unavailable("the homeservers of all who may read this do not answer")
         told = readers.known.keys() == readers.audience and not _missing(readers.known, found)
-        found.complete = readers if told else None
+        found.complete = readers if told and event is not None else None  # it may be spent
         lacking = readers.audience - {one.user for one in found.readers}
         key = found.session.session_key.to_base64() if lacking else ""
         found.owed = {user: found.owed.get(user, key) for user in lacking}

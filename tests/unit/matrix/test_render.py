@@ -158,7 +158,12 @@ def test_body_is_never_empty(text: str) -> None:
         ("<button>Yes</button><button>No</button>", "Yes\nNo", ""),
         ('<STRIKE class="x">9.99</strike> 5.99', "~~9.99~~ 5.99", "<s>9.99</s> 5.99"),
         ("<?xml?><msg><title>A</title><text>B</text><url>C</url></msg>", "A\nB\nC", ""),
+        ("<msg><des><![CDATA[A & B]]></des><url><![CDATA[C]]></url></msg>", "A & B\nC", ""),
         ("<optionx>a</optionx><b>c</b>", "ac", "a<b>c</b>"),
+        ("<view><b>a</b></view> <line x='1'>c</line>", "a c", "<b>a</b> c"),
+        ("<xmp>a <i>c</xmp>", "a <i>c", ""),
+        ("<p>so <math><msup><mi>x</mi><mn>2</mn></msup></math> is</p>", "so x2 is", ""),
+        ("<svg><g><text x='1'>A</text></g><text>&lt;B></text></svg>", "A\n<B>", ""),
     ],
 )
 def test_agents_fragment(fragment: str, body: str, formatted: str) -> None:

@@ -29,6 +29,7 @@ from bridge.rooms.record import (
     OwnLogin,
     Person,
     RoomRecord,
+    Undelivered,
     dump_record,
     load_record,
 )
@@ -434,9 +435,11 @@ async def test_a_quotation_of_the_person_in_anothers_message_is_erased(*, runnin
 
 @pytest.mark.parametrize("running", [True, False])
 async def test_a_message_that_mentions_the_person_stays(*, running: bool) -> None:
-    """It waits, is delivered, and is not redacted."""
+    """It waits, is delivered, and not redacted; only what is not Ada's can be sent again."""
     world = ReadingWorld(ENGLISH)
-    await in_company(world)
+    notes = Undelivered(EventId("$pruned")), Undelivered(EventId("$3"))
+    await in_company(world, undelivered=notes)
+    world.link.answers.append(Reply(110, -77))
     world.matrix.level = 50.0
     mention = {"m.mentions": {"user_ids": [ADA]}}
     async with world.running() as engine:
@@ -446,12 +449,14 @@ async def test_a_message_that_mentions_the_person_stays(*, running: bool) -> Non
         await engine.accept_events([said(world, "$2", "one moment", BEN)])
         await engine.accept_events([said(world, "$3", "my money, please", BEN, **mention)])
         await quiet()
+        assert len((await world.stored(SHARED)).undelivered) == 3
         if running:
             await erased(world, engine, ADA, redact=True)
     if not running:
         await erased(world, None, ADA)
     (held,) = (await world.stored(SHARED)).conversation.held
     assert held.content == CustomerText("Ben: my money, please")
+    assert [one.event_id for one in (await world.stored(SHARED)).undelivered] == ["$3"]
     assert world.matrix.redacted == (["$1"] if running else [])
     world.link.gate.set()
     async with world.running() as engine:

@@ -340,6 +340,31 @@ async def test_somebody_without_a_device_reads_everything_with_the_next(desk: De
         second.read(sent[0])
 
 
+@pytest.mark.parametrize("why", ["old", "revoked", "restart"])
+async def test_no_session_is_begun_only_to_give_a_key(desk: Desk, why: str) -> None:
+    """The former one is too old, somebody who has its key has left, or it is gone."""
+    carol = Phone(desk.world, CAROL)
+    del desk.world.devices[ALICE]["PHONE"]
+    desk.member(CAROL, "join")
+    content = await desk.say("one")
+    carol.fetch()
+    again = Phone(desk.world)
+    desk.peers.cache.forget(ALICE)
+    if why == "old":
+        desk.clock.ms += SCHEME.rotate_ms
+    elif why == "revoked":
+        desk.member(CAROL, "leave")
+    else:
+        desk.sharing._outbound.clear()
+    readers = await desk.sharing.prepare(desk.own, ROOM, SCHEME, desk.now)
+    assert await desk.sharing.encrypt(BOT, readers, None, last=True) == {}
+    assert (desk.can_read(again, content), carol.fetch()) == (why != "restart", [])
+    later = await desk.say("two")
+    assert desk.text(again, later) == "two"
+    assert later["session_id"] != content["session_id"]
+    assert desk.can_read(carol, later) == (why != "revoked")
+
+
 async def test_somebody_who_left_without_a_device_reads_nothing_of_their_absence(
     desk: Desk,
 ) -> None:
