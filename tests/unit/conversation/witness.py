@@ -38,6 +38,7 @@ from bridge.conversation.model import (
     Cancel,
     Card,
     Chatting,
+    Close,
     Consulted,
     Conversation,
     CustomerText,
@@ -60,7 +61,7 @@ from bridge.conversation.model import (
     UploadMedia,
     Withdrawn,
 )
-from bridge.conversation.queue import hidden
+from bridge.conversation.queue import callback_wanted, hidden
 from bridge.conversation.turn import all_pieces
 from bridge.ids import AgentId, CallId, EventId, SessionId
 from bridge.texts import LANGUAGES, Texts
@@ -167,7 +168,8 @@ class Witness:
             self._note_withdrawn(before, happened)
         if isinstance(happened, Rate) and happened.event_id is not None:
             self._along.add(happened.event_id)
-        self._content = isinstance(happened, Solved | Cancel)
+        ended = isinstance(happened, Close) and callback_wanted(before)  # as by `cancel`
+        self._content = ended or isinstance(happened, Solved | Cancel)
         if isinstance(happened, Consulted) and happened.note:
             self._helped.add(happened.event_id)
         self._note_fate(before, happened)
