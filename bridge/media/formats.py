@@ -96,8 +96,8 @@ def sniff(head: bytes, name: str, claimed: str) -> str:
     everything else the claim or the extension is more precise (a .docx is also a zip).
     """
     claimed, named, found = clean_mime(claimed), guess_mime(name), _magic(head)
-    if claimed in PAGES and head != head.translate(None, _CONTROLS):
-        claimed = ""  # no text: a script that claims its default for every file
+    if claimed in PAGES and not _is_text(head):
+        claimed = ""  # a script that claims its default for every file
     if found.startswith(_FAMILIES):
         # Ogg and MP4 contain audio or video: only the claim tells which.
         return claimed if found.startswith(_PLAYED) and claimed.startswith(_PLAYED) else found
@@ -115,9 +115,13 @@ def _magic(head: bytes) -> str:
         found = clean_mime(puremagic.from_string(head, mime=True)) if head else ""
     except (puremagic.PureError, ValueError):
         return ""
-    if found.startswith(_FAMILIES) and head == head.translate(None, _CONTROLS):
-        return ""  # a text: "FORM" (AIFF), "BM" and "ID3" begin words, too
+    if found.startswith(_FAMILIES) and _is_text(head):
+        return ""  # "FORM" (AIFF), "BM" and "ID3" begin words, too
     return "image/bmp" if found == "image/x-ms-bmp" else found
+
+
+def _is_text(head: bytes) -> bool:
+    return head == head.translate(None, _CONTROLS)
 
 
 def holds_no_text(name: str) -> bool:
