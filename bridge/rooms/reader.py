@@ -600,7 +600,7 @@ class Reader:
             raw = await self.around.matrix.open(event.raw)
             if not isinstance(raw, ports.Undecryptable):
                 opened.append(event)
-                if not references.is_over(visit, event):
+                if not references.refuse_late(visit, event):
                     happened = self._readable(visit, raw, visit.now, encrypted=True)
                     await self._contained(visit, raw.get("event_id"), happened)
         references.sort_out_sealed(visit, opened)

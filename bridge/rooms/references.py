@@ -730,8 +730,8 @@ def drop_superseded(visit: Visit, edit: ports.Corrected) -> None:
     visit.set(sealed=tuple(kept))
 
 
-def is_over(visit: Visit, event: SealedEvent) -> bool:
-    """True, and reported, if the chat of an event whose key has come is over.
+def refuse_late(visit: Visit, event: SealedEvent) -> bool:
+    """Report an event whose key has come, if its chat is over; return whether it is.
 
     Else a chat that the customer has ended would begin anew up to an hour later, or the next one's
     agent would get words of the former, or a command end it.
