@@ -341,9 +341,12 @@ async def _forgetting(
 
     Whose an older one is, `retention` has erased; 🔁 would read it from the homeserver again.
     """
-    noted = [one.event_id for one in record.undelivered]
-    bodies = {one: await store.body_of(record.room_id, one) for one in noted}
-    return forgotten(record, *(one for one in noted if one in events or bodies[one] is None))
+    gone = [
+        one.event_id
+        for one in record.undelivered
+        if one.event_id in events or await store.body_of(record.room_id, one.event_id) is None
+    ]
+    return forgotten(record, *gone)
 
 
 def without_person(record: RoomRecord, person: UserId) -> RoomRecord:
