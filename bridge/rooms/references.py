@@ -26,7 +26,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Collection
 from contextlib import suppress
-from functools import partial
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -137,18 +137,21 @@ wait for a homeserver that hangs."""
 async def original(
     around: Surroundings, visit: Visit, event_id: EventId
 ) -> ports.Meaning | ports.Undecryptable | None:
-    """Read a person's event, which was not delivered; None if no copy of it can be had."""
+    """Read a person's event, which was not delivered; None if nobody has a copy of it."""
     body = await around.store.body_of(visit.record.room_id, event_id)
     if body is not None:
         return await _meaning(around, _row(body))
     late = around.clock.now() - visit.now > FETCHING
-    return None if late else await _meaning(around, await _fetched(around, visit.record, event_id))
+    found = None if late else await _fetched(around, visit.record, event_id)
+    if found is None:
+        return ports.Undecryptable("undelivered.unread", later=True)
+    return await _meaning(around, found or None)
 
 
 async def old_report(around: Surroundings, record: RoomRecord, event_id: EventId) -> Earlier | None:
     """Read the bridge's report of an undelivered message whose row has been erased."""
     row = await _fetched(around, record, event_id) if record.undelivered else None
-    if row is None or not around.matrix.is_ours(str(row.raw.get("sender"))):
+    if not row or not around.matrix.is_ours(str(row.raw.get("sender"))):
         return None
     about: object = row.raw
     for key in ("content", "m.relates_to", "m.in_reply_to", "event_id"):
@@ -158,14 +161,20 @@ async def old_report(around: Surroundings, record: RoomRecord, event_id: EventId
 
 async def _fetched(
     around: Surroundings, record: RoomRecord, event_id: EventId
-) -> MatrixEvent | None:
+) -> MatrixEvent | Literal[False] | None:
     """Ask the homeserver for an event whose content `retention` has erased from the journal.
 
-    Messages may wait for longer than that, and people read a report days later.
+    Messages may wait for longer than that, and people read a report days later; meanwhile the
+    room may have been upgraded. False if it has no such event, None if it does not tell.
     """
-    ask = partial(around.matrix.event, record.matrix_id, record.host, event_id)
-    raw = await asked(ask, around.clock)
-    return None if raw is None else MatrixEvent(raw)
+
+    async def ask() -> MatrixEvent | Literal[False]:
+        for place in filter(None, dict.fromkeys((record.matrix_id, record.came_from))):
+            if raw := await around.matrix.event(place, record.host, event_id):
+                return MatrixEvent(raw)
+        return False
+
+    return await asked(ask, around.clock)
 
 
 async def said_by_agent(

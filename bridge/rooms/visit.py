@@ -381,9 +381,10 @@ def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
 
 
 def _reported(record: RoomRecord, told: model.Reported) -> RoomRecord:
-    event_id, private = told.event_id, told.key in _PRIVATE
-    known, record = undelivered(record, event_id), forgotten(record, event_id)
-    note = Undelivered(event_id, passed=known is not None and known.passed, private=private)
+    event_id, known = told.event_id, undelivered(record, told.event_id)
+    passed, private = (False, False) if known is None else (known.passed, known.private)
+    note = Undelivered(event_id, passed=passed, private=private or told.key in _PRIVATE)
+    record = forgotten(record, event_id)
     return replace(record, undelivered=(*record.undelivered, note)[-KEPT_UNDELIVERED:])
 
 

@@ -253,7 +253,8 @@ class FakeMatrix:
         self, room_id: RoomId, reader: UserId, event_id: EventId
     ) -> dict[str, object] | None:
         await self._request(f"read {event_id} in {room_id}")
-        return next((raw for raw in self.room if raw.get("event_id") == event_id), None)
+        here = (raw for raw in self.room if raw.get("room_id", room_id) == room_id)
+        return next((raw for raw in here if raw.get("event_id") == event_id), None)
 
     async def is_hidden(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:
         await self._request(f"is {event_id} hidden in {room_id}")

@@ -90,6 +90,20 @@ async def test_messages_before_the_invitation_are_not_read(rig: Rig) -> None:
     assert not entry.found.direct
 
 
+async def test_a_message_of_a_room_that_the_bot_has_left_can_be_read(rig: Rig) -> None:
+    """Such as the room before an upgrade, with a message that is to be sent again."""
+    customer, bot = await rig.customer(), rig.users.bot
+    room_id = RoomId(await customer.create_dm(bot, "hello"))
+    await rig.adapter.enter(room_id, bot, UserId(customer.user_id))
+    said = EventId(await customer.say(room_id, "my order 4711"))
+    await rig.adapter.leave(room_id, bot, "")
+    later = EventId(await customer.say(room_id, "are you gone?"))
+    raw = await rig.adapter.event(room_id, bot, said)
+    assert raw is not None
+    assert content_of(raw)["body"] == "my order 4711"
+    assert await rig.adapter.event(room_id, bot, later) is None
+
+
 @pytest.mark.parametrize("into", ["!new:localhost", ""])
 async def test_a_tombstone_set_before_the_bridge_joined_is_found(rig: Rig, into: str) -> None:
     """Unless it was undone."""

@@ -36,6 +36,7 @@ from tests.unit.rooms.visits import BOT, RULES
 pytestmark = pytest.mark.asyncio
 BUSY = RULES.limits.model_copy(update={"messages_per_minute": 1000})
 ENGLISH: Rules = msgspec.structs.replace(RULES, language="en", limits=BUSY)
+NEXT = RoomId("!next:example.org")
 REFUSED = Reply(110, -77)
 Event = tuple[RoomId, EventId, dict[str, object]]
 
@@ -491,9 +492,31 @@ async def test_a_hanging_homeserver_is_asked_for_few_old_messages() -> None:
         world.matrix.trouble.extend([Unavailable("HTTP 504")] * 6)
         await happens(engine, command(world, "retry all"))
         await world.clock.turn(30)
-    fetched = [one for one in world.matrix.requests[asked:] if one.startswith("read ")]
-    assert fetched == [f"read $0 in {ROOM}"] * 3 + [f"read $1 in {ROOM}"] * 3
-    assert told(world)[-5:] == [("again.forgotten", f"${number}") for number in range(5)]
+        fetched = [one for one in world.matrix.requests[asked:] if one.startswith("read ")]
+        assert fetched == [f"read $0 in {ROOM}"] * 3 + [f"read $1 in {ROOM}"] * 3
+        unread = [("undelivered.unread\nagain.hint", f"${number}") for number in range(5)]
+        assert told(world)[-5:] == unread
+        await happens(engine, command(world, "retry all", event_id="$c2"))
+    assert world.link.texts(ROOM)[5:] == [f"word {number}" for number in range(5)]
+
+
+async def test_an_old_message_of_the_room_before_an_upgrade_is_read_there() -> None:
+    world = await chat()
+    world.link.answers.append(REFUSED)
+    async with world.running() as engine:
+        await happens(engine, word(world, "one", "$1"))
+        world.matrix.room = [{**word(world, "one", "$1")[2], "room_id": ROOM}]
+        stone = world.real("m.room.tombstone", "$t", {"replacement_room": NEXT}, state_key="")
+        called = {"state_key": BOT, "room_id": NEXT}
+        await happens(engine, stone)
+        invited = world.real("m.room.member", "$i", {"membership": "invite"}, **called)
+        await happens(engine, (NEXT, *invited[1:]))
+        await world.clock.turn(60)
+        await world.store.prune(world.clock.now(), 0, Cutoffs())
+        asks = command(world, "retry")
+        await happens(engine, (NEXT, asks[1], {**asks[2], "room_id": NEXT}))
+    assert (await world.stored()).matrix_id == NEXT
+    assert world.link.texts(ROOM) == ["one", "one"]
 
 
 async def test_an_old_message_of_a_person_is_no_report() -> None:
