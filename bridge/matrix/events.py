@@ -43,6 +43,8 @@ _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\
 """A mention as a Markdown link, which some clients write into the plain body."""
 _MARKS, _INSIDE = re.compile(r"[*_~`\\\s]+"), re.compile(r"\w[*_~`]+\w|\\")
 """Marks of emphasis, and where none was meant: 30*40*50, a password, a path, ¯\\_(ツ)_/¯."""
+_ESCAPED = re.compile(r"\\([\\*_\[\]`<>])")
+"""What Element makes of each mark of a message that is edited: first\\_last@example.org."""
 _FALLBACK = re.compile(r"\A> (?:\* )?<@[^\s<>:]+:[^\s<>]+>.*\n(?:>.*\n)*\n")
 """The reply fallback of older clients; any other quotation was typed."""
 
@@ -187,6 +189,18 @@ def plain(content: Json) -> str:
         body = _PILL.sub(r"\1", body)
     replies = wire.mapping(content, "m.relates_to", "m.in_reply_to")
     return _FALLBACK.sub("", body) if replies else body
+
+
+def _new_content(edit: Json) -> Json:
+    """Return the content of an edit, its body without the marks that only the editor wrote."""
+    content = wire.mapping(edit, "m.new_content")
+    body = wire.text(content, "body")
+    if "\\" in body:
+        bare = _ESCAPED.sub(r"\1", body)
+        shown = html_to_text(wire.text(content, "formatted_body"))
+        if shown and bare.count("\\") == shown.count("\\"):
+            return content | {"body": bare}
+    return content
 
 
 def _visible(text: str) -> str:
@@ -413,7 +427,7 @@ def message(kind: str, content: Json, event_id: EventId, sender: UserId) -> port
     """Interpret a message, or the edit (`m.replace`) of one."""
     relation = wire.mapping(content, "m.relates_to")
     edited = kind in _EDITED and relation.get("rel_type") == "m.replace"
-    written = read_content(kind, wire.mapping(content, "m.new_content") if edited else content)
+    written = read_content(kind, _new_content(content) if edited else content)
     target = _event_id(relation, "event_id") if edited else None
     if isinstance(written, str) or (edited and target is None):
         why = written if isinstance(written, str) else MALFORMED
@@ -446,7 +460,7 @@ def recorded(raw: Json) -> ports.Recorded | None:
     relation, replaces, reply_to = wire.mapping(content, "m.relates_to"), None, replied_to(content)
     if wire.text(relation, "rel_type") == "m.replace":
         replaces = EventId(wire.text(relation, "event_id"))
-        content = wire.mapping(content, "m.new_content")
+        content = _new_content(content)
     written = read_content(kind, content)
     found = ports.Recorded(event_id, sender, at, replaces=replaces, reply_to=reply_to)
     if isinstance(written, str):

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.conversation.model import CustomerLocation, CustomerMedia, CustomerText
-from bridge.matrix.events import Readable, read_file, read_message, read_poll
+from bridge.ids import EventId, UserId
+from bridge.matrix.events import Readable, message, read_file, read_message, read_poll
 from bridge.media.formats import OCTETS
-from bridge.rooms.ports import MOST_ANSWERS
+from bridge.rooms.ports import MOST_ANSWERS, Corrected
 
 Json = dict[str, object]
 
@@ -60,6 +61,25 @@ def html(source: str, body: str = "as typed") -> Json:
 )
 def test_formatting_becomes_plain_text(content: Json, text: str) -> None:
     assert read_message(content) == words(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (html("first_last@b.c &lt;co&gt;", r"first\_last@b.c \<co>"), "first_last@b.c <co>"),
+        (html("¯_(ツ)_/¯ <b>now</b>", r"¯\_(ツ)\_/¯ **now**"), "¯_(ツ)_/¯ now"),
+        (html(r"\server\share_1", r"\\server\\share\_1"), r"\server\share_1"),
+        (html(r"C:\*.txt <b>now</b>", r"C:\*.txt **now**"), r"C:\*.txt **now**"),  # another client
+        ({"msgtype": "m.text", "body": r"C:\_old"}, r"C:\_old"),
+    ],
+)
+def test_an_edit_has_no_marks_of_the_editor(content: Json, text: str) -> None:
+    """Element escapes what might be Markdown, and shows it without."""
+    relation = {"rel_type": "m.replace", "event_id": "$1"}
+    edit: Json = content | {"m.new_content": content, "m.relates_to": relation}
+    corrected = message("m.room.message", edit, EventId("$2"), UserId("@a:b.c"))
+    assert isinstance(corrected, Corrected)
+    assert corrected.plain == text
 
 
 def test_only_a_reply_loses_its_quotation() -> None:
