@@ -372,7 +372,10 @@ class MatrixAdapter:
         self, room_id: RoomId, sender: UserId, content: Json, txn_id: str, kind: str
     ) -> EventId:
         if self.crypto is not None:
+            clear = kind
             kind, content = await self.crypto.seal(sender, room_id, kind, content)
+            if kind != clear:
+                await self.ghosts.introduced(room_id, sender)
         return await self.homeserver.send(sender, room_id, kind, content, txn_id)
 
     async def say(

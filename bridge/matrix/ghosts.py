@@ -46,6 +46,10 @@ _LOOK_AGAIN = 24 * 3_600_000
 """ms after which a picture is fetched again, to see whether it has changed."""
 _SEEN_EVERY = 24 * 3_600_000
 """ms between updates of the time when a user was last needed (`retention.ghosts`)."""
+INTRODUCTION = 2.0
+"""Seconds from a user's joining to their first encrypted message. An agent often greets in the same
+moment; a client that excludes insecure devices, and has not yet asked whose device it is, shows
+"Sent from an insecure device" until it is loaded again (Element Web 1.12.12)."""
 _DRAWN = "drawn"
 """Source of a picture drawn by the bridge (`media.formats`)."""
 MAX_DISPLAYNAME = 256
@@ -115,7 +119,8 @@ class Ghosts:
         self._rows: TTLCache[UserId, GhostRow] = TTLCache(_MAX_ROWS, KNOWN_SECONDS)
         self._pictures: LRUCache[str, str] = LRUCache(_MAX_PICTURES)
         """mxc address by the SHA-256 of the file."""
-        self._joined: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
+        self._joined: LRUCache[tuple[RoomId, UserId], float] = LRUCache(_MAX_MEMBERSHIPS)
+        """When users joined rooms, in the event loop's seconds."""
         self._named: LRUCache[tuple[RoomId, UserId], bool] = LRUCache(_MAX_MEMBERSHIPS)
         self.bot_name = ""
         # Two rooms may meet a new agent at once: the second waits, and finds the ghost made.
@@ -224,7 +229,7 @@ class Ghosts:
 
     async def join(self, room_id: RoomId, host: UserId, user: UserId) -> None:
         """Join the user to the room, invited by the host, unless cached as joined."""
-        if self._joined.get((room_id, user)):
+        if self._joined.get((room_id, user)) is not None:
             return
         try:
             await self._homeserver.invite(host, room_id, user)
@@ -243,7 +248,12 @@ class Ghosts:
                 await self.devices.mend(user)
                 raise Unavailable(_MISSING) from refusal
             raise
-        self._joined[room_id, user] = True
+        self._joined[room_id, user] = asyncio.get_running_loop().time()
+
+    async def introduced(self, room_id: RoomId, user: UserId) -> None:
+        """Wait until the clients in the room have had time to look up who has joined."""
+        now = asyncio.get_running_loop().time()
+        await asyncio.sleep(self._joined.get((room_id, user), -INTRODUCTION) + INTRODUCTION - now)
 
     async def name_service_members(
         self, room_id: RoomId, host: UserId, users: Sequence[UserId]

@@ -7,6 +7,7 @@ import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
+from unittest.mock import AsyncMock
 
 import pytest
 from aiohttp import web
@@ -17,10 +18,11 @@ from structlog.testing import capture_logs
 from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import FOREIGN, OWNER, TAKEN, Homeserver, new_session, spool
-from bridge.matrix.ghosts import Ghosts, PlainDevices, made_fact
+from bridge.matrix.ghosts import INTRODUCTION, Ghosts, PlainDevices, made_fact
 from bridge.matrix.users import LOAD_IT, NOT_LOADED, OurUsers, not_loaded
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
 from bridge.rooms.store import GhostRow, StorePort
+from tests.fakes.clock import leap
 
 USERS = OurUsers("a", "webchatbot", "webchat_{agent}")
 GHOST = UserId("@webchat_a1:a")
@@ -362,6 +364,25 @@ async def test_membership_is_cached_until_forgotten() -> None:
 
 
 JUN = UserId("@webchat_a2:a")
+
+
+@pytest.mark.asyncio
+async def test_a_new_member_gives_clients_time_to_look_it_up() -> None:
+    """Before its first encrypted message: once, and not in other rooms."""
+    home = cast(Homeserver, AsyncMock())
+
+    async def waits() -> list[float]:
+        ghosts = Ghosts(home, cast(StorePort, None), USERS, PlainDevices(home))
+        clock = asyncio.get_running_loop().time
+        await ghosts.join(ROOM, QUEUE, GHOST)
+        waited = []
+        for room in (RoomId("!other"), ROOM, ROOM):
+            before = clock()
+            await ghosts.introduced(room, GHOST)
+            waited.append(round(clock() - before, 3))
+        return waited
+
+    assert await asyncio.to_thread(leap, waits()) == [0, INTRODUCTION, 0]
 
 
 @pytest.mark.asyncio
