@@ -662,10 +662,8 @@ class Reader:
             return
         if not await self._counts(visit, meaning, raw):
             return
-        meaning = replace(meaning, key=opened.key)
+        meaning = replace(meaning, key=references.keep_sealed(visit, raw, opened))
         receive(visit, meaning, raw, Facts(received), command=None)
-        if opened.later:
-            references.keep_sealed(visit, raw)
 
     def _handle_elsewhere(self, visit: Visit, raw: Raw, where: RoomId) -> bool:
         """Handle an event of another Matrix room of this record (upgrade); True if that was all.

@@ -54,6 +54,7 @@ from bridge.rooms.surroundings import Surroundings, asked
 from bridge.rooms.visit import (
     KEPT_CORRECTIONS,
     Visit,
+    can_be_sent_again,
     forgotten,
     load_effect,
     sent_again,
@@ -700,6 +701,8 @@ SEALED_RETRY = 60_000
 SEALED_LIMIT, SEALED_BYTES = 50, 256 * 1024
 """Maximum number and bytes of sealed events of a room. Fifty ordinary messages take 75 KB; a
 megabyte would cost 5 ms of CPU time in each step."""
+UNKEPT = "unreadable.undecryptable"
+"""Text key of the answer to one more, which promises nothing."""
 
 
 def key_patience(received: int, now: int) -> float:
@@ -707,17 +710,24 @@ def key_patience(received: int, now: int) -> float:
     return min(KEY_PATIENCE, max(0, received + KEY_PATIENCE - now)) / 1000
 
 
-def keep_sealed(visit: Visit, raw: Raw) -> None:
-    """Keep an event whose key may come; if there are too many, the oldest of strangers go first."""
-    chat = _present_chat(visit.record) if visit.rules.serves(str(raw.get("sender"))) else 0
+def keep_sealed(visit: Visit, raw: Raw, found: ports.Undecryptable) -> str:
+    """Keep an event if its key may come; return the text key of the answer to it.
+
+    If there are too many, the oldest of strangers go, to whom nothing was promised; if that is not
+    enough, this one is not kept, and its sender is asked to send it again.
+    """
+    served, kept = visit.rules.serves, [*visit.record.sealed]
+    chat = _present_chat(visit.record) if served(str(raw.get("sender"))) else 0
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY, chat)
-    kept = [*visit.record.sealed, event]
-    while len(kept) > SEALED_LIMIT or (
-        len(kept) > 1 and not fits((one.raw for one in kept[1:]), kept[0].raw, SEALED_BYTES)
-    ):
-        strangers = (one for one in kept if not visit.rules.serves(str(one.raw.get("sender"))))
-        kept.remove(next(strangers, kept[0]))
-    visit.set(sealed=tuple(kept))
+    while found.later:
+        if len(kept) < SEALED_LIMIT and fits((one.raw for one in kept), raw, SEALED_BYTES):
+            visit.set(sealed=(*kept, event))
+            break
+        strangers = [one for one in kept if not served(str(one.raw.get("sender")))]
+        if not strangers:
+            return UNKEPT if can_be_sent_again(found.key) else found.key
+        kept.remove(strangers[0])
+    return found.key
 
 
 def drop_sealed(visit: Visit, event_id: str) -> None:

@@ -176,7 +176,10 @@ async def test_a_customer_logs_in_again_with_a_new_device(stage: Stage, phones: 
 async def test_a_customer_without_a_device_reads_everything_after_the_next_login(
     stage: Stage, phones: Phones
 ) -> None:
-    """What an agent said overnight, who has left since and writes nothing more."""
+    """What an agent said overnight, who has left since and writes nothing more.
+
+    The bridge has been killed since, too.
+    """
     talk, phone = await phones.chatting("enc6b")
     await both_ways(talk, "before the night")
     await stage.bridge.stop()
@@ -190,6 +193,8 @@ async def test_a_customer_without_a_device_reads_everything_after_the_next_login
     async with asyncio.timeout(PATIENCE):
         while (await operate(stage, "GET", there, stage.bot))["membership"] != "leave":  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.1)
+    await stage.bridge.kill()
+    await stage.bridge.start()
     again = Talk(stage, await phones.of("enc6b", new=False), talk.room)
     for text in said:
         await again.reads(text, MEI)

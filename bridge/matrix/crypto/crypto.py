@@ -29,9 +29,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import InitVar, dataclass
+from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -75,7 +76,7 @@ _AGAIN_MS = 60_000
 _REQUESTS = 5
 """Maximum requests for a key in an hour."""
 _GIFTS = 5
-"""Maximum attempts in a minute to share a key that is owed: a login changes a device list twice."""
+"""Maximum attempts in a minute to share keys that are owed: a login changes a device list twice."""
 _LOST = 0.2
 """Seconds until a mailbox is read again after another process read it (Stale)."""
 _LONGEST_NOTICE = 7_000
@@ -154,7 +155,7 @@ class Crypto:
         self._requested = peers.RateLimit(1, _AGAIN_MS)
         self._requests = peers.RateLimit(_REQUESTS, peers.HOUR_MS)
         self._gifts = peers.RateLimit(_GIFTS, _AGAIN_MS)
-        """Attempts by bridge user and room; device lists may be changed endlessly on purpose."""
+        """Attempts by user; device lists may be changed endlessly on purpose."""
         self._giving = asyncio.Semaphore(AT_ONCE)
         self._mailboxes = peers.RateLimit(1, _MAILBOX_MS)
         """Reads of a ghost's mailbox."""
@@ -408,18 +409,23 @@ class Crypto:
         self._wake(name for name, _ in notice.keys)
         for room_id in {room_id for _, room_id in notice.keys}:
             self._on_key(room_id)
-        for owed in self._sharing.owing(notice.users) if notice.users else ():
-            if self._gifts.spend(owed, self._clock.now()):
-                self._mending.start(self._give_owed(*owed))
+        now = self._clock.now()
+        if users := {user for user in notice.users if self._gifts.spend(user, now)}:
+            self._mending.start(self._give_owed(users))
 
-    async def _give_owed(self, sender: UserId, room_id: RoomId) -> None:
-        """Share a session's key with those who lacked a device; else the next message does it."""
-        try:
-            async with self._giving:
-                scheme = await self._places.scheme(sender, room_id)
-                await again(lambda: self._share_and_encrypt(sender, room_id, scheme, None))
-        except Exception as error:  # noqa: BLE001 - logged; the mailboxes must go on being read
-            LOG.info("a room key cannot be shared yet", room=room_id, why=describe(error))
+    async def _give_owed(self, users: Collection[str]) -> None:
+        """Give users, who may have a device again, the keys that they are owed."""
+        async with self._giving:
+            found = list[keys.Owed]()
+            with suppress(StoreError):
+                found = await self._sharing.owing(users)
+            for owed in (one for one in found if self._ours(one.room_id)):
+                sender, room_id = owed.sender, owed.room_id
+                try:
+                    scheme = await self._places.scheme(sender, room_id)
+                    await again(partial(self._share_and_encrypt, sender, room_id, scheme, owed))
+                except Exception as error:  # noqa: BLE001 - logged; mailboxes must be read on
+                    LOG.info("a room key cannot be shared yet", room=room_id, why=describe(error))
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -444,13 +450,18 @@ class Crypto:
         return "m.room.encrypted", sealed
 
     async def _share_and_encrypt(
-        self, sender: UserId, room_id: RoomId, scheme: peers.Scheme, event: tuple[str, Json] | None
+        self,
+        sender: UserId,
+        room_id: RoomId,
+        scheme: peers.Scheme,
+        event: tuple[str, Json] | keys.Owed,
     ) -> Json:
-        """Share the session key with all readers, then encrypt the event, if any."""
+        """Share the session key with all readers, then encrypt the event (`Sharing.encrypt`)."""
+        only = event.user if isinstance(event, keys.Owed) else ""
         await self._empty_mailbox(sender)
         for turn in range(_ROUNDS):
             own, now = await self.upkeep.current(sender), self._clock.now()
-            readers = await self._sharing.prepare(own, room_id, scheme, now)
+            readers = await self._sharing.prepare(own, room_id, scheme, now, only=only)
             last = turn + 1 == _ROUNDS
             sealed = await self._sharing.encrypt(sender, readers, event, last=last)
             if sealed is not None:

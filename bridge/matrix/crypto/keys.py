@@ -17,7 +17,7 @@ Writing (`Sharing`): one outbound session per sender and room, its key shared wi
 session is replaced when it is old or has encrypted many messages, and when somebody who has its key
 may no longer read (left the room, or removed a device). A new reader gets the key from its present
 index, and so cannot decrypt earlier messages. Somebody who was in the room, but had no device that
-could get it, gets it as of then (`_Outbound.owed`): nobody else could show them those messages.
+could get it, gets it as of then (`Owed`): nobody else could show them those messages.
 
 Members, device lists and one-time keys may have to come from homeservers that are slow on purpose,
 and a room may have thousands of devices. So the lock of the sender's device, which also reads other
@@ -202,11 +202,11 @@ class RoomKeys:
         if session is None or session.session_id != session_id:
             return None
         name = key_name(room_id, session_id, payload.sender)
+        made = payload.sender_key, payload.ed25519
         known, was = await self._vault.read(name, RoomKey)
         if name in coming:
             known = self._vault.opened(name, coming[name].value, RoomKey)
         if known is not None:
-            made = payload.sender_key, payload.ed25519
             if not known.unproven and (known.sender_key, known.ed25519) != made:
                 return None  # a session belongs to one device, and another is proven
             if self._unpickled(known).first_known_index <= session.first_known_index:
@@ -214,14 +214,8 @@ class RoomKeys:
         proof = payload.device_keys or None
         if len(msgspec.json.encode(proof)) > _MAX_DEVICE_KEYS:
             proof = None
-        row = RoomKey(
-            session.pickle(self._vault.pickle_key),
-            payload.sender_key,
-            payload.ed25519,
-            now + UNUSED,
-            unproven=True,
-            device_keys=proof,
-        )
+        pickle = session.pickle(self._vault.pickle_key)
+        row = RoomKey(pickle, *made, now + UNUSED, unproven=True, device_keys=proof)
         return name, [self._vault.row(name, row, row.keep_until, was)]
 
     def refusal(self, event: Json, now: int) -> tuple[str, list[SecretRow]] | None:
@@ -536,8 +530,7 @@ class _Outbound(msgspec.Struct, eq=False):
     readers: frozenset[Device] = frozenset()
     given: dict[Device, str] = {}
     owed: dict[str, str] = {}
-    """User in the audience without a device that has the key -> the key for their next device. It
-    opens what was sent meanwhile: somebody who signed out for the night reads it all."""
+    """User in the audience without a device that has the key -> the key for their next device."""
     complete: Readers | None = None
     """The `Readers` for whom every device had the key; None if some device lacks it."""
 
@@ -552,6 +545,20 @@ class _Outbound(msgspec.Struct, eq=False):
         """
         absent = self.given.keys() - _devices(known)
         return any(one.user in known or one.user not in audience for one in absent)
+
+
+class Owed(msgspec.Struct, frozen=True):
+    """Row: a key for a user's next device (`_Outbound.owed`), also after its session's end.
+
+    It opens what was sent meanwhile: somebody who signed out for the night reads it all.
+    """
+
+    user: str
+    sender: UserId
+    room_id: RoomId
+    session_id: str
+    key: str
+    """Empty once it is given, or the user has left."""
 
 
 @dataclass(eq=False, repr=False)
@@ -569,14 +576,17 @@ class Sharing:
         self._barren = RateLimit(1, _BARREN_MS)
         """Vain claims of a one-time key by a bridge user from a device."""
 
-    async def prepare(self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int) -> Readers:
-        """Determine the readers of a message. May be slow."""
+    async def prepare(
+        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int, *, only: str = ""
+    ) -> Readers:
+        """Determine the readers of a message, or of a key for `only` this user. May be slow."""
         audience = await self._places.audience(own.user, room_id)
+        users = audience & {only} if only else audience
         found = self._current(own, room_id, scheme, now)
-        known = await self._peers.known(own.user, audience, fresh=found is None)
+        known = await self._peers.known(own.user, users, fresh=found is None and not only)
         if found is not None and found.is_revoked(audience, known):
             found = None
-            known = await self._peers.known(own.user, audience, fresh=True)
+            known = await self._peers.known(own.user, users, fresh=True)
         channels = await self._channels(own, _missing(known, found))
         new = [one for one, at in channels if not at.open]
         claimed = await self.claim(own.user, new, now)
@@ -603,23 +613,25 @@ class Sharing:
         return _sealed(own, found, room_id, event)
 
     async def encrypt(
-        self, sender: UserId, readers: Readers, event: tuple[str, Json] | None, *, last: bool
+        self, sender: UserId, readers: Readers, event: tuple[str, Json] | Owed, *, last: bool
     ) -> Json | None:
-        """Share the key with readers that lack it; encrypt `event` (type and content), if any.
+        """Share the key with readers that lack it, and encrypt `event` (type and content).
 
-        None if a change of audience or devices was reported since `prepare`, unless it is the
-        `last` attempt. Raises Unavailable if nobody gets the key because homeservers do not answer:
-        the customer could never read it, as a key that is shared later does not decrypt it.
+        A key that is `Owed` is shared with its user alone, and {} returned. None if a change of
+        audience or devices was reported since `prepare`, unless it is the `last` attempt. Raises
+        Unavailable if nobody gets the key because homeservers do not answer: the customer could
+        never read it, as a key that is shared later does not decrypt it.
         """
         room_id, now = readers.room_id, readers.now
         async with self._upkeep.holding(sender) as own:
             found = self._current(own, room_id, readers.scheme, now)
             if found is not None and found.is_revoked(readers.audience, readers.known):
                 found = None
-            if event is None:  # what is owed of a spent session stays owed; no new one is begun
+            if isinstance(event, Owed):
                 found = self._outbound.get((own.user, own.device_id, room_id))
-                if found is None:
-                    return {}
+                if found is None or found.session_id != event.session_id:  # it encrypts no more
+                    spent, owed = vodozemac.GroupSession(), {event.user: event.key}
+                    found = _Outbound(spent, event.session_id, 0, owed=owed)
             elif found is None:
                 session = vodozemac.GroupSession()
                 found = _Outbound(session, session.session_id, now)
@@ -633,24 +645,37 @@ class Sharing:
             async with self._upkeep.holding(sender) as own:
                 await self._share(own, found, missing[start : start + _AT_ONCE], readers)
             await asyncio.sleep(0)
-        if not (last or self._still_holds(readers)):
-            return None
-        if readers.away and not found.readers:
+        if readers.away and not found.readers and not isinstance(event, Owed):
             raise Unavailable("the homeservers of all who may read this do not answer")
         told = readers.known.keys() == readers.audience and not _missing(readers.known, found)
-        found.complete = readers if told and event is not None else None  # it may be spent
         lacking = readers.audience - {one.user for one in found.readers}
+        if isinstance(event, Owed):  # others are not looked at, and the session may be spent
+            told, lacking = False, lacking & found.owed.keys()
+        found.complete = readers if told else None
         key = found.session.session_key.to_base64() if lacking else ""
-        found.owed = {user: found.owed.get(user, key) for user in lacking}
-        return {} if event is None else _sealed(own, found, room_id, event)
+        await self._owe(own, room_id, found, {u: found.owed.get(u, key) for u in lacking}, now)
+        if not (last or self._still_holds(readers)):
+            return None
+        return {} if isinstance(event, Owed) else _sealed(own, found, room_id, event)
 
-    def owing(self, users: Collection[str]) -> list[tuple[UserId, RoomId]]:
-        """Return senders and rooms of sessions whose key is `owed` to one of the users."""
-        return [
-            (UserId(sender), room_id)
-            for (sender, _, room_id), found in self._outbound.items()
-            if found.owed and not found.owed.keys().isdisjoint(users)
-        ]
+    async def _owe(
+        self, own: OwnDevice, room_id: RoomId, found: _Outbound, owed: dict[str, str], now: int
+    ) -> None:
+        """Store what has changed in the keys that are owed, before anything is said with them."""
+        changed, session_id = owed.keys() ^ found.owed.keys(), found.session_id
+        rows = [Owed(user, own.user, room_id, session_id, owed.get(user, "")) for user in changed]
+        if rows:
+            name, row = f"owed/{key_name(room_id, session_id, own.user)}", self._vault.row
+            until = {one: now + UNUSED if one.key else 0 for one in rows}
+            await self._vault.save([row(f"{name}/{one.user}", one, until[one]) for one in rows])
+        found.owed = owed
+
+    async def owing(self, users: Collection[str]) -> list[Owed]:
+        """Return the keys that are owed to some users."""
+        names = await self._vault.names("owed/")
+        theirs = [name for name in names if f"@{name.rpartition('/@')[2]}" in users]
+        rows = [await self._vault.load(name, Owed) for name in theirs]
+        return [row for row in rows if row is not None and row.key]
 
     def _current(
         self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
@@ -663,11 +688,8 @@ class Sharing:
     async def _share(
         self, own: OwnDevice, found: _Outbound, devices: Iterable[Device], readers: Readers
     ) -> None:
-        content: Json = {
-            "algorithm": wire.MEGOLM,
-            "room_id": readers.room_id,
-            "session_id": found.session_id,
-        }
+        room_id, session_id = readers.room_id, found.session_id
+        content = Json(algorithm=wire.MEGOLM, room_id=room_id, session_id=session_id)
         key = found.session.session_key.to_base64()
         able = [
             (device, channel)
@@ -679,15 +701,13 @@ class Sharing:
         found.given = {one: found.owed.get(one.user, key) for one in told} | found.given
         each = {one: content | {"session_key": found.given[one]} for one in told}
         await self._tell(own, able, "m.room_key", each, readers.now)
-        LOG.debug("room key shared", room=readers.room_id, devices=len(able))
+        LOG.debug("room key shared", room=room_id, devices=len(able))
         found.readers |= told
 
     async def _channels(
         self, own: OwnDevice, devices: Iterable[Device]
     ) -> list[tuple[Device, Channel]]:
-        return [
-            (one, await Channel.load(self._vault, own, one.user, one.curve25519)) for one in devices
-        ]
+        return [(d, await Channel.load(self._vault, own, d.user, d.curve25519)) for d in devices]
 
     async def _tell(
         self,
@@ -700,9 +720,8 @@ class Sharing:
         """Send an event to devices over olm, with a content for each."""
         messages: dict[str, dict[str, Json]] = defaultdict(dict)
         for device, channel in able:
-            messages[device.user][device.device_id] = channel.encrypt(
-                device, kind, contents[device]
-            )
+            sealed = channel.encrypt(device, kind, contents[device])
+            messages[device.user][device.device_id] = sealed
         if able:
             await self._vault.save([channel.row(self._vault, now) for _, channel in able])
             await self._server.send_to_devices(own.user, "m.room.encrypted", {**messages})

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -42,9 +42,13 @@ from bridge.rooms.store import SecretRow
 
 # --- device lists ---------------------------------------------------------------------------------
 
-_MOST_USERS = 20_000
-MOST = 200
-"""Maximum devices of a user that are read; a homeserver may list any number."""
+_AT_ONCE = 50
+"""Maximum devices whose signatures are checked without a pause."""
+MOST = 1_000
+"""Maximum devices of a user that are read, like Synapse's limit for users of other homeservers; a
+homeserver may list any number. A user as whom programs log in has hundreds."""
+_MOST_DEVICES = 200_000
+"""Maximum devices of all users that are kept in memory: about 400 bytes each."""
 _WITHIN = 15.0
 """Maximum seconds for another homeserver to answer for its users' keys, as messages wait."""
 _AGAIN_MS = 30_000
@@ -87,8 +91,10 @@ class Peers:
         self._away = RateLimit(1, _AGAIN_MS)
         """Homeservers that did not answer, and users with endless keys."""
         self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self.cache: Recall[str, Known] = Recall(_MOST_USERS)
-        self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(_MOST_USERS)
+        self.cache: Recall[str, Known] = Recall(_MOST_DEVICES, lambda one: 5 + len(one.devices))
+        self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(
+            _MOST_DEVICES, lambda pinned: 5 + len(pinned)
+        )
         """User -> device id -> its keys, which must not change."""
 
     async def known(
@@ -107,10 +113,10 @@ class Peers:
 
         with self.cache.fetching() as keep:
             for user, reply in (await self.ask(asker, missing, "device_keys", query)).items():
-                devices = self._unchanged(user, wire.mapping(reply, "device_keys", user))
+                devices = await self._unchanged(user, wire.mapping(reply, "device_keys", user))
                 found[user] = keep(user, Known(devices, read_identity(user, reply)))
                 if len(missing) > 1:
-                    await asyncio.sleep(0)  # a homeserver may list 200 devices of each of its users
+                    await asyncio.sleep(0)  # a reply may have 48,000 devices of its users
         return found
 
     def answers(self, user: str) -> bool:
@@ -166,12 +172,14 @@ class Peers:
         if self._away.spend(who, self._clock.now()):
             LOG.warning("the keys of a user do not come", user=user, why=why)
 
-    def _unchanged(self, user: str, listed: Json) -> tuple[Device, ...]:
+    async def _unchanged(self, user: str, listed: Json) -> tuple[Device, ...]:
         """Return the user's devices, except those whose keys changed under the same id."""
         before = self._pinned.get(user) or {}
         pinned = {one: before[one] for one in islice(listed, MOST) if one in before}
         good = []
-        for device in read_devices(user, listed):
+        for at, device in enumerate(read_devices(user, listed), 1):
+            if at % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # each signature takes 0.07 ms to check
             keys = device.curve25519, device.ed25519
             if pinned.setdefault(device.device_id, keys) == keys:
                 good.append(device)
@@ -181,13 +189,11 @@ class Peers:
         return tuple(good)
 
 
-def read_devices(user: str, listed: Mapping[str, object]) -> tuple[Device, ...]:
-    """Return the devices of a reply that are validly signed and support olm and megolm."""
-    return tuple(
-        device
-        for device_id, fields in islice(listed.items(), MOST)
-        if isinstance(fields, dict) and (device := read_device(user, device_id, fields)) is not None
-    )
+def read_devices(user: str, listed: Mapping[str, object]) -> Iterator[Device]:
+    """Yield the devices of a reply that are validly signed and support olm and megolm."""
+    for device_id, fields in islice(listed.items(), MOST):
+        if isinstance(fields, dict) and (device := read_device(user, device_id, fields)):
+            yield device
 
 
 def read_device(user: str, device_id: str, fields: Json) -> Device | None:

@@ -157,8 +157,8 @@ class Recall(Generic[K, V]):
     A value whose key is forgotten during its fetch is returned to the caller, but not cached.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._values: LRUCache[K, V] = LRUCache(limit)
+    def __init__(self, limit: int, size: Callable[[V], int] | None = None) -> None:
+        self._values: LRUCache[K, V] = LRUCache(limit, size)
         self._fetches: dict[object, set[K]] = {}
         """Running fetch -> keys forgotten since it began."""
         # The bound method of the LRUCache, so that a hit costs one call.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import msgspec
@@ -209,12 +210,21 @@ def test_a_key_is_waited_for_ten_seconds_at_most() -> None:
     assert waits == [0, 2, 10, 10]
 
 
+def keep_all(visit: Visit, raws: Iterable[Json], found: Undecryptable = NO_KEY) -> list[str]:
+    """Keep events one after the other; return the text keys of their answers."""
+    return [references.keep_sealed(visit, raw, found) for raw in raws]
+
+
 def test_the_number_of_sealed_events_is_limited_and_they_survive_a_restart() -> None:
-    visit = House().served().visit
-    for number in range(references.SEALED_LIMIT + 5):
-        references.keep_sealed(visit, {"event_id": f"${number}"})
+    """One more is not kept, and its sender not told to wait for the key."""
+    visit, limit = House().served().visit, references.SEALED_LIMIT
+    raws: list[Json] = [{"event_id": f"${number}", "sender": ADA} for number in range(limit + 5)]
+    answers = keep_all(visit, raws)
+    assert answers == [NO_KEY.key] * limit + ["unreadable.undecryptable"] * 5
     kept = [event.raw["event_id"] for event in visit.record.sealed]
-    assert kept == [f"${number}" for number in range(5, references.SEALED_LIMIT + 5)]
+    assert kept == [f"${number}" for number in range(limit)]
+    withheld = Undecryptable("unreadable.withheld.blocked", later=True)
+    assert keep_all(visit, raws[:1], withheld) == [withheld.key]
     assert load_record(dump_record(visit.record)).sealed == visit.record.sealed
     older = msgspec.structs.replace(visit.record, sealed=())
     assert load_record(dump_record(older)).sealed == ()
@@ -225,29 +235,29 @@ def test_sealed_events_take_256_kilobytes_of_the_record_at_most() -> None:
     """50 events of 64 KB would be written with each step for an hour."""
     visit = House().served().visit
     for number in range(40):
-        references.keep_sealed(visit, {"event_id": f"${number}", "content": "x" * 60_000})
+        raw: Json = {"event_id": f"${number}", "sender": ADA, "content": "x" * 60_000}
+        keep_all(visit, [raw])
     kept = [event.raw["event_id"] for event in visit.record.sealed]
-    assert kept == [f"${number}" for number in range(36, 40)]
+    assert kept == [f"${number}" for number in range(4)]
     assert len(dump_record(visit.record)) < references.SEALED_BYTES + 4_096
 
 
 def test_strangers_events_do_not_take_the_place_of_a_customers() -> None:
     """Whoever is in the room can send events without a key, as long or as many as they like."""
     visit = House().served().visit
-    references.keep_sealed(visit, {"event_id": "$ada", "sender": ADA})
+    keep_all(visit, [{"event_id": "$ada", "sender": ADA}])
     for number in range(references.SEALED_LIMIT + 5):
-        references.keep_sealed(visit, {"event_id": f"${number}", "sender": STRANGER})
+        keep_all(visit, [{"event_id": f"${number}", "sender": STRANGER}])
     for number in range(9):
         raw: Json = {"event_id": f"$long{number}", "sender": STRANGER, "content": "x" * 60_000}
-        references.keep_sealed(visit, raw)
+        keep_all(visit, [raw])
     kept = [event.raw["event_id"] for event in visit.record.sealed]
     assert kept == ["$ada", *(f"$long{number}" for number in range(5, 9))]
 
 
 def test_a_redacted_sealed_event_is_dropped() -> None:
     visit = House().served().visit
-    for event_id in ("$1", "$2"):
-        references.keep_sealed(visit, {"event_id": event_id})
+    keep_all(visit, [{"event_id": "$1"}, {"event_id": "$2"}])
     references.drop_sealed(visit, "$1")
     references.drop_sealed(visit, "$3")
     assert [event.raw["event_id"] for event in visit.record.sealed] == ["$2"]
@@ -258,7 +268,7 @@ def test_a_correction_takes_the_place_of_the_sealed_wordings_before_it() -> None
 
     def keep(event_id: str, of: str = "", sender: str = ADA) -> None:
         content = {"m.relates_to": {"rel_type": "m.replace", "event_id": of}} if of else {}
-        references.keep_sealed(visit, {"event_id": event_id, "sender": sender, "content": content})
+        keep_all(visit, [{"event_id": event_id, "sender": sender, "content": content}])
 
     keep("$1")
     keep("$other")

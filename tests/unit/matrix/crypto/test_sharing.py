@@ -327,12 +327,14 @@ async def test_somebody_without_a_device_reads_everything_with_the_next(desk: De
     """Signed out, for the night; a second device reads from then on only."""
     del desk.world.devices[ALICE]["PHONE"]
     sent = [await desk.say(text) for text in ("one", "two")]
-    assert (desk.sharing.owing([ALICE]), desk.sharing.owing([CAROL])) == ([(BOT, ROOM)], [])
+    (owed,) = await desk.sharing.owing([ALICE])
+    assert (owed.user, owed.sender, owed.room_id) == (ALICE, BOT, ROOM)
+    assert await desk.sharing.owing([CAROL]) == []
     again = Phone(desk.world)
     desk.peers.cache.forget(ALICE)
     sent.append(await desk.say("three"))
     assert [desk.text(again, content) for content in sent] == ["one", "two", "three"]
-    assert desk.sharing.owing([ALICE]) == []
+    assert await desk.sharing.owing([ALICE]) == []
     second = Phone(desk.world, device_id="TABLET")
     desk.peers.cache.forget(ALICE)
     assert desk.text(second, await desk.say("four")) == "four"
@@ -340,13 +342,17 @@ async def test_somebody_without_a_device_reads_everything_with_the_next(desk: De
         second.read(sent[0])
 
 
-@pytest.mark.parametrize("why", ["old", "revoked", "restart"])
+@pytest.mark.parametrize("why", ["old", "revoked", "restart", "replaced"])
 async def test_no_session_is_begun_only_to_give_a_key(desk: Desk, why: str) -> None:
-    """The former one is too old, somebody who has its key has left, or it is gone."""
+    """The former one is too old, somebody who has its key has left, it is gone, or replaced."""
     carol = Phone(desk.world, CAROL)
     del desk.world.devices[ALICE]["PHONE"]
     desk.member(CAROL, "join")
     content = await desk.say("one")
+    await desk.say("also for this one")
+    if why == "replaced":
+        desk.clock.ms += SCHEME.rotate_ms
+        assert (await desk.say("in between"))["session_id"] != content["session_id"]
     carol.fetch()
     again = Phone(desk.world)
     desk.peers.cache.forget(ALICE)
@@ -356,9 +362,11 @@ async def test_no_session_is_begun_only_to_give_a_key(desk: Desk, why: str) -> N
         desk.member(CAROL, "leave")
     else:
         desk.sharing._outbound.clear()
-    readers = await desk.sharing.prepare(desk.own, ROOM, SCHEME, desk.now)
-    assert await desk.sharing.encrypt(BOT, readers, None, last=True) == {}
-    assert (desk.can_read(again, content), carol.fetch()) == (why != "restart", [])
+    for owed in await desk.sharing.owing([ALICE]):
+        readers = await desk.sharing.prepare(desk.own, ROOM, SCHEME, desk.now, only=ALICE)
+        assert await desk.sharing.encrypt(BOT, readers, owed, last=True) == {}
+    assert (desk.text(again, content), carol.fetch()) == ("one", [])
+    assert await desk.sharing.owing([ALICE]) == []
     later = await desk.say("two")
     assert desk.text(again, later) == "two"
     assert later["session_id"] != content["session_id"]
