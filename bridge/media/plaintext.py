@@ -46,13 +46,21 @@ _ATTRIBUTE = (
 """One attribute, as the HTML standard reads it (section "Tokenization")."""
 _TAG = re.compile(rf"<(/?[a-zA-Z][^\t\n\f\r />]*+)(?:{_ATTRIBUTE}){{,{MAX_ATTRIBUTES}}}+")
 _END = re.compile(r"</([a-zA-Z][^\t\n\f\r />]*+)")
-_ONE_MORE = re.compile(_ATTRIBUTE)
-_FORMATTING = frozenset(
-    {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}
+_GIVEN = re.compile(r"[\s/][\w:.-]+\s*=")
+"""Attribute with a value; other `=` are of typed formulas and programs."""
+_SWITCHES = re.compile(
+    r"(?:[\s/]+(?:allowfullscreen|async|auto\w+|border|checked|compact|controls|data-[\w-]+|defer"
+    r"|disabled|hidden|loop|multiple|muted|no\w+|open|playsinline|readonly|reversed|selected))*",
+    re.IGNORECASE,
 )
-"""Elements that a parser opens again in each later paragraph if they are not closed."""
-_BARE = _FORMATTING | {"body", "html"}
-"""Elements whose attributes are removed; a parser collects those of all `body` and `html` tags."""
+"""Attributes that have no value."""
+_ONE_MORE = re.compile(_ATTRIBUTE)
+_BARE = frozenset(
+    {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}
+    | {"body", "html"}
+)
+"""Elements whose attributes are removed: a parser opens formatting elements again in each later
+paragraph if they are not closed, and collects the attributes of all `body` and `html` tags."""
 _PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "table"})
 _BLOCKS = frozenset(
     {"address", "article", "caption", "dd", "details", "div", "dl", "dt", "figure", "footer"}
@@ -61,13 +69,14 @@ _BLOCKS = frozenset(
 SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", "template"})
 """Elements whose content is dropped."""
 _ELEMENTS = frozenset(
-    {"a", "blockquote", "br", "center", "col", "del", "dfn", "hr", "img", "input", "ins", "li"}
-    | {"link", "mark", "meta", "nav", "ol", "option", "pre", "q", "span", "sub", "sup", "td", "th"}
-    | {"audio", "colgroup", "optgroup", "rp", "rt", "tr", "ul", "video", "wbr"}
-    | (_BARE | _PARAGRAPHS | _BLOCKS | SKIPPED)
+    {"a", "blockquote", "br", "caption", "center", "col", "dd", "div", "dl", "dt", "head", "hr"}
+    | {"img", "input", "li", "link", "meta", "ol", "option", "pre", "span", "sub", "sup", "tbody"}
+    | {"td", "tfoot", "th", "thead", "tr", "ul", "wbr"}
+    | {"audio", "colgroup", "optgroup", "rp", "rt", "video"}
+    | (_BARE | _PARAGRAPHS)
 )
-"""Elements that may lack an end tag, and players, which often do; other words in angle brackets
-were typed, unless they end."""
+"""Elements that may lack an end tag, or often do; other words in angle brackets were typed, unless
+they end: `<your name>`, `<Del>`, `<script>`."""
 _MARKS = {
     **dict.fromkeys(("del", "s", "strike"), ("~~", "~~")),
     "sup": ("^", ""),  # otherwise ten squared would read 102
@@ -156,10 +165,10 @@ def _tame(html: str) -> str | None:
         if spent > _READINGS * len(html) or _ONE_MORE.match(html, tag.end()):
             return None
         at += 1
-        name, size = tag[1].lower(), tag.end() - tag.end(1)
-        word = not (name[0] == "/" or name in _ELEMENTS or name in ended)
-        typed = word or (size and name in _FORMATTING)
-        if typed and "=" not in tag[0] and not html.startswith("/>", tag.end()):
+        name, size, inside = tag[1].lower(), tag.end() - tag.end(1), (tag.end(1), tag.end())
+        word = not (name in _ELEMENTS or name in ended) or not _SWITCHES.fullmatch(html, *inside)
+        given = _GIVEN.search(html, *inside) or html.startswith("/>", tag.end())
+        if word and name[0] != "/" and not given:
             parts.append(f"{html[start : at - 1]}&lt;")
             start = at
         elif size and (name in _BARE or (name == "a" and size > longest_link)):
