@@ -142,6 +142,11 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
     return None if too_many else body
 
 
+def ended(html: str) -> set[str]:
+    """Return the names of the elements that have an end tag."""
+    return {name.lower() for name in _END.findall(html)}
+
+
 def _tame(html: str) -> str | None:
     """Remove the attributes of `_BARE` elements, and escape words that were typed, which would
     vanish: `<your name>`, `a<b && c>d`. None for a tag with too many attributes.
@@ -154,7 +159,7 @@ def _tame(html: str) -> str | None:
     parts: list[str] = []
     start = at = spent = 0
     longest_link = MAX_OUTPUT // max(1, html.count("<"))
-    ended = {name.lower() for name in _END.findall(html)}
+    ends = ended(html)
     while (at := html.find("<", at)) >= 0:
         tag = _TAG.match(html, at)
         if tag is None:
@@ -166,7 +171,7 @@ def _tame(html: str) -> str | None:
             return None
         at += 1
         name, size, inside = tag[1].lower(), tag.end() - tag.end(1), (tag.end(1), tag.end())
-        word = not (name in _ELEMENTS or name in ended) or not _SWITCHES.fullmatch(html, *inside)
+        word = not (name in _ELEMENTS or name in ends) or not _SWITCHES.fullmatch(html, *inside)
         given = _GIVEN.search(html, *inside) or html.startswith("/>", tag.end())
         if word and name[0] != "/" and not given:
             parts.append(f"{html[start : at - 1]}&lt;")
