@@ -37,8 +37,6 @@ _MARKUP = re.compile(r"<[a-z!/]", re.IGNORECASE)
 _PARAMETER = re.compile(r"&(?=[\w.\[\]-]+=)")
 """Border of two parameters in a typed URL: `&region=` would be read as the reference `&reg`."""
 _LINE = re.compile(r"\r?\n")
-_ADDRESS = re.compile(r"<([^<>\s\"'=@]+@[^<>\s\"'=@]+|https?://[^<>\s]+)>", re.IGNORECASE)
-"""Typed address such as `Mei <mei@example.org>`, which the parser would take for an element."""
 _ATTRIBUTE = (
     r"[\t\n\f\r /]*+[^\t\n\f\r />][^\t\n\f\r />=]*+"
     r"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\t\n\f\r >]*+))?+"
@@ -46,8 +44,8 @@ _ATTRIBUTE = (
 """One attribute, as the HTML standard reads it (section "Tokenization")."""
 _TAG = re.compile(rf"<(/?[a-zA-Z][^\t\n\f\r />]*+)(?:{_ATTRIBUTE}){{,{MAX_ATTRIBUTES}}}+")
 _END = re.compile(r"</([a-zA-Z][^\t\n\f\r />]*+)")
-_GIVEN = re.compile(r"[\s/][\w:.-]+\s*=")
-"""Attribute with a value; other `=` are of typed formulas and programs."""
+_GIVEN = re.compile(r"\s[\w:.-]+\s*=")
+"""Attribute with a value; other `=` are of typed addresses, formulas and programs."""
 _SWITCHES = re.compile(
     r"(?:[\s/]+(?:allowfullscreen|async|auto\w+|border|checked|compact|controls|data-[\w-]+|defer"
     r"|disabled|hidden|loop|multiple|muted|no\w+|open|playsinline|readonly|reversed|selected))*",
@@ -76,7 +74,7 @@ _ELEMENTS = frozenset(
     | (_BARE | _PARAGRAPHS)
 )
 """Elements that may lack an end tag, or often do; other words in angle brackets were typed, unless
-they end: `<your name>`, `<Del>`, `<script>`."""
+they end: `<your name>`, `<Del>`, `<script>`, `<mei@example.org>`, `<https://example.org/>`."""
 _MARKS = {
     **dict.fromkeys(("del", "s", "strike"), ("~~", "~~")),
     "sup": ("^", ""),  # otherwise ten squared would read 102
@@ -125,8 +123,7 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
     if len(html) > longest or html.count("<") > MAX_TAGS:
         return None
     # A lone surrogate cannot be encoded, and the parser takes UTF-8.
-    clean = html.encode("utf-8", "replace").decode("utf-8")
-    clean = _PARAMETER.sub("&amp;", _ADDRESS.sub(r"&lt;\1&gt;", clean))
+    clean = _PARAMETER.sub("&amp;", html.encode("utf-8", "replace").decode("utf-8"))
     if "<![CDATA[" in clean:  # in HTML a comment, with the words of an XML card in it
         clean = clean.replace("<![CDATA[", "").replace("]]>", "")
     unfinished = clean.rfind("<")
@@ -172,7 +169,7 @@ def _tame(html: str) -> str | None:
         at += 1
         name, size, inside = tag[1].lower(), tag.end() - tag.end(1), (tag.end(1), tag.end())
         word = not (name in _ELEMENTS or name in ends) or not _SWITCHES.fullmatch(html, *inside)
-        given = _GIVEN.search(html, *inside) or html.startswith("/>", tag.end())
+        given = _GIVEN.search(html, *inside) or (not size and html.startswith("/>", tag.end()))
         if word and name[0] != "/" and not given:
             parts.append(f"{html[start : at - 1]}&lt;")
             start = at

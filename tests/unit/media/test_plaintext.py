@@ -106,7 +106,10 @@ def test_text_becomes_markup(fragment: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Mei <mei@example.org>", "<https://example.org/?a=b>", "<b>or</b> <mei@example.org> <br>"],
+    [
+        *("Mei <mei@example.org>", "<b>or</b> <mei@example.org> <br>", "<mailto:mei@example.org>"),
+        *("<https://example.org/?a=b>", "<HTTPS://example.org/> or <http://a.b/c=d/e/>"),
+    ],
 )
 def test_an_address_in_angle_brackets_is_no_element(text: str) -> None:
     words = text.replace("<b>", "").replace("</b>", "").replace("<br>", "").strip()
