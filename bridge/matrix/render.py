@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import html as html_text
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import nh3
 from selectolax.lexbor import LexborNode
@@ -27,6 +27,7 @@ from bridge.media.plaintext import (
     MAX_TAGS,
     OVERRIDES,
     SKIPPED,
+    ended,
     html_to_text,
     parse,
     unescaped,
@@ -403,7 +404,7 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
     root = parse(decode_emoji(fragment.replace(_CUT, "")), MAX_FRAGMENT)
     if root is None:
         return (AgentText(fragment),)
-    linked = _link_embedded(root)
+    linked = _link_embedded(root, ended(fragment))
     if _resolve(root, absolute) or linked:
         fragment = _inner_html(root)
     for node in reversed([node for node in root.traverse() if node.tag in _UNREAD]):
@@ -484,8 +485,11 @@ def picture_of(image: LexborNode) -> AgentMedia | None:
     return AgentMedia("image", data=data, url=url, name=name)
 
 
-def _link_embedded(root: LexborNode) -> bool:
-    """Replace embedded players, which no client shows, by links; True if any was replaced."""
+def _link_embedded(root: LexborNode, ends: Collection[str]) -> bool:
+    """Replace embedded players, which no client shows, by links; True if any was replaced.
+
+    What is in one is for browsers without players, unless it lacks its end tag: `<video/> words`.
+    """
     changed = False
     for node in root.css(_EMBEDDED):
         sources = (node, *(child for child in node.iter() if child.tag == "source"))
@@ -494,7 +498,11 @@ def _link_embedded(root: LexborNode) -> bool:
         fits = len(address) <= _MAX_ADDRESS
         link = parse(f'<a href="{address}">{address}</a>' if fits else EMBEDDED)
         if address and link is not None and link.first_child is not None:
-            node.replace_with(link.first_child)
+            if node.tag in ends:
+                node.replace_with(link.first_child)
+            else:
+                node.insert_before(link.first_child)
+                node.unwrap()
             changed = True
     return changed
 

@@ -57,8 +57,7 @@ _MAX_NAME = 180
 """Maximum bytes of a name: file systems allow 255, and a server may add a prefix."""
 _PLAYED = ("audio/", "video/")
 _FAMILIES = ("image/", *_PLAYED)
-_APPLICATIONS = ("pdf", "zip", "msword", "vnd.")
-_NO_TEXTS = (*_FAMILIES, *(f"application/{kind}" for kind in _APPLICATIONS))
+_NO_TEXTS = (*_FAMILIES, *(f"application/{kind}" for kind in ("pdf", "zip", "msword", "vnd.")))
 PAGES = frozenset({"text/html", "application/json"})
 """Media types of a server's pages, as for a login or an error, instead of the file asked for."""
 # A new instance, as the module's global tables differ from machine to machine.

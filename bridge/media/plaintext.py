@@ -37,8 +37,6 @@ _MARKUP = re.compile(r"<[a-z!/]", re.IGNORECASE)
 _PARAMETER = re.compile(r"&(?=[\w.\[\]-]+=)")
 """Border of two parameters in a typed URL: `&region=` would be read as the reference `&reg`."""
 _LINE = re.compile(r"\r?\n")
-_ADDRESS = re.compile(r"<([^<>\s\"'=@]+@[^<>\s\"'=@]+|https?://[^<>\s]+)>", re.IGNORECASE)
-"""Typed address such as `Mei <mei@example.org>`, which the parser would take for an element."""
 _ATTRIBUTE = (
     r"[\t\n\f\r /]*+[^\t\n\f\r />][^\t\n\f\r />=]*+"
     r"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"[^\"]*+\"?|'[^']*+'?|[^\t\n\f\r >]*+))?+"
@@ -46,13 +44,21 @@ _ATTRIBUTE = (
 """One attribute, as the HTML standard reads it (section "Tokenization")."""
 _TAG = re.compile(rf"<(/?[a-zA-Z][^\t\n\f\r />]*+)(?:{_ATTRIBUTE}){{,{MAX_ATTRIBUTES}}}+")
 _END = re.compile(r"</([a-zA-Z][^\t\n\f\r />]*+)")
-_ONE_MORE = re.compile(_ATTRIBUTE)
-_FORMATTING = frozenset(
-    {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}
+_GIVEN = re.compile(r"\s[\w:.-]+\s*=")
+"""Attribute with a value; other `=` are of typed addresses, formulas and programs."""
+_SWITCHES = re.compile(
+    r"(?:[\s/]+(?:allowfullscreen|async|auto\w+|border|checked|compact|controls|data-[\w-]+|defer"
+    r"|disabled|hidden|loop|multiple|muted|no\w+|open|playsinline|readonly|reversed|selected))*",
+    re.IGNORECASE,
 )
-"""Elements that a parser opens again in each later paragraph if they are not closed."""
-_BARE = _FORMATTING | {"body", "html"}
-"""Elements whose attributes are removed; a parser collects those of all `body` and `html` tags."""
+"""Attributes that have no value."""
+_ONE_MORE = re.compile(_ATTRIBUTE)
+_BARE = frozenset(
+    {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}
+    | {"body", "html"}
+)
+"""Elements whose attributes are removed: a parser opens formatting elements again in each later
+paragraph if they are not closed, and collects the attributes of all `body` and `html` tags."""
 _PARAGRAPHS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "table"})
 _BLOCKS = frozenset(
     {"address", "article", "caption", "dd", "details", "div", "dl", "dt", "figure", "footer"}
@@ -61,13 +67,14 @@ _BLOCKS = frozenset(
 SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", "template"})
 """Elements whose content is dropped."""
 _ELEMENTS = frozenset(
-    {"a", "blockquote", "br", "center", "col", "del", "dfn", "hr", "img", "input", "ins", "li"}
-    | {"link", "mark", "meta", "nav", "ol", "option", "pre", "q", "span", "sub", "sup", "td", "th"}
-    | {"audio", "colgroup", "optgroup", "rp", "rt", "tr", "ul", "video", "wbr"}
-    | (_BARE | _PARAGRAPHS | _BLOCKS | SKIPPED)
+    {"a", "blockquote", "br", "caption", "center", "col", "dd", "div", "dl", "dt", "head", "hr"}
+    | {"img", "input", "li", "link", "meta", "ol", "option", "pre", "span", "sub", "sup", "tbody"}
+    | {"td", "tfoot", "th", "thead", "tr", "ul", "wbr"}
+    | {"audio", "colgroup", "optgroup", "rp", "rt", "video"}
+    | (_BARE | _PARAGRAPHS)
 )
-"""Elements that may lack an end tag, and players, which often do; other words in angle brackets
-were typed, unless they end."""
+"""Elements that may lack an end tag, or often do; other words in angle brackets were typed, unless
+they end: `<your name>`, `<Del>`, `<script>`, `<mei@example.org>`, `<https://example.org/>`."""
 _MARKS = {
     **dict.fromkeys(("del", "s", "strike"), ("~~", "~~")),
     "sup": ("^", ""),  # otherwise ten squared would read 102
@@ -116,8 +123,7 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
     if len(html) > longest or html.count("<") > MAX_TAGS:
         return None
     # A lone surrogate cannot be encoded, and the parser takes UTF-8.
-    clean = html.encode("utf-8", "replace").decode("utf-8")
-    clean = _PARAMETER.sub("&amp;", _ADDRESS.sub(r"&lt;\1&gt;", clean))
+    clean = _PARAMETER.sub("&amp;", html.encode("utf-8", "replace").decode("utf-8"))
     if "<![CDATA[" in clean:  # in HTML a comment, with the words of an XML card in it
         clean = clean.replace("<![CDATA[", "").replace("]]>", "")
     unfinished = clean.rfind("<")
@@ -133,6 +139,11 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
     return None if too_many else body
 
 
+def ended(html: str) -> set[str]:
+    """Return the names of the elements that have an end tag."""
+    return {name.lower() for name in _END.findall(html)}
+
+
 def _tame(html: str) -> str | None:
     """Remove the attributes of `_BARE` elements, and escape words that were typed, which would
     vanish: `<your name>`, `a<b && c>d`. None for a tag with too many attributes.
@@ -145,7 +156,7 @@ def _tame(html: str) -> str | None:
     parts: list[str] = []
     start = at = spent = 0
     longest_link = MAX_OUTPUT // max(1, html.count("<"))
-    ended = {name.lower() for name in _END.findall(html)}
+    ends = ended(html)
     while (at := html.find("<", at)) >= 0:
         tag = _TAG.match(html, at)
         if tag is None:
@@ -156,10 +167,10 @@ def _tame(html: str) -> str | None:
         if spent > _READINGS * len(html) or _ONE_MORE.match(html, tag.end()):
             return None
         at += 1
-        name, size = tag[1].lower(), tag.end() - tag.end(1)
-        word = not (name[0] == "/" or name in _ELEMENTS or name in ended)
-        typed = word or (size and name in _FORMATTING)
-        if typed and "=" not in tag[0] and not html.startswith("/>", tag.end()):
+        name, size, inside = tag[1].lower(), tag.end() - tag.end(1), (tag.end(1), tag.end())
+        word = not (name in _ELEMENTS or name in ends) or not _SWITCHES.fullmatch(html, *inside)
+        given = _GIVEN.search(html, *inside) or (not size and html.startswith("/>", tag.end()))
+        if word and name[0] != "/" and not given:
             parts.append(f"{html[start : at - 1]}&lt;")
             start = at
         elif size and (name in _BARE or (name == "a" and size > longest_link)):

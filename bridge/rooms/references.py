@@ -8,7 +8,7 @@ WebChat has none of these, so they are sent to the agent as text. The coroutines
   chat) are not sent.
 - The earlier message (`Earlier`) is read from the journal; once `retention` has erased it, the
   agent gets no quotation.
-- An edit (correction) is sent as a word-by-word difference (`changes`) from the newest wording that
+- An edit (correction) is sent as a word-by-word difference from the newest wording that
   an agent may have (`read_as`). An unsent message is replaced by its newest wording.
 - A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
   Settled ones are erased at once, others within a minute of settling; until then the room's record

@@ -462,7 +462,8 @@ class Crypto:
         for turn in range(_ROUNDS):
             own, now = await self.upkeep.current(sender), self._clock.now()
             readers = await self._sharing.prepare(own, room_id, scheme, now, only=only)
-            last = turn + 1 == _ROUNDS
+            # What is owed was said before any change since `prepare`.
+            last = bool(only) or turn + 1 == _ROUNDS
             sealed = await self._sharing.encrypt(sender, readers, event, last=last)
             if sealed is not None:
                 return sealed

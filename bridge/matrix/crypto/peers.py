@@ -500,18 +500,20 @@ class Places:
             return known
         with self._audiences.fetching() as keep:
             visibility = await self._homeserver.state(asker, room_id, "m.room.history_visibility")
-            members = await self._homeserver.members(asker, room_id)
+            members = {
+                wire.text(event, "state_key"): wire.text(event, "content", "membership")
+                for event in await self._homeserver.members(asker, room_id)
+            }
             # With history visibility "joined", invited users may not read.
             setting = wire.text(visibility, "content", "history_visibility")
             readers = {"join"} if setting == "joined" else {"join", "invite"}
             audience = frozenset(
                 user
-                for event in members
-                if wire.text(event, "content", "membership") in readers
-                and (user := wire.text(event, "state_key"))
-                and not self._users.is_ours(user)
+                for user, membership in members.items()
+                if membership in readers and user and not self._users.is_ours(user)
             )
-            return keep(room_id, audience)
+            # One who has left, and still owes somebody a key, is shown the members of then.
+            return keep(room_id, audience) if members.get(asker) == "join" else audience
 
 
 def _is_megolm(event: Json | None) -> bool:

@@ -212,6 +212,7 @@ def test_a_link_around_a_picture_is_made_absolute_too() -> None:
     ("fragment", "shown"),
     [
         ('<video src="/a.mp4">no player</video>', "/a.mp4 (https://desk/a.mp4)"),
+        ("<audio src=/a.amr /> and <b>this</b>", "/a.amr (https://desk/a.amr) and this"),
         ('<audio><source src="http://h/a.mp3"></audio>', "http://h/a.mp3"),
         ('<iframe src="http://h/form"></iframe>', "http://h/form"),
         ('<embed src="http://h/x">', "http://h/x"),
@@ -230,6 +231,9 @@ def test_embedded_media_becomes_a_link(fragment: str, shown: str) -> None:
 def test_nested_media_players_are_read_once() -> None:
     """Searching each player for the sources of all others took half a second for 40 KB."""
     (piece,) = pieces("<video><source src=/a.mp4>" * 1_900)
+    assert isinstance(piece, AgentText)
+    assert piece.html.count(">/a.mp4</a>") == 1_900
+    (piece,) = pieces(f"{'<video><source src=/a.mp4>' * 1_900}</video>")
     assert isinstance(piece, AgentText)
     assert piece.html.count("a.mp4") == 2  # in the outermost player's link
 

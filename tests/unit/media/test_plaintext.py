@@ -106,7 +106,10 @@ def test_text_becomes_markup(fragment: str, shown: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Mei <mei@example.org>", "<https://example.org/?a=b>", "<b>or</b> <mei@example.org> <br>"],
+    [
+        *("Mei <mei@example.org>", "<b>or</b> <mei@example.org> <br>", "<mailto:mei@example.org>"),
+        *("<https://example.org/?a=b>", "<HTTPS://example.org/> or <http://a.b/c=d/e/>"),
+    ],
 )
 def test_an_address_in_angle_brackets_is_no_element(text: str) -> None:
     words = text.replace("<b>", "").replace("</b>", "").replace("<br>", "").strip()
@@ -120,6 +123,9 @@ def test_an_address_in_angle_brackets_is_no_element(text: str) -> None:
         "Press <Enter>, <Ctrl+C> or <yes/no>",
         "if (a<b && c>d)",
         "List<String> <<names>>",
+        "for(i=0;i<n;i++){a[i]=b[i]>>2;} =IF(A1<B1,'x=y',C1>2)",
+        "a <table of contents> of <Section 3> to <a name>",
+        "Press <Del>, mail to <address>, put it into the <header> or a <script>.",
     ],
 )
 @pytest.mark.parametrize("around", ["", "<b>x</b> ", "<p>"])
@@ -132,6 +138,7 @@ def test_words_in_angle_brackets_are_no_element(text: str, around: str) -> None:
     "html",
     [
         *("<o:p></o:p>x", "<o:p/>x", "<unknown a=b>x", "<Odd>x</odd>"),
+        *("<b hidden>x", "<span data-mx-spam>x</span>", "<input disabled CHECKED>x"),
         "<table><colgroup><col><tr><td>x",  # end tags that HTML lets be left out
     ],
 )

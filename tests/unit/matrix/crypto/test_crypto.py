@@ -264,6 +264,8 @@ async def test_somebody_without_a_device_gets_the_key_once_there_is_one(
     ghost = UserId("@ghosta:here")
     await bridge.crypto.ensure(ghost)
     listed = bridge.world.devices[bridge.phone.user].popitem()
+    there = bridge.world.one_time[bridge.phone.user, "PHONE"]
+    one_time = len(there)
     _, content = await bridge.crypto.seal(ghost, ROOM, "m.room.message", {"body": "overnight"})
     bridge.world.devices[bridge.phone.user] = dict([listed])
 
@@ -291,6 +293,7 @@ async def test_somebody_without_a_device_gets_the_key_once_there_is_one(
     failed = ["a room key cannot be shared yet"] * (crypto._GIFTS - 1)
     assert [one["event"] for one in logged] == (failed if lost else ["room key shared"])
     if not lost:
+        assert len(there) == one_time - 1, "although nothing is kept of a ghost that is not there"
         assert mapping(bridge.phone.read(content), "content") == {"body": "overnight"}
 
 

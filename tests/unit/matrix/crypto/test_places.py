@@ -104,3 +104,12 @@ async def test_readers_follow_membership_and_history_visibility() -> None:
     assert await places.audience(BOT, ROOM) == {ALICE}
     places.changed(event("m.room.member"))
     assert await places.audience(BOT, ROOM) == frozenset()
+
+
+async def test_the_members_that_somebody_who_left_is_shown_are_not_kept() -> None:
+    """They are those of then: a ghost that gives a key that it owes would hide who came since."""
+    rooms = Rooms()
+    places = Places(rooms, USERS, new_vault())
+    assert await places.audience(UserId("@webchat__a1:here"), ROOM) == {ALICE}
+    rooms.membership["@carol:here"] = "join"
+    assert await places.audience(BOT, ROOM) == {ALICE, "@carol:here"}
