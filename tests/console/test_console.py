@@ -272,6 +272,9 @@ async def test_the_console_on_a_phone_in_both_languages(console: Console, scheme
             text = await page.locator("main").inner_text()
             assert bool(re.search("[一-鿿]", text)) is chinese, text
             await expect(page.locator("td:visible", has_text=re.compile("^—$"))).to_have_count(0)
+        await page.goto(f"{console.url}/admin/#/room/nobody")
+        await expect(page.locator("#fresh:not([data-up])")).to_be_visible()
+        assert await page.evaluate(TOO_WIDE) <= 0, "no answer"
         if chinese:
             await page.get_by_role("button", name="English").click()
             await expect(page.locator("h1")).to_have_text("WebChat console")
