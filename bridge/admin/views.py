@@ -330,8 +330,9 @@ def _fits(wanted: object, value: object) -> bool:
 async def _page_of(bridge: Bridge, asked: shapes.RoomsAsked | shapes.ChatsAsked) -> shapes.Rooms:
     found: list[shapes.RoomState] = []
     last, live = asked.after, isinstance(asked, shapes.ChatsAsked) or asked.phase in LIVE
+    phase = "" if asked.phase is UNSET else asked.phase
     for _ in range(MOST_LOOKED // LOOK):
-        rows = await bridge.around.store.rooms(last, LOOK, live=live)
+        rows = await bridge.around.store.rooms(last, LOOK, live=live, phase=phase)
         for row in rows:
             last = row.room_id
             if (state := _wanted(bridge, asked, row)) is not None:

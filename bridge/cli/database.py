@@ -178,27 +178,36 @@ def show_dead_letter(config: Config, letter_id: str) -> None:
 
 @dead_letters.command("retry")
 @on_config
-@click.argument("letter_id")
-def revive_dead_letter(config: Config, letter_id: str) -> None:
-    """Retry a dead letter."""
-    _decide(config, letter_id, "retry")
-    click.echo(f"{letter_id} will be retried; a running bridge does so within seconds.")
+@click.argument("letter_ids", nargs=-1, required=True)
+def revive_dead_letters(config: Config, letter_ids: tuple[str, ...]) -> None:
+    """Retry dead letters."""
+    _decide(
+        config, letter_ids, "retry", "{} will be retried; a running bridge does so within seconds."
+    )
 
 
 @dead_letters.command("discard")
 @on_config
-@click.argument("letter_id")
-def discard_dead_letter(config: Config, letter_id: str) -> None:
-    """Discard a dead letter; its content is never delivered."""
-    _decide(config, letter_id, "discard")
-    click.echo(f"Discarded {letter_id}.")
+@click.argument("letter_ids", nargs=-1, required=True)
+def discard_dead_letters(config: Config, letter_ids: tuple[str, ...]) -> None:
+    """Discard dead letters; their content is never delivered."""
+    _decide(config, letter_ids, "discard", "Discarded {}.")
 
 
-def _decide(config: Config, letter_id: str, verb: Verb) -> None:
-    now = SystemClock().now()
-    work = partial(decide_letter, caller=OPERATOR, letter_id=letter_id, verb=verb, now=now)
-    if with_store(config, work) is None:
-        stop(ExitCode.FAILED, f"there is no dead letter {letter_id}")
+def _decide(config: Config, letter_ids: Sequence[str], verb: Verb, told: str) -> None:
+    """Decide each letter and print `told` about it; exit in the end if an id has none."""
+
+    async def work(store: SqlStore) -> list[str]:
+        gone = []
+        for letter_id in letter_ids:
+            if await decide_letter(store, OPERATOR, letter_id, verb, SystemClock().now()) is None:
+                gone.append(letter_id)
+            else:
+                click.echo(told.format(letter_id))
+        return gone
+
+    if gone := with_store(config, work):
+        stop(ExitCode.FAILED, f"there is no dead letter {', '.join(gone)}")
 
 
 @click.command("console-link")

@@ -88,7 +88,8 @@ def read_document(path: Path) -> Document:
     except OSError as error:
         raise ConfigUnreadable(f"{path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise ConfigUnreadable(f"{path}: is not UTF-8 text") from error
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigUnreadable(f"{path} line {line}: is not UTF-8: save it as UTF-8") from error
     yaml = YAML(typ="rt", pure=True)
     yaml.Constructor = _Constructor
     try:
@@ -97,8 +98,9 @@ def read_document(path: Path) -> Document:
         mark = error.problem_mark
         where = f" line {mark.line + 1}" if mark is not None else ""
         reason = _without_values(error.problem or error.context or "is not YAML")
-        if reason.startswith(("expected", "could not find")):  # correct but unhelpful
-            reason += "; check this line and those above for a wrong quote, bracket or indentation"
+        # Correct but unhelpful:
+        if reason.startswith(("expected", "could not find", "mapping values")):
+            reason += "; check this line and those above for a wrong quote, colon or indentation"
         raise ConfigUnreadable(f"{path.name}{where}: {reason}") from error
     except YAMLError as error:
         raise ConfigUnreadable(f"{path.name}: {str(error).splitlines()[0]}") from error

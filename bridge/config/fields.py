@@ -246,8 +246,9 @@ def check_database_url(url: str) -> None:
             ports = [urlsplit(f"//{one}").port for one in hosts]
             # A Unix socket: no host before the path, or its directory given as ?host=.
             socket = (not parts.netloc and parts.path.strip("/")) or "host=" in parts.query
-            # An @ in the path, or a fragment, comes from an unescaped / or # in the password.
-            whole = "@" not in parts.path and not parts.fragment
+            # An @ in the path, or a fragment, comes from an unescaped / or # in the password, and
+            # of two the driver takes the first one for the end of it.
+            whole = "@" not in parts.path + parts.netloc.partition("@")[2] and not parts.fragment
             if whole and 0 not in ports and (parts.hostname is not None or socket):
                 return
     raise ValueError(why)

@@ -48,7 +48,7 @@ Check = Callable[[Config], Iterable[Problem]]
 
 _SENTENCES = {
     "missing": "must be given",
-    "string_type": "must be text",
+    "string_type": "must be text: put the value in quotes",
     **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
@@ -165,8 +165,6 @@ def _sentence(details: ErrorDetails, path: KeyPath) -> str:
         return str(context["error"])
     if kind in {"enum", "literal_error"}:
         return f"must be {context['expected']}"
-    if kind == "string_type" and isinstance(value, int | float):
-        return "must be text: put the value in quotes"
     message = details["msg"].removeprefix("Input should be ").removeprefix("Value ")
     return _SENTENCES.get(kind, f"must be {message}" if message != details["msg"] else message)
 

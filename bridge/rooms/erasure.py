@@ -177,12 +177,12 @@ async def erase(
     if begins:  # otherwise the call only checks the progress of an earlier one
         kind = "room" if person is None else "person"
         await store.record_change(Change(now, *wish.by, "erase", after=kind))
-    if person is not None:
-        await store.save_fact(fact, person)
     if tell is None:
         await _erase_here(store, wish, rooms, report.shared, clock)
         ended = True
     else:
+        if report.shared:  # their owners look up there whom to erase
+            await store.save_fact(fact, wish.subject)
         orders = await _orders_of(store, wish, rooms, report.shared, fact=fact, now=now)
         keys = {room_id: f"{fact}.{number}" for number, room_id in enumerate(orders)}
         for room_id, order in orders.items():

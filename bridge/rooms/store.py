@@ -537,8 +537,12 @@ class StorePort(Facts, Protocol):
 
     # --- queries over all rooms, for operators: each reads a limited number of rows -----------
 
-    async def rooms(self, after: str, limit: int, *, live: bool) -> list[StoredRoom]:
-        """Return rooms by id, those after `after`; `live`: only those whose link is wanted."""
+    async def rooms(
+        self, after: str, limit: int, *, live: bool, phase: str = ""
+    ) -> list[StoredRoom]:
+        """Return rooms by id, those after `after`; `live`: only those whose link is wanted, and
+        of these, if it is given, only those in `phase`.
+        """
 
     async def room(self, room_id: RoomId) -> StoredRoom | None: ...
     async def accounts(self, after: str, limit: int) -> list[AccountRow]: ...

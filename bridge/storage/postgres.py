@@ -518,8 +518,9 @@ class Channel(msgspec.Struct, eq=False):
             except (*_LOST, asyncpg.PostgresError, UnicodeError) as error:  # invalid host name
                 self._url = turned(self._url)
                 if not left:
-                    at = urlsplit(self._url).netloc.rpartition("@")[2]
-                    why = str(error) or f"{describe(error)} from {at or 'the server'}"
+                    at = urlsplit(self._url).netloc.rpartition("@")[2] or "the server"
+                    said = "" if isinstance(error, OSError) else str(error)  # it names no host
+                    why = said or f"{at}: {describe(error)}"
                     if isinstance(error, FileNotFoundError):  # its text names no file
                         why = "a socket or certificate that database.url names does not exist"
                     raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error

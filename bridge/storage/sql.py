@@ -495,7 +495,7 @@ DROP_ALL_SECRETS = same("DELETE FROM secrets")
 ROOM = same(f"SELECT {_ROOM} FROM rooms WHERE room_id = $1")  # noqa: S608
 _BEHIND = "room_id > $1 ORDER BY room_id LIMIT $2"
 ROOMS = same(f"SELECT {_ROOM} FROM rooms WHERE {_BEHIND}")  # noqa: S608
-LIVE = same(f"SELECT {_ROOM} FROM rooms WHERE live AND {_BEHIND}")  # noqa: S608
+LIVE = same(f"SELECT {_ROOM} FROM rooms WHERE live AND (phase = $3 OR $3 = '') AND {_BEHIND}")  # noqa: S608
 # Like the view `sessions`, but of live rooms only.
 BUSY = Statement(
     "SELECT coalesce(json_extract(CAST(record AS TEXT), '$.enterprise'), ''), phase, "

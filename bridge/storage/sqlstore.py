@@ -375,8 +375,11 @@ class SqlStore:
         rows = await self._read(sql.ROOM, room_id)
         return sql.stored_room(rows[0], self._cover) if rows else None
 
-    async def rooms(self, after: str, limit: int, *, live: bool) -> list[store.StoredRoom]:
-        rows = await self._read(sql.LIVE if live else sql.ROOMS, after, limit)
+    async def rooms(
+        self, after: str, limit: int, *, live: bool, phase: str = ""
+    ) -> list[store.StoredRoom]:
+        which = (sql.LIVE, after, limit, phase) if live else (sql.ROOMS, after, limit)
+        rows = await self._read(*which)
         return [sql.stored_room(row, self._cover) for row in rows]
 
     async def busy(self) -> dict[tuple[str, str, QueueId], int]:

@@ -114,6 +114,32 @@ async def test_chats_move_between_lists_as_their_phase_changes(console: Console)
     await expect(page.locator("circle").first).to_be_visible()
 
 
+async def test_who_waits_is_shown_beside_hundreds_of_chats(console: Console) -> None:
+    page = await console.signed_in()
+    talk = await chatting(console.stage, "copied")
+    last = await Talk.open(console.stage, await console.stage.customer("last"), "hello")
+    waits = page.locator(f'[data-phase="Queued"] [data-room="{last.room}"]')
+    await expect(waits).to_have_count(1)
+    await page.get_by_role("link", name="Health").click()  # a new page, without the card
+    many = (
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 700) "
+        "INSERT INTO rooms (room_id, record, live, phase, customer) "
+        "SELECT '!!' || i, record, live, phase, customer FROM n, rooms WHERE room_id = ?"
+    )
+    with closing(sqlite3.connect(console.stage.folder / "bridge.db")) as file:
+        file.execute(many, [talk.room])
+        file.commit()
+        try:
+            await page.get_by_role("link", name="Live", exact=True).click()
+            await expect(page.locator('[data-phase="Chatting"] .count')).to_have_text("200+")
+            await expect(waits).to_have_count(1)
+        finally:
+            file.execute("DELETE FROM rooms WHERE room_id LIKE '!!%'")
+            file.commit()
+    await last.say("!wc cancel")
+    await talk.say("!wc close")
+
+
 async def test_a_wrong_command_is_refused_with_a_sentence(console: Console) -> None:
     page = await console.signed_in()
     talk = await chatting(console.stage, "wrong")
@@ -272,6 +298,9 @@ async def test_the_console_on_a_phone_in_both_languages(console: Console, scheme
             text = await page.locator("main").inner_text()
             assert bool(re.search("[一-鿿]", text)) is chinese, text
             await expect(page.locator("td:visible", has_text=re.compile("^—$"))).to_have_count(0)
+        await page.goto(f"{console.url}/admin/#/room/nobody")
+        await expect(page.locator("#fresh:not([data-up])")).to_be_visible()
+        assert await page.evaluate(TOO_WIDE) <= 0, "no answer"
         if chinese:
             await page.get_by_role("button", name="English").click()
             await expect(page.locator("h1")).to_have_text("WebChat console")

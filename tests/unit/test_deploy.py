@@ -27,7 +27,9 @@ from tests.unit.config.configs import load
 ROOT = DEPLOY.parent
 ALERTS = DEPLOY / "prometheus" / "alerts.yaml"
 DASHBOARD = DEPLOY / "grafana" / "matrix-webchat.json"
-KEYWORDS = frozenset({"absent", "by", "max", "min", "sum", "on", "or", "and", "unless", "vector"})
+KEYWORDS = frozenset(
+    {"absent", "by", "max", "min", "sum", "on", "or", "and", "unless", "vector", "offset"}
+)
 KEYWORDS_OF_COUNTERS = frozenset({"rate", "increase", "histogram_quantile"})
 BY_PROMETHEUS = frozenset({"instance", "le"})
 """Labels that Prometheus adds to every series, or to every histogram."""

@@ -42,15 +42,15 @@ export function openness(queue) {
 export const usualWait = ({ wait }) =>
   wait ? word("range", { low: duration(wait.low), high: duration(wait.high) }) : word("unknownWait");
 
-/** The first pages of a list, at most `most` entries; and whether there are more. */
-async function all(path, name, query = {}, most = 600) {
+/** The first entries of a list, at most 200; and whether there are more. A page may have none, and a next one. */
+async function first(path, name, query) {
   const found = [];
   let after;
   do {
-    const page = await call(path, { query: { ...query, limit: 200, after } });
+    const page = await call(path, { query: { ...query, limit: 200 - found.length, after } });
     found.push(...page[name]);
     after = page.next;
-  } while (after && found.length < most);
+  } while (after && found.length < 200);
   return [found, Boolean(after)];
 }
 
@@ -78,18 +78,20 @@ function live(_, again) {
   filter.addEventListener("change", () => { chosenQueue = filter.value; again(); });
   let offered = "";
   return async () => {
-    const [{ queues }, [rooms, more]] = await Promise.all([call("queues"), all("chats", "rooms")]);
+    // Each phase is asked for by itself: of many chats, the first ones by id would hide who waits.
+    const [enterprise, queue] = chosenQueue.split("/");
+    const [{ queues }, ...found] = await Promise.all([call("queues"),
+      ...PHASES.map((phase) => first("chats", "rooms", { phase, enterprise, queue }))]);
     const nameOf = queueNames(queues);
-    const key = (one) => `${one.enterprise}/${one.queue ?? one.id}`;
-    const options = [["", word("allQueues")], ...queues.map((one) => [key(one), nameOf(one)])];
+    const options = [["", word("allQueues")], ...queues.map((one) => [`${one.enterprise}/${one.id}`, nameOf(one)])];
     const offers = JSON.stringify(options);
     if (offers !== offered) replace(filter, optionsOf(options, chosenQueue));
     offered = offers;
-    const wanted = rooms.filter((room) => !chosenQueue || key(room) === chosenQueue);
-    const columns = PHASES.map((phase) => {
-      const here = wanted.filter((room) => room.phase === phase).sort((a, b) => (a.since ?? 0) - (b.since ?? 0));
+    const columns = PHASES.map((phase, at) => {
+      const [here, more] = found[at];
+      here.sort((a, b) => (a.since ?? 0) - (b.since ?? 0));
       return make("div", { className: "phase", "data-phase": phase },
-        make("h3", {}, make("span", { textContent: word(phase) }), make("span", { className: "count", textContent: here.length })),
+        make("h3", {}, make("span", { textContent: word(phase) }), make("span", { className: "count", textContent: `${here.length}${more ? "+" : ""}` })),
         here.length ? make("ul", { className: "cards" }, here.slice(0, 100).map((room) => card(room, nameOf))) : muted(word("nobody")));
     });
     replace(above, table(word("queues"), [
@@ -100,7 +102,7 @@ function live(_, again) {
       [word("chatting"), (one) => String(one.chatting), "number"],
       [word("usual"), usualWait],
     ], queues));
-    replace(board, columns, more && muted("…"));
+    replace(board, columns);
     return parts;
   };
 }

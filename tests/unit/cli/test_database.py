@@ -201,6 +201,23 @@ def test_a_dead_letter_is_discarded(folder: Folder) -> None:
     assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
 
 
+@pytest.mark.parametrize(("verb", "told"), [("retry", "will be retried"), ("discard", "Discarded")])
+def test_many_dead_letters_are_decided_at_once(folder: Folder, verb: str, told: str) -> None:
+    async def bury(store: SqlStore) -> None:
+        news = [NewInput(ROOM, b'{"type":"x"}', f"{EVENT}{number}") for number in range(3)]
+        rows = await flow.accept(store, news, now=1)
+        room = StoredRoom(ROOM, b"", live=False, phase="Idle")
+        await flow.step(store, room, now=2, buried=[(row.seq, "refused") for row in rows])
+
+    do(folder, bury)
+    listed = folder.run_here("dead-letters", "list").stdout.splitlines()[1:]
+    letters = [line.split()[0] for line in listed]
+    result = folder.run_here("dead-letters", verb, letters[0], "i999", "all", *letters[1:])
+    assert [told in line for line in result.stdout.splitlines()] == [True] * 3
+    assert (result.exit_code, result.stderr) == (1, "there is no dead letter i999, all\n")
+    assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"
+
+
 @pytest.mark.parametrize("what", ["show", "retry", "discard"])
 def test_unknown_dead_letter(folder: Folder, what: str) -> None:
     folder.run_here("migrate")

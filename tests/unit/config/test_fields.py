@@ -57,7 +57,7 @@ KINDS: dict[str, TypeAdapter[object]] = {
         ("database", "postgresql://host/name"),
         ("database", "postgres://u:p@one:5432,two:5432/name"),
         ("database", "postgres:///name?host=/run/postgresql&password=p@ss"),
-        ("database", "postgres://u:p%40ss:p@ss@host/name"),
+        ("database", "postgres://u:p%40ss:p%40ss@host/name"),
         ("database", "postgresql:///name?host=/run/postgresql"),
         ("localpart", "a.b_c-d=e/f+1"),
         ("ghost", "webchat_{agent}"),
@@ -100,6 +100,7 @@ def test_valid_values(kind: str, value: str) -> None:
         ("database", "postgres:///"),
         ("database", "postgres://host:port/name"),
         ("database", "postgres://u:?hunter2@host/name"),  # the driver's error would quote it
+        ("database", "postgres://u:p@ss@host/name"),  # the driver looks for the host `ss@host`
         ("database", "mysql://host/name"),
         ("localpart", ""),
         ("localpart", "Upper"),

@@ -124,7 +124,13 @@ MISTAKES = [
         'line 5: webchat.accounts."*".pasword: unknown key; did you mean "password"?',
     ),
     (edited("{id: 1, name", "{id: x, name"), "line 7: queues[0].id: must be a whole number"),
-    (edited("domain: example.org", "domain: [a]"), "line 3: homeserver.domain: must be text"),
+    *(
+        (
+            edited("name: Sales", f"name: {value}"),
+            "line 7: queues[0].name: must be text: put the value in quotes",
+        )
+        for value in ("[a]", "{a}", "!a x")
+    ),
     (
         edited("bridge:\n", "bridge:\n  tell_agents: {language: fr}\n"),
         "line 10: bridge.tell_agents.language: must be 'zh-CN', 'zh-TW', 'en', 'ja' or 'room'",

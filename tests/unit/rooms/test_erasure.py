@@ -245,7 +245,7 @@ async def test_an_erasure_waits_a_limited_time_for_a_silent_call_centre() -> Non
         task = asyncio.get_running_loop().create_task(
             erase(
                 world.store,
-                Wish(subject=ROOM, by=OPERATOR, force=True),
+                Wish(subject=ADA, by=OPERATOR, force=True),
                 is_ours,
                 world.clock,
                 engine.tell,
@@ -253,6 +253,7 @@ async def test_an_erasure_waits_a_limited_time_for_a_silent_call_centre() -> Non
         )
         await world.clock.turn(ENDING / 1000 - 1)
         assert world.store.rows("chats")
+        assert ADA not in [row["value"] for row in world.store.rows("facts")], "there may be no end"
         for _ in range(40):
             await world.clock.turn(0.5)
         assert (await task).done

@@ -32,6 +32,9 @@ async def test_rooms_are_listed_in_pages_all_or_live(open_any: Opener) -> None:
         assert [one.room_id for one in await store.rooms("", 2, live=False)] == rooms[:2]
         assert [one.room_id for one in await store.rooms(rooms[1], 9, live=False)] == rooms[2:]
         assert [one.room_id for one in await store.rooms(rooms[0], 9, live=True)] == rooms[2::2]
+        for phase, which in (("Queued", rooms[2::2]), ("Chatting", [])):
+            of_phase = await store.rooms(rooms[0], 9, live=True, phase=phase)
+            assert [one.room_id for one in of_phase] == which
         found = await store.room(rooms[3])
         assert found is not None
         assert (found.phase, found.live, found.record) == ("Queued", False, b"\x00record")

@@ -213,7 +213,7 @@ async def test_unreachable_server_at_the_start() -> None:
 async def test_calls_between_two_attempts_say_why_the_last_one_failed() -> None:
     engine = PostgresEngine("postgres://nobody@127.0.0.1:1/none", FixedClock())
     for _ in range(3):
-        with pytest.raises(Unreachable, match=r"cannot be reached: .*failed"):
+        with pytest.raises(Unreachable, match=r"cannot be reached: 127\.0\.0\.1:1: Connection r"):
             await engine.open()
 
 
@@ -224,7 +224,7 @@ async def test_an_address_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         at = f"127.0.0.1:{silent.getsockname()[1]}"
         url = f"postgres://nobody:secret@{at}/none"
-        with pytest.raises(Unreachable, match=f"cannot be reached: no answer in time from {at}$"):
+        with pytest.raises(Unreachable, match=f"cannot be reached: {at}: no answer in time$"):
             async with open_store(url, FixedClock()):
                 pytest.fail("opened")
 
