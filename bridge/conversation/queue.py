@@ -155,11 +155,15 @@ def ended(turn: Turn, key: str, args: model.Args | None = None, *, words: str = 
         cancelled(turn)
         return
     queue_id = phase.queue_id if isinstance(phase, model.Waiting) else turn.policy.queue_id
-    unwatched = hidden(phase) or turn.now - phase.since >= UNWATCHED
+    unseen = hidden(phase)
+    unwatched = hopeless if unseen else turn.now - phase.since >= UNWATCHED
+    # On a holiday: the card names the opening of the operator's hours at which this was asked.
+    callback = turn.state.callback
+    outdated = key in NOBODY_THERE and callback is not None and callback.tries == 0
     leave(turn)
-    if hidden(phase):
-        if not hopeless:
-            return
+    if unseen and not (hopeless or outdated):
+        return
+    if unseen and hopeless:
         turn.set(number=turn.state.number + 1, vain=None)
     wanted = callback_wanted(turn.state)
     if hopeless:

@@ -78,7 +78,8 @@ class Health:
             why = describe(error)
         if why:
             why = f"{place}: {why}"
-            _, reasons = self._lost.setdefault(part, (began, {}))
+            since, reasons = self._lost.get(part, (began, {}))
+            self._lost[part] = min(since, began), reasons  # the clock may have been set back
             if not reasons:
                 self.on_change(part, False)  # noqa: FBT003 - a callback
             bare = re.sub(r"[\d.]+", "", why)
@@ -213,7 +214,7 @@ def _due(found: Iterator[Report], sent: Mapping[str, Report], now: int) -> list[
         before = sent.get(str(report.get("remote_id")), {})
         # Without the message, as its wording may differ at each probe.
         same = all(before.get(key) == report.get(key) for key in ("state_event", "error"))
-        if not same or now - int(before["timestamp"]) >= REPEAT:
+        if not (same and 0 <= now - int(before["timestamp"]) < REPEAT):
             due.append({**report, "timestamp": now, "ttl": TTL})
     return due
 

@@ -163,13 +163,14 @@ class Measured:
         before = before or Chat(after.number, after.queue_id, after.asked, after.started)
         if before.started is None and after.started is not None:
             wait = self._metrics.queue_wait.labels(self._name)
-            wait.observe((after.started - after.asked) / 1000)
+            # Not below 0, if the clock was set back: a sum that falls is taken for a restart.
+            wait.observe(max(0, after.started - after.asked) / 1000)
             self._metrics.recent.append((self._name, after))
         elif before.ended is None and after.ended is not None and after.started is None:
             self._metrics.recent.append((self._name, after))
         if before.answered is None and after.answered is not None:
             reply = self._metrics.first_reply.labels(self._name, after.queue_id)
-            reply.observe((after.answered - after.asked) / 1000)
+            reply.observe(max(0, after.answered - after.asked) / 1000)
         if after.rating is not None and after.rating != before.rating:
             self._metrics.ratings.labels(self._name, after.queue_id, after.rating).inc()
 

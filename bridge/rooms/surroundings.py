@@ -304,8 +304,8 @@ class Waits(msgspec.Struct, eq=False):
 # --- deadlines ------------------------------------------------------------------------------------
 
 
-LONGEST_SLEEP = 3600.0
-"""Maximum seconds of one sleep: the wall clock may have been set meanwhile."""
+LONGEST_SLEEP = 60.0
+"""Maximum seconds of one sleep: the wall clock may have been set, or a computer woken up."""
 FEW_DEADLINES = 64
 """Number of stale entries up to which the timetable's heap is never rebuilt."""
 

@@ -194,6 +194,25 @@ def test_attempts_are_made_in_opening_hours_only() -> None:
     assert moments.count(nine) == 2
 
 
+def test_on_a_holiday_the_card_does_not_go_on_naming_an_opening_that_has_passed() -> None:
+    scene = with_hours()
+    scene.text("hello")
+    scene.reply(CLOSED)
+    scene.call_back()
+    assert scene.card == ["queue.closed", "queue.kept", "callback.promised"]
+    number = scene.state.number
+    scene.forget()
+    scene.later(DAY + 9 * HOUR + MINUTE)
+    assert scene.sent(101) == [ASK]
+    scene.reply(CLOSED)
+    assert scene.card == ["result.-3", "queue.kept", "callback.promised"]
+    assert (scene.state.number, scene.pings, scene.notices) == (number, [], []), "edited silently"
+    scene.forget()
+    scene.later(5 * MINUTE)
+    scene.reply(CLOSED)
+    assert (scene.sent(101), scene.cards) == ([ASK], []), "once is enough"
+
+
 def test_a_near_opening_comes_before_the_usual_pause() -> None:
     """At 08:57 on a Monday the opening counts, and pauses start short again after it."""
     scene = with_hours()

@@ -119,6 +119,20 @@ async def test_changes_are_reported_once_and_repeated_before_they_expire() -> No
 
 
 @pytest.mark.asyncio
+async def test_states_are_reported_again_after_the_clock_is_set_back() -> None:
+    """Otherwise they would expire long before the clock reaches the time of the last report."""
+    async with reporting() as desk:
+        await once(desk.health)
+        await desk.look()
+        told = states(await desk.heard(2))
+        desk.clock.set_back(3_600_000)
+        await desk.look()
+        assert states(await desk.heard(4)) == told
+        await desk.look()
+        assert desk.asked == 4
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("part", "error", "expected"),
     [

@@ -119,6 +119,24 @@ async def test_only_a_long_outage_changes_readiness() -> None:
 
 
 @pytest.mark.asyncio
+async def test_an_outage_counts_although_the_clock_is_set_back() -> None:
+    clock = TurnedClock()
+    health, peers, _ = watched(clock)
+    await once(health)
+    peers["webchat"].up = False
+    await once(health)
+    clock.time -= 3_600_000
+    await once(health)
+    assert (health.missing(), health.cut_off()) == ({}, 0)
+    await clock.turn(30)
+    await once(health)
+    assert health.missing() == {
+        "webchat": "unreachable for 30 s: http://webchat: the connection broke"
+    }
+    assert health.cut_off() == 30
+
+
+@pytest.mark.asyncio
 async def test_cut_off_is_the_longest_outage_of_a_needed_peer_but_the_database() -> None:
     clock = TurnedClock()
     health, peers, _ = watched(clock)

@@ -114,6 +114,16 @@ def test_chat_is_measured_step_by_step() -> None:
     ]
 
 
+def test_no_sum_falls_when_the_clock_is_set_back_during_a_wait() -> None:
+    metrics, asked = Metrics(), Chat(1, QueueId(7), 3_600_000)
+    taken = replace(asked, started=1_000)
+    metrics.of("").chat_went_on(asked, taken)
+    metrics.of("").chat_went_on(taken, replace(taken, answered=2_000))
+    text = metrics.render().decode()
+    assert 'webchat_queue_wait_seconds_sum{enterprise=""} 0.0' in text
+    assert 'webchat_first_reply_seconds_sum{enterprise="",queue="7"} 0.0' in text
+
+
 @pytest.mark.asyncio
 async def test_a_whole_chat_is_measured_once() -> None:
     """In the engine, with a commit that fails in the middle: only stored steps count."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from bridge.ids import RoomId
-from bridge.rooms.surroundings import FEW_DEADLINES, Timetable
+from bridge.rooms.surroundings import FEW_DEADLINES, LONGEST_SLEEP, Timetable
 from tests.fakes.clock import START, ManualClock
 
 A, B = RoomId("!a"), RoomId("!b")
@@ -36,6 +36,19 @@ async def test_each_room_is_woken_at_its_deadline() -> None:
         assert woken == []
         await clock.turn(10)
         assert woken == [(A, 1000), (B, 2000)]
+
+
+@pytest.mark.asyncio
+async def test_a_night_in_which_the_computer_was_suspended_counts_within_a_minute() -> None:
+    """A sleeping loop's clock stands still meanwhile, the wall clock does not."""
+    hours = 12 * 3_600_000
+    async with kept() as (table, clock, woken):
+        table.add(A, START + hours)
+        await clock.turn(1)
+        clock.set_back(-hours)
+        await clock.turn(LONGEST_SLEEP)
+        assert woken == [(A, hours + round(LONGEST_SLEEP * 1000))]
+        assert LONGEST_SLEEP <= 60
 
 
 @pytest.mark.asyncio
