@@ -419,7 +419,7 @@ def erase(
             told = with_store(config, gone, sole=True, wait=False)
         except AlreadyInUse:
             if not as_json:
-                click.echo("The bridge is running and erases the data itself.", err=True)
+                click.echo("The bridge is running: it has to erase the data itself.", err=True)
             told = with_store(config, lambda store: gone(store, tell=partial(_tell, store)))
     except erasure.BadSubject as error:
         stop(ExitCode.FAILED, str(error))
