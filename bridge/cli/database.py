@@ -199,7 +199,7 @@ def _decide(config: Config, letter_ids: Sequence[str], verb: Verb, told: str) ->
 
     async def work(store: SqlStore) -> list[str]:
         gone = []
-        for letter_id in letter_ids:
+        for letter_id in dict.fromkeys(letter_ids):
             if await decide_letter(store, OPERATOR, letter_id, verb, SystemClock().now()) is None:
                 gone.append(letter_id)
             else:

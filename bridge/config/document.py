@@ -122,6 +122,8 @@ def _without_values(problem: str) -> str:
         return "text that begins with * must be in quotes"
     if "'\\t'" in problem:
         return "a tab cannot be here: indent with spaces"
+    if first := re.match("found character '([@%`])'", problem):
+        return f"text that begins with {first[1]} must be in quotes"
     line = problem.splitlines()[0]
     if re.fullmatch(r"expected ([^'\"]|'(.|<[a-z ]+>)')*", line):
         return line

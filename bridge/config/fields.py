@@ -238,7 +238,7 @@ def check_database_url(url: str) -> None:
     if file != url and file.strip("/") and file != ":memory:" and not set("?\0") & set(file):
         return
     if url.startswith(("postgres://", "postgresql://")):
-        why += "; in a password, write @ / : # ? % as %40 %2F %3A %23 %3F %25"
+        why += "; in user name and password, write @ / : # ? % as %40 %2F %3A %23 %3F %25"
         with suppress(ValueError):  # from an invalid port, or from an unescaped ? in the password
             parts = urlsplit(url)
             parse_qsl(parts.query, strict_parsing=bool(parts.query))

@@ -502,6 +502,7 @@ def _link_embedded(root: LexborNode, ends: Collection[str]) -> bool:
                 node.replace_with(link.first_child)
             else:
                 node.insert_before(link.first_child)
+                node.insert_before(" ")  # or clients take the first word for a part of the address
                 node.unwrap()
             changed = True
     return changed

@@ -140,13 +140,17 @@ async def original(
 ) -> ports.Meaning | ports.Undecryptable | None:
     """Read a person's event, which was not delivered; None if nobody has a copy of it."""
     body = await around.store.body_of(visit.record.room_id, event_id)
-    if body is not None:
-        return await _meaning(around, _row(body))
-    late = around.clock.now() - visit.now > FETCHING
-    found = None if late else await _fetched(around, visit.record, event_id)
-    if found is None:
-        return ports.Undecryptable("undelivered.unread", later=True)
-    return await _meaning(around, found or None)
+    row = None if body is None else _row(body)
+    if body is None:
+        late = around.clock.now() - visit.now > FETCHING
+        fetched = None if late else await _fetched(around, visit.record, event_id)
+        if fetched is None:
+            return ports.Undecryptable("undelivered.unread", later=True)
+        row = fetched or None
+    found = await _meaning(around, row)
+    if isinstance(found, ports.Undecryptable) and isinstance(row, MatrixEvent):
+        found = replace(found, key=keep_sealed(visit, row.raw, found))
+    return found
 
 
 async def old_report(around: Surroundings, record: RoomRecord, event_id: EventId) -> Earlier | None:
@@ -711,7 +715,7 @@ def key_patience(received: int, now: int) -> float:
 
 
 def keep_sealed(visit: Visit, raw: Raw, found: ports.Undecryptable) -> str:
-    """Keep an event if its key may come; return the text key of the answer to it.
+    """Keep an event if its key may come, perhaps anew; return the text key of the answer to it.
 
     If there are too many, the oldest of strangers go, to whom nothing was promised; if that is not
     enough, this one is not kept, and its sender is asked to send it again.
@@ -719,6 +723,11 @@ def keep_sealed(visit: Visit, raw: Raw, found: ports.Undecryptable) -> str:
     served, kept = visit.rules.serves, [*visit.record.sealed]
     chat = _present_chat(visit.record) if served(str(raw.get("sender"))) else 0
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY, chat)
+    events = [one.raw.get("event_id") for one in kept]
+    if found.later and raw["event_id"] in events:
+        kept[events.index(raw["event_id"])] = event  # in its place: corrections follow it
+        visit.set(sealed=tuple(kept))
+        return found.key
     while found.later:
         if len(kept) < SEALED_LIMIT and fits((one.raw for one in kept), raw, SEALED_BYTES):
             visit.set(sealed=(*kept, event))

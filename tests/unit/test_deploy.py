@@ -30,7 +30,7 @@ DASHBOARD = DEPLOY / "grafana" / "matrix-webchat.json"
 KEYWORDS = frozenset(
     {"absent", "by", "max", "min", "sum", "on", "or", "and", "unless", "vector", "offset"}
 )
-KEYWORDS_OF_COUNTERS = frozenset({"rate", "increase", "histogram_quantile"})
+KEYWORDS_OF_COUNTERS = frozenset({"rate", "increase", "histogram_quantile", "last_over_time"})
 BY_PROMETHEUS = frozenset({"instance", "le"})
 """Labels that Prometheus adds to every series, or to every histogram."""
 LABELS = {name: frozenset(one.labels) for one in metrics() for name in one.series}

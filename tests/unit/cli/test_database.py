@@ -212,7 +212,8 @@ def test_many_dead_letters_are_decided_at_once(folder: Folder, verb: str, told: 
     do(folder, bury)
     listed = folder.run_here("dead-letters", "list").stdout.splitlines()[1:]
     letters = [line.split()[0] for line in listed]
-    result = folder.run_here("dead-letters", verb, letters[0], "i999", "all", *letters[1:])
+    twice = [letters[0], "i999", letters[0], "all", *letters[1:]]
+    result = folder.run_here("dead-letters", verb, *twice)
     assert [told in line for line in result.stdout.splitlines()] == [True] * 3
     assert (result.exit_code, result.stderr) == (1, "there is no dead letter i999, all\n")
     assert folder.run_here("dead-letters", "list").stdout == "No dead letters.\n"

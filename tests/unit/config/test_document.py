@@ -72,6 +72,7 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path: Path) -> None:
         ("a: '1' 2\n", r"config\.yaml line 1: expected <block end>, but found '<scalar>'; check"),
         ("a: 1\na: 2\n", r"config\.yaml line 2: duplicate key a"),
         ("a:\n\tb: 1\n", r"config\.yaml line 2: a tab cannot be here: indent with spaces"),
+        ("a:\n  @ada:b.org: admin\n", "line 2: text that begins with @ must be in quotes"),
         ("- a\n", "must be a mapping"),
         ("just words\n", "must be a mapping"),
         (b"a: 1\nb: \xff\xfe\n", "line 2: is not UTF-8: save it as UTF-8"),

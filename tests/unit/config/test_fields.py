@@ -101,6 +101,7 @@ def test_valid_values(kind: str, value: str) -> None:
         ("database", "postgres://host:port/name"),
         ("database", "postgres://u:?hunter2@host/name"),  # the driver's error would quote it
         ("database", "postgres://u:p@ss@host/name"),  # the driver looks for the host `ss@host`
+        ("database", "postgres://u@azure:p@azure.example/name"),
         ("database", "mysql://host/name"),
         ("localpart", ""),
         ("localpart", "Upper"),

@@ -181,7 +181,7 @@ MISTAKES = [
     (SMALLEST + "database: {url: bridge.db}\n", "line 11: database.url: must be sqlite:///file.db"),
     (
         SMALLEST + 'database: {url: "postgres://u:pass/word@db/name"}\n',
-        "in a password, write @ / : # ? % as %40 %2F %3A %23 %3F %25",
+        "in user name and password, write @ / : # ? % as %40 %2F %3A %23 %3F %25",
     ),
     (
         SMALLEST + "retention: {bodies: 3}\n",

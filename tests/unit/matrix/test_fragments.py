@@ -216,6 +216,7 @@ def test_a_link_around_a_picture_is_made_absolute_too() -> None:
         ('<audio><source src="http://h/a.mp3"></audio>', "http://h/a.mp3"),
         ('<iframe src="http://h/form"></iframe>', "http://h/form"),
         ('<embed src="http://h/x">', "http://h/x"),
+        ("<embed src=http://h/x>words", "http://h/x words"),
         ('<object data="http://h/x"><embed src="/y"></object>', "http://h/x"),
         (f'<video src="data:video/mp4;base64,{"A" * 3000}">', EMBEDDED),
         ("<video></video>", ""),

@@ -139,6 +139,7 @@ def test_words_in_angle_brackets_are_no_element(text: str, around: str) -> None:
     [
         *("<o:p></o:p>x", "<o:p/>x", "<unknown a=b>x", "<Odd>x</odd>"),
         *("<b hidden>x", "<span data-mx-spam>x</span>", "<input disabled CHECKED>x"),
+        *("<p dir>x</p>", "<style scoped>p {}</style>x", "<a name=y required>x</a>"),
         "<table><colgroup><col><tr><td>x",  # end tags that HTML lets be left out
     ],
 )

@@ -646,6 +646,27 @@ async def test_a_message_whose_key_came_late_is_no_longer_sealed() -> None:
     assert len((await world.stored()).sealed) == 0
 
 
+@pytest.mark.parametrize("minutes", [59, 61])
+async def test_a_retry_without_the_key_waits_another_hour_for_it(minutes: int) -> None:
+    """As its answer promises, also if the hour for which the event was kept is over."""
+    world = await chat()
+    matrix = LockedMatrix()
+    world.matrix = world.reading = matrix
+    world.around = msgspec.structs.replace(world.around, matrix=matrix)
+    matrix.opened = word(world, "locked", "$1")[2]
+    async with world.running() as engine:
+        await happens(engine, world.real("m.room.encrypted", "$1", {}))
+        await world.clock.turn(minutes * 60)
+        assert len((await world.stored()).sealed) == (minutes < 60)
+        await happens(engine, react(world, "$1"))
+        assert told(world) == [("unreadable.no_key\nagain.hint", "$1")] * 2
+        await world.clock.turn(50 * 60)
+        assert len((await world.stored()).sealed) == 1
+        matrix.locked = False
+        await world.clock.turn(120)
+    assert world.link.texts(ROOM) == ["locked"]
+
+
 async def test_a_reaction_to_a_command_sends_nothing() -> None:
     world = await chat()
     async with world.running() as engine:
