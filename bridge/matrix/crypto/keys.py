@@ -651,9 +651,9 @@ class Sharing:
         lacking = readers.audience - {one.user for one in found.readers}
         if isinstance(event, Owed):  # others are not looked at, and the session may be spent
             told, lacking = False, lacking & found.owed.keys()
-        found.complete = readers if told else None
         key = found.session.session_key.to_base64() if lacking else ""
         await self._owe(own, room_id, found, {u: found.owed.get(u, key) for u in lacking}, now)
+        found.complete = readers if told else None
         if not (last or self._still_holds(readers)):
             return None
         return {} if isinstance(event, Owed) else _sealed(own, found, room_id, event)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from bridge.matrix.crypto.keys import Readers, RoomKeys, Sharing, sealed_of
 from bridge.matrix.crypto.peers import Channel, Device, Peers, Places, Scheme
 from bridge.matrix.crypto.wire import MARKER, Json
 from bridge.rooms.ports import Unavailable
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import SecretRow, StoreError
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.test_places import Rooms, event
 from tests.unit.matrix.crypto.world import (
@@ -340,6 +341,28 @@ async def test_somebody_without_a_device_reads_everything_with_the_next(desk: De
     assert desk.text(second, await desk.say("four")) == "four"
     with pytest.raises(ValueError, match="index"):
         second.read(sent[0])
+
+
+async def test_an_owed_key_that_cannot_be_stored_keeps_the_message_back(desk: Desk) -> None:
+    """Each time, and the message that comes later is not said without it."""
+    desk.member(CAROL, "join")
+    await desk.say("one")  # Carol has no device
+    desk.member("@dan:here", "join")
+    save = desk.vault.save
+
+    async def down(rows: Sequence[SecretRow]) -> None:
+        if any(row.name.startswith("owed/") for row in rows):
+            raise StoreError("down")
+        await save(rows)
+
+    desk.vault.save = down  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            await desk.say("two")
+    desk.vault.save = save  # type: ignore[method-assign]
+    two = await desk.say("two")
+    (owed,) = await desk.sharing.owing(["@dan:here"])
+    assert owed.session_id == two["session_id"]
 
 
 @pytest.mark.parametrize("why", ["old", "revoked", "restart", "replaced"])
