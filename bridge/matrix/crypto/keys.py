@@ -627,6 +627,8 @@ class Sharing:
             if found is not None and found.is_revoked(readers.audience, readers.known):
                 found = None
             if isinstance(event, Owed):
+                if await self._vault.load(event.name, Owed) is None:
+                    return {}  # given, or the user has left, since `prepare`
                 found = self._outbound.get((own.user, own.device_id, room_id))
                 if found is None or found.session_id != event.session_id:  # it encrypts no more
                     spent, owed = vodozemac.GroupSession(), {event.user: event.key}

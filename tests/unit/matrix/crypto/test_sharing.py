@@ -400,6 +400,29 @@ async def test_no_session_is_begun_only_to_give_a_key(desk: Desk, why: str) -> N
     assert desk.can_read(carol, later) == (why != "revoked")
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_no_key_is_given_to_somebody_who_left_while_it_was_prepared(
+    desk: Desk, replaced: bool
+) -> None:
+    """Their homeserver may take 15 seconds to answer for one-time keys, on purpose."""
+    carol = Phone(desk.world, CAROL)
+    desk.member(CAROL, "join")
+    del desk.world.devices[ALICE]["PHONE"]
+    await desk.say("before")
+    (owed,) = await desk.owed(ALICE)
+    again = Phone(desk.world)
+    desk.peers.cache.forget(ALICE)
+    readers = await desk.sharing.prepare(desk.own, ROOM, SCHEME, desk.now, only=ALICE)
+    desk.member(ALICE, "leave")
+    absent = await desk.say("absent")
+    if replaced:
+        desk.clock.ms += SCHEME.rotate_ms
+        await desk.say("in another session")
+    assert await desk.sharing.encrypt(BOT, readers, owed, last=True) == {}
+    assert desk.text(carol, absent) == "absent"
+    assert again.fetch() == []
+
+
 async def test_somebody_who_left_without_a_device_reads_nothing_of_their_absence(
     desk: Desk,
 ) -> None:
