@@ -494,7 +494,7 @@ class Replays:
 # --- writing --------------------------------------------------------------------------------------
 
 _AT_ONCE = 50
-"""Maximum devices that get a key by one request, and without a pause."""
+"""Maximum devices that get a key by one request, and without a pause; and users owed a key."""
 _BARREN_MS = 300_000
 """Back-off in ms before a one-time key is claimed again from a device that had none."""
 _MOST_SESSIONS = 20_000
@@ -653,7 +653,8 @@ class Sharing:
         if isinstance(event, Owed):  # others are not looked at, and the session may be spent
             told, lacking = False, lacking & found.owed.keys()
         key = found.session.session_key.to_base64() if lacking else ""
-        await self._owe(own, room_id, found, {u: found.owed.get(u, key) for u in lacking}, now)
+        first = sorted(lacking, key=lambda one: (one not in found.owed, one))[:_AT_ONCE]
+        await self._owe(own, room_id, found, {u: found.owed.get(u, key) for u in first}, now)
         found.complete = readers if told else None
         if not (last or self._still_holds(readers)):
             return None

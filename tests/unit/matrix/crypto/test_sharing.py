@@ -347,6 +347,18 @@ async def test_somebody_without_a_device_reads_everything_with_the_next(desk: De
         second.read(sent[0])
 
 
+async def test_few_of_a_crowd_without_devices_are_owed_keys(desk: Desk) -> None:
+    """Who invites thousands, and has each message encrypted anew, fills no disk."""
+    del desk.world.devices[ALICE]["PHONE"]
+    await desk.say("one")
+    for number in range(200):
+        desk.member(f"@0{number}:here", "join")
+    await desk.say("two")
+    owing = await desk.sharing.owing({""})
+    assert len(owing) == 50
+    assert ALICE in owing, "who was owed a key already"
+
+
 async def test_an_owed_key_that_cannot_be_stored_keeps_the_message_back(desk: Desk) -> None:
     """Each time, and the message that comes later is not said without it."""
     desk.member(CAROL, "join")
