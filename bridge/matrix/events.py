@@ -44,7 +44,7 @@ _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\
 _MARKS, _INSIDE = re.compile(r"[*_~`\\\s]+"), re.compile(r"\w[*_~`]+\w|\\")
 """Marks of emphasis, and where none was meant: 30*40*50, a password, a path, ¯\\_(ツ)_/¯."""
 _ESCAPED = re.compile(r"\\([\\*_\[\]`<>])")
-"""What Element makes of each mark of a message that is edited: first\\_last@example.org."""
+"""Marks that Element escapes in a message that is edited: first\\_last@example.org."""
 _FALLBACK = re.compile(r"\A> (?:\* )?<@[^\s<>:]+:[^\s<>]+>.*\n(?:>.*\n)*\n")
 """The reply fallback of older clients; any other quotation was typed."""
 

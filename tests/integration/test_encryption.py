@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.support.client import room_call, set_state
 from tests.support.encrypted import Phones, both_ways, key_material
-from tests.support.matrix_user import PATIENCE, Event, content_of, membership
+from tests.support.matrix_user import PATIENCE, Customer, Event, content_of, membership
 from tests.support.operator import operate
 from tests.support.stage import Stage
 from tests.support.talk import (
@@ -178,7 +178,7 @@ async def test_a_customer_without_a_device_reads_everything_after_the_next_login
 ) -> None:
     """What an agent said overnight, who has left since and writes nothing more.
 
-    The bridge has been killed since, too.
+    The bridge has been killed since, too, and before the login programs log in as the customer.
     """
     talk, phone = await phones.chatting("enc6b")
     await both_ways(talk, "before the night")
@@ -195,6 +195,8 @@ async def test_a_customer_without_a_device_reads_everything_after_the_next_login
             await asyncio.sleep(0.1)
     await stage.bridge.kill()
     await stage.bridge.start()
+    for _ in range(6):
+        await Customer.sign_in(stage.session, stage.synapse, "enc6b")
     again = Talk(stage, await phones.of("enc6b", new=False), talk.room)
     for text in said:
         await again.reads(text, MEI)

@@ -75,8 +75,9 @@ _AGAIN_MS = 60_000
 """Minimum ms between requests for a key: until the olm session is renewed, answers are lost too."""
 _REQUESTS = 5
 """Maximum requests for a key in an hour."""
-_GIFTS = 5
-"""Maximum attempts in a minute to share keys that are owed: a login changes a device list twice."""
+_GIVING = 4.0
+"""Seconds from a change of device lists to the giving of owed keys, for all changes meanwhile: a
+login changes a list twice, and each host hears of it."""
 _LOST = 0.2
 """Seconds until a mailbox is read again after another process read it (Stale)."""
 _LONGEST_NOTICE = 7_000
@@ -130,9 +131,9 @@ class Crypto:
         """Whether the caches of rooms no longer served are yet to be cleared."""
         self._reading: dict[UserId, asyncio.Task[None]] = {}
         self._on_key: OnKey = lambda room_id: None
-        self._hosts, self._is_host = users.hosts, users.is_open_to_all
+        self._main, self._hosts, self._is_host = users.main, users.hosts, users.is_open_to_all
         self._clock = clock
-        self._server = server
+        self._server, self._vault = server, vault
         self._places = peers.Places(rooms, users, vault)
         alone = () if others is None else (others.alone,)
         self.upkeep = Upkeep(vault, server, users.main, clock, self._last_look, *alone)
@@ -154,8 +155,8 @@ class Crypto:
         """Waits for the keys of a sender in a room that timed out."""
         self._requested = peers.RateLimit(1, _AGAIN_MS)
         self._requests = peers.RateLimit(_REQUESTS, peers.HOUR_MS)
-        self._gifts = peers.RateLimit(_GIFTS, _AGAIN_MS)
-        """Attempts by user; device lists may be changed endlessly on purpose."""
+        self._changed, self._changes = {""}, asyncio.Event()
+        """Users who may have a device for the keys that they are owed; "" stands for all users."""
         self._giving = asyncio.Semaphore(AT_ONCE)
         self._mailboxes = peers.RateLimit(1, _MAILBOX_MS)
         """Reads of a ghost's mailbox."""
@@ -280,6 +281,7 @@ class Crypto:
                 self._mending.group = tasks
                 self._read_ours()
                 tasks.create_task(self._keep_up())
+                tasks.create_task(self._keep_giving())
         finally:
             self._mending.group = None
             self._reading.clear()
@@ -320,6 +322,7 @@ class Crypto:
         """Save replay notes and the mark periodically, whether or not a mailbox can be read."""
         while True:
             await self._clock.sleep(wire.SYNC_SECONDS)
+            self._changes.set()  # what could not be given
             try:
                 await again(self._keys.save)
                 await self.upkeep.follow()
@@ -403,29 +406,51 @@ class Crypto:
                 self._peers.cache.forget_all()
                 self._wake([*self._waited_for])
                 self._on_key(None)
+                self._changed.add("")
             self._hear(found)
 
     def _hear(self, notice: Notice) -> None:
         self._wake(name for name, _ in notice.keys)
         for room_id in {room_id for _, room_id in notice.keys}:
             self._on_key(room_id)
-        now = self._clock.now()
-        if users := {user for user in notice.users if self._gifts.spend(user, now)}:
-            self._mending.start(self._give_owed(users))
+        self._changed.update(notice.users)
+        self._changes.set()
+
+    async def _keep_giving(self) -> None:
+        """Give owed keys after a start, and after device lists have changed."""
+        self._changes.set()
+        while True:
+            await self._changes.wait()
+            await self._clock.sleep(_GIVING)
+            self._changes.clear()
+            changed, self._changed = self._changed, set()
+            try:
+                await self._give_owed(changed)
+            except Exception as error:  # noqa: BLE001 - logged; the mailboxes must go on being read
+                self._changed |= changed
+                LOG.info("room keys cannot be shared yet", why=describe(error))
 
     async def _give_owed(self, users: Collection[str]) -> None:
         """Give users, who may have a device again, the keys that they are owed."""
-        async with self._giving:
-            found = list[keys.Owed]()
-            with suppress(StoreError):
-                found = await self._sharing.owing(users)
-            for owed in (one for one in found if self._ours(one.room_id)):
-                sender, room_id = owed.sender, owed.room_id
-                try:
+        owing = await self._sharing.owing(users) if users else {}
+        known = await self._peers.known(self._main, owing)
+        self._changed |= owing.keys() - known.keys()
+        able = [user for user, one in known.items() if one.devices]
+        await asyncio.gather(*[self._give(user, name) for user in able for name in owing[user]])
+
+    async def _give(self, user: str, name: str) -> None:
+        try:
+            async with self._giving:
+                owed = await self._vault.load(name, keys.Owed)
+                if owed is not None and self._ours(owed.room_id):
+                    sender, room_id = owed.sender, owed.room_id
                     scheme = await self._places.scheme(sender, room_id)
                     await again(partial(self._share_and_encrypt, sender, room_id, scheme, owed))
-                except Exception as error:  # noqa: BLE001 - logged; mailboxes must be read on
-                    LOG.info("a room key cannot be shared yet", room=room_id, why=describe(error))
+        except (Unavailable, StoreError) as error:
+            self._changed.add(user)
+            LOG.info("a room key cannot be shared yet", user=user, why=str(error))
+        except Exception as error:  # noqa: BLE001 - logged; the mailboxes must go on being read
+            LOG.info("a room key cannot be shared", user=user, why=describe(error))
 
     # --- writing ----------------------------------------------------------------------------
 

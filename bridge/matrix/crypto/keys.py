@@ -494,7 +494,7 @@ class Replays:
 # --- writing --------------------------------------------------------------------------------------
 
 _AT_ONCE = 50
-"""Maximum devices that get a key by one request, and without a pause."""
+"""Maximum devices that get a key by one request, and without a pause; and users owed a key."""
 _BARREN_MS = 300_000
 """Back-off in ms before a one-time key is claimed again from a device that had none."""
 _MOST_SESSIONS = 20_000
@@ -548,17 +548,17 @@ class _Outbound(msgspec.Struct, eq=False):
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """Row: a key for a user's next device (`_Outbound.owed`), also after its session's end.
-
-    It opens what was sent meanwhile: somebody who signed out for the night reads it all.
-    """
+    """Row: a key for the next device of a user (`_Outbound.owed`), who reads the whole night."""
 
     user: str
     sender: UserId
     room_id: RoomId
     session_id: str
     key: str
-    """Empty once it is given, or the user has left."""
+
+    @property
+    def name(self) -> str:
+        return f"owed/{key_name(self.room_id, self.session_id, self.sender)}/{self.user}"
 
 
 @dataclass(eq=False, repr=False)
@@ -587,10 +587,9 @@ class Sharing:
         if found is not None and found.is_revoked(audience, known):
             found = None
             known = await self._peers.known(own.user, users, fresh=True)
-        channels = await self._channels(own, _missing(known, found))
-        new = [one for one, at in channels if not at.open]
+        new = [one for one, at in await self._channels(own, _missing(known, found)) if not at.open]
         claimed = await self.claim(own.user, new, now)
-        away = len(known) < len(audience) or not all(self._peers.answers(one.user) for one in new)
+        away = len(known) < len(users) or not all(self._peers.answers(one.user) for one in new)
         return Readers(room_id, scheme, now, audience, known, claimed, away)
 
     def _still_holds(self, readers: Readers) -> bool:
@@ -619,8 +618,8 @@ class Sharing:
 
         A key that is `Owed` is shared with its user alone, and {} returned. None if a change of
         audience or devices was reported since `prepare`, unless it is the `last` attempt. Raises
-        Unavailable if nobody gets the key because homeservers do not answer: the customer could
-        never read it, as a key that is shared later does not decrypt it.
+        Unavailable if nobody gets the key because homeservers do not answer: a later one does not
+        decrypt it.
         """
         room_id, now = readers.room_id, readers.now
         async with self._upkeep.holding(sender) as own:
@@ -628,6 +627,8 @@ class Sharing:
             if found is not None and found.is_revoked(readers.audience, readers.known):
                 found = None
             if isinstance(event, Owed):
+                if await self._vault.load(event.name, Owed) is None:
+                    return {}  # given, or the user has left, since `prepare`
                 found = self._outbound.get((own.user, own.device_id, room_id))
                 if found is None or found.session_id != event.session_id:  # it encrypts no more
                     spent, owed = vodozemac.GroupSession(), {event.user: event.key}
@@ -645,15 +646,16 @@ class Sharing:
             async with self._upkeep.holding(sender) as own:
                 await self._share(own, found, missing[start : start + _AT_ONCE], readers)
             await asyncio.sleep(0)
-        if readers.away and not found.readers and not isinstance(event, Owed):
+        if readers.away and not found.readers:
             raise Unavailable("the homeservers of all who may read this do not answer")
         told = readers.known.keys() == readers.audience and not _missing(readers.known, found)
         lacking = readers.audience - {one.user for one in found.readers}
         if isinstance(event, Owed):  # others are not looked at, and the session may be spent
             told, lacking = False, lacking & found.owed.keys()
-        found.complete = readers if told else None
         key = found.session.session_key.to_base64() if lacking else ""
-        await self._owe(own, room_id, found, {u: found.owed.get(u, key) for u in lacking}, now)
+        first = sorted(lacking, key=lambda one: (one not in found.owed, one))[:_AT_ONCE]
+        await self._owe(own, room_id, found, {u: found.owed.get(u, key) for u in first}, now)
+        found.complete = readers if told else None
         if not (last or self._still_holds(readers)):
             return None
         return {} if isinstance(event, Owed) else _sealed(own, found, room_id, event)
@@ -662,20 +664,20 @@ class Sharing:
         self, own: OwnDevice, room_id: RoomId, found: _Outbound, owed: dict[str, str], now: int
     ) -> None:
         """Store what has changed in the keys that are owed, before anything is said with them."""
-        changed, session_id = owed.keys() ^ found.owed.keys(), found.session_id
-        rows = [Owed(user, own.user, room_id, session_id, owed.get(user, "")) for user in changed]
-        if rows:
-            name, row = f"owed/{key_name(room_id, session_id, own.user)}", self._vault.row
-            until = {one: now + UNUSED if one.key else 0 for one in rows}
-            await self._vault.save([row(f"{name}/{one.user}", one, until[one]) for one in rows])
+        rows = list[SecretRow]()
+        for user in owed.keys() ^ found.owed.keys():
+            row = Owed(user, own.user, room_id, found.session_id, owed.get(user, ""))
+            kept = self._vault.row(row.name, row, now + UNUSED)
+            rows.append(kept if row.key else SecretRow(row.name, None))
+        await self._vault.save(rows)
         found.owed = owed
 
-    async def owing(self, users: Collection[str]) -> list[Owed]:
-        """Return the keys that are owed to some users."""
-        names = await self._vault.names("owed/")
-        theirs = [name for name in names if f"@{name.rpartition('/@')[2]}" in users]
-        rows = [await self._vault.load(name, Owed) for name in theirs]
-        return [row for row in rows if row is not None and row.key]
+    async def owing(self, users: Collection[str]) -> dict[str, list[str]]:
+        """Return the users who are owed keys (of all, if "" is among `users`) -> names of rows."""
+        found = defaultdict[str, list[str]](list)
+        for name in await self._vault.names("owed/"):
+            found[f"@{name.rpartition('/@')[2]}"].append(name)
+        return found if "" in users else {one: found[one] for one in found.keys() & users}
 
     def _current(
         self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
@@ -688,8 +690,7 @@ class Sharing:
     async def _share(
         self, own: OwnDevice, found: _Outbound, devices: Iterable[Device], readers: Readers
     ) -> None:
-        room_id, session_id = readers.room_id, found.session_id
-        content = Json(algorithm=wire.MEGOLM, room_id=room_id, session_id=session_id)
+        content = Json(algorithm=wire.MEGOLM, room_id=readers.room_id, session_id=found.session_id)
         key = found.session.session_key.to_base64()
         able = [
             (device, channel)
@@ -701,7 +702,7 @@ class Sharing:
         found.given = {one: found.owed.get(one.user, key) for one in told} | found.given
         each = {one: content | {"session_key": found.given[one]} for one in told}
         await self._tell(own, able, "m.room_key", each, readers.now)
-        LOG.debug("room key shared", room=room_id, devices=len(able))
+        LOG.debug("room key shared", room=readers.room_id, devices=len(able))
         found.readers |= told
 
     async def _channels(

@@ -127,6 +127,7 @@ async def full(world: World, room_id: RoomId = ROOM, who: UserId = ADA) -> None:
         f"no/in/{room_id}/SESSION/{who}",
         f"seen/0/in/{room_id}/SESSION/{who}",
         f"in/{room_id}/OURS/{BOT}",
+        f"owed/in/{room_id}/OURS/{BOT}/{who}",
         f"room/{room_id}",
         f"olm/{BOT}/{who}/CURVE{number}",
         f"olm/{BOT}/CURVE{number}",
@@ -205,6 +206,7 @@ async def test_erasing_a_person_erases_their_rooms_and_nobody_elses() -> None:
         f"in/{OTHER}/SESSION/{BEN}", f"no/in/{OTHER}/SESSION/{BEN}",
         f"seen/0/in/{OTHER}/SESSION/{BEN}", f"in/{OTHER}/OURS/{BOT}", f"room/{OTHER}",
         f"olm/{BOT}/{BEN}/CURVEother", f"olm/{BOT}/CURVEother",
+        f"owed/in/{OTHER}/OURS/{BOT}/{BEN}",
     }  # fmt: skip
     (first, _, order) = world.store.rows("changes")
     assert (first["actor"][:7], first["room_id"][:7], first["before"]) == ("erased-", "erased-", "")
