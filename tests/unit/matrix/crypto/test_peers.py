@@ -53,6 +53,24 @@ async def test_devices_are_asked_for_once_until_they_change() -> None:
 
 
 @pytest.mark.asyncio
+async def test_two_replies_at_a_time_pin_no_different_keys() -> None:
+    """Signatures of many devices are checked with pauses between them."""
+    world, server = World(), FakeServer(World())
+    listed = {one: Phone(world, device_id=one).device_keys() for one in map(str, range(60))}
+    changed = listed | {"59": Phone(World(), device_id="59").device_keys()}
+    replies = [listed, changed]
+
+    async def query(asker: UserId, users: Sequence[str], *, device: bool = False) -> Json:
+        del asker, users, device
+        return {"device_keys": {ALICE: replies.pop()}}
+
+    server.query = query  # type: ignore[method-assign]  # a homeserver that says this and that
+    peers = Peers(server, Clock())
+    both = await asyncio.gather(*(peers.known(BOT, [ALICE], fresh=True) for _ in range(2)))
+    assert sorted(len(found[ALICE].devices) for found in both) == [59, 60]
+
+
+@pytest.mark.asyncio
 async def test_a_user_whose_homeserver_is_away_is_asked_for_again() -> None:
     """After half a minute: until then no message waits for it."""
     world, clock = World(), Clock()
