@@ -8,8 +8,8 @@ WebChat has none of these, so they are sent to the agent as text. The coroutines
   chat) are not sent.
 - The earlier message (`Earlier`) is read from the journal; once `retention` has erased it, the
   agent gets no quotation.
-- An edit (correction) is sent as a word-by-word difference from the newest wording that
-  an agent may have (`read_as`). An unsent message is replaced by its newest wording.
+- An edit (correction) is sent as a word-by-word difference from the newest wording that an agent
+  may have (`read_as`). An unsent message is replaced by its newest wording.
 - A redaction erases all copies in the journal: the event, its corrections, and the effects of each.
   Settled ones are erased at once, others within a minute of settling; until then the room's record
   lists the events.
@@ -720,22 +720,22 @@ def keep_sealed(visit: Visit, raw: Raw, found: ports.Undecryptable) -> str:
     If there are too many, the oldest of strangers go, to whom nothing was promised; if that is not
     enough, this one is not kept, and its sender is asked to send it again.
     """
+    if not found.later:
+        return found.key
     served, kept = visit.rules.serves, [*visit.record.sealed]
     chat = _present_chat(visit.record) if served(str(raw.get("sender"))) else 0
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY, chat)
     events = [one.raw.get("event_id") for one in kept]
-    if found.later and raw["event_id"] in events:
+    if raw["event_id"] in events:
         kept[events.index(raw["event_id"])] = event  # in its place: corrections follow it
-        visit.set(sealed=tuple(kept))
-        return found.key
-    while found.later:
-        if len(kept) < SEALED_LIMIT and fits((one.raw for one in kept), raw, SEALED_BYTES):
-            visit.set(sealed=(*kept, event))
-            break
-        strangers = [one for one in kept if not served(str(one.raw.get("sender")))]
-        if not strangers:
-            return UNKEPT if can_be_sent_again(found.key) else found.key
-        kept.remove(strangers[0])
+    else:
+        while len(kept) >= SEALED_LIMIT or not fits((one.raw for one in kept), raw, SEALED_BYTES):
+            strangers = [one for one in kept if not served(str(one.raw.get("sender")))]
+            if not strangers:
+                return UNKEPT if can_be_sent_again(found.key) else found.key
+            kept.remove(strangers[0])
+        kept.append(event)
+    visit.set(sealed=tuple(kept))
     return found.key
 
 

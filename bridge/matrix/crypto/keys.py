@@ -548,7 +548,7 @@ class _Outbound(msgspec.Struct, eq=False):
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """Row: a key for the next device of a user (`_Outbound.owed`), who reads the whole night."""
+    """Row: a key for a user's next device (`_Outbound.owed`); it opens what was said meanwhile."""
 
     user: str
     sender: UserId
