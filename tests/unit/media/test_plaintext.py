@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.media.plaintext import MAX_ATTRIBUTES, as_markup, html_to_text, parse
+from bridge.media.plaintext import MAX_ATTRIBUTES, MAX_DECODED, as_markup, html_to_text, parse
 
 
 @pytest.mark.parametrize(
@@ -216,3 +216,10 @@ def test_lines_do_not_grow_by_each_level(outer: str) -> None:
     lines = "\nx" * 31_000
     assert html_to_text(f"{outer * 14}<pre>{lines}") is None
     assert html_to_text(f"{outer}<pre>{lines}") is not None
+
+
+def test_what_nobody_reads_is_not_decoded() -> None:
+    """12 MB of `&a=` that came late took four seconds; half a million characters are shown."""
+    fragment = "&amp;" * (MAX_DECODED // 5)
+    assert as_markup(f"{fragment}&a=&lt;") == f"{fragment}&amp;a=&amp;lt;"
+    assert as_markup("?n=1&a=&lt;") == "?n=1&amp;a=&lt;"
