@@ -492,6 +492,30 @@ class Client:
         await self._room(room).leave()
         return {}
 
+    async def do_invite(self, room: str, user: str) -> Shown:
+        """Invite somebody, who also gets the keys of earlier messages that may be passed on."""
+        await self._room(room).invite_user_by_id(user)
+        return {}
+
+    async def do_join(self, room: str, patience: float = 30.0) -> Shown:
+        """Accept an invitation, once it is there."""
+        async with asyncio.timeout(patience):
+            while (there := self.client.get_room(room)) is None:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.1)
+        await there.join()
+        return {}
+
+    async def do_set_up_recovery(self) -> Shown:
+        """Back the keys up; return what opens the backup."""
+        listener = Listener(self._loop, lambda _: None)
+        encryption = self.client.encryption()
+        return {"key": await encryption.enable_recovery(True, None, listener)}
+
+    async def do_recover(self, key: str) -> Shown:
+        """Enter the recovery key on a new phone."""
+        await self.client.encryption().recover(key)
+        return {}
+
 
 def attach(  # noqa: PLR0917
     inner: Any,
