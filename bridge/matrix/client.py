@@ -16,7 +16,13 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from copy import copy
 from functools import lru_cache, partial
 from urllib.parse import quote, urlencode
@@ -490,8 +496,22 @@ class Homeserver:
         invite = self._client(user).invite_user(RoomID(room_id), UserID(whom))
         await self._within("invite", invite)
 
-    async def leave(self, user: UserId, room_id: RoomId, reason: str = "") -> None:
-        path, content = _room(room_id, "leave"), Json(reason=reason) if reason else None
+    async def leave(
+        self, user: UserId, room_id: RoomId, reason: str = "", profile: Json | None = None
+    ) -> None:
+        """Leave the room, if possible with a membership that shows the profile.
+
+        Element X takes the name beside a message from the sender's latest membership. A phone that
+        was asleep during the chat, or is new, would show the user's id.
+        """
+        content: Json = {"reason": reason} if reason else {}
+        if profile:
+            path = _room(room_id, "state", "m.room.member", user)
+            gone: Json = {"membership": "leave", **profile, **content}
+            with suppress(Refused):  # a user who is not in the room cannot
+                await self.request("PUT", path, gone, user=user, timeout=_PATIENT, patient=True)
+                return
+        path = _room(room_id, "leave")
         with Despite(*_OUT_ALREADY):
             await self.request("POST", path, content, user=user, timeout=_PATIENT, patient=True)
 

@@ -286,7 +286,10 @@ class Ghosts:
     async def leave(self, room_id: RoomId, who: UserId, reason: str = "") -> None:
         self.forget(room_id, who)
         await self._check_ours(who)
-        await self._homeserver.leave(who, room_id, reason)
+        row = await self._row(who) or GhostRow(who)
+        known = {"displayname": row.displayname, "avatar_url": row.avatar_mxc}
+        profile: Json = {key: value for key, value in known.items() if value}
+        await self._homeserver.leave(who, room_id, reason, profile)
 
     async def _register(self, user: UserId) -> None:
         """Register the user. Raises Refused with `FOREIGN` if somebody else has it."""

@@ -306,11 +306,9 @@ async def test_a_plain_chat_shows_at_most_five_messages_of_the_bot(stage: Stage)
     ]
     starts = ["⏳ Asking Sales", "⏹ The agent has ended", "How was this chat?", "Thank you"]
     assert [text[: len(start)] for text, start in zip(ours, starts, strict=True)] == starts
-    members = [
-        (event["state_key"], content_of(event)["membership"])
-        for event in events
-        if event["type"] == "m.room.member"
-    ]
+    moves = [event for event in events if event["type"] == "m.room.member"]
+    members = [(event["state_key"], content_of(event)["membership"]) for event in moves]
+    assert content_of(moves[-1])["displayname"] == "Mei", "Element X takes her name from here"
     assert members[-3:] == [(MEI, "invite"), (MEI, "join"), (MEI, "leave")]
     assert [who for who, _ in members].count(MEI) == 3
     assert [who for who, _ in members].count(stage.bot) == 2, "invited, and there"

@@ -500,6 +500,7 @@ _BARREN_MS = 300_000
 _MOST_SESSIONS = 20_000
 _IN_CLEAR = ("m.relates_to", wire.MARKER)
 _dump = msgspec.json.Encoder().encode
+_Channels = list[tuple[Device, Channel]]
 
 
 class Readers(msgspec.Struct, frozen=True):
@@ -520,6 +521,7 @@ class Readers(msgspec.Struct, frozen=True):
 class _Outbound(msgspec.Struct, eq=False):
     """Outbound megolm session; `readers` have its key, `given` have or may have it.
 
+    `shared`: newcomers may get it from others, as the room shows its history (`wire.SHARED`).
     `given` maps a device to the key as it got it first. That is sent again if need be: a later one
     opens fewer messages, and some clients would put it in the first one's place.
     """
@@ -527,6 +529,7 @@ class _Outbound(msgspec.Struct, eq=False):
     session: vodozemac.GroupSession
     session_id: str
     created: int
+    shared: bool = False
     readers: frozenset[Device] = frozenset()
     given: dict[Device, str] = {}
     owed: dict[str, str] = {}
@@ -534,8 +537,8 @@ class _Outbound(msgspec.Struct, eq=False):
     complete: Readers | None = None
     """The `Readers` for whom every device had the key; None if some device lacks it."""
 
-    def is_spent(self, scheme: Scheme, now: int) -> bool:
-        old = not 0 <= now - self.created < scheme.rotate_ms
+    def is_spent(self, scheme: Scheme, now: int, shared: bool) -> bool:  # noqa: FBT001
+        old = not 0 <= now - self.created < scheme.rotate_ms or self.shared is not shared
         return old or self.session.message_index >= scheme.rotate_messages
 
     def is_revoked(self, audience: frozenset[str], known: Mapping[str, Known]) -> bool:
@@ -634,8 +637,8 @@ class Sharing:
                     spent, owed = vodozemac.GroupSession(), {event.user: event.key}
                     found = _Outbound(spent, event.session_id, 0, owed=owed)
             elif found is None:
-                session = vodozemac.GroupSession()
-                found = _Outbound(session, session.session_id, now)
+                session, shared = vodozemac.GroupSession(), self._places.shares_history(room_id)
+                found = _Outbound(session, session.session_id, now, shared)
                 # For transcripts, which decrypt the bridge's own messages. Stored before sharing.
                 await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
                 self._outbound[own.user, own.device_id, room_id] = found
@@ -679,11 +682,10 @@ class Sharing:
             found[f"@{name.rpartition('/@')[2]}"].append(name)
         return found if "" in users else {one: found[one] for one in found.keys() & users}
 
-    def _current(
-        self, own: OwnDevice, room_id: RoomId, scheme: Scheme, now: int
-    ) -> _Outbound | None:
-        found = self._outbound.get((own.user, own.device_id, room_id))
-        return None if found is None or found.is_spent(scheme, now) else found
+    def _current(self, own: OwnDevice, room: RoomId, scheme: Scheme, now: int) -> _Outbound | None:
+        found = self._outbound.get((own.user, own.device_id, room))
+        shared = self._places.shares_history(room)
+        return None if found is None or found.is_spent(scheme, now, shared) else found
 
     # --- to devices -------------------------------------------------------------------------
 
@@ -691,6 +693,7 @@ class Sharing:
         self, own: OwnDevice, found: _Outbound, devices: Iterable[Device], readers: Readers
     ) -> None:
         content = Json(algorithm=wire.MEGOLM, room_id=readers.room_id, session_id=found.session_id)
+        content[wire.SHARED] = found.shared
         key = found.session.session_key.to_base64()
         able = [
             (device, channel)
@@ -705,18 +708,11 @@ class Sharing:
         LOG.debug("room key shared", room=readers.room_id, devices=len(able))
         found.readers |= told
 
-    async def _channels(
-        self, own: OwnDevice, devices: Iterable[Device]
-    ) -> list[tuple[Device, Channel]]:
+    async def _channels(self, own: OwnDevice, devices: Iterable[Device]) -> _Channels:
         return [(d, await Channel.load(self._vault, own, d.user, d.curve25519)) for d in devices]
 
     async def _tell(
-        self,
-        own: OwnDevice,
-        able: Sequence[tuple[Device, Channel]],
-        kind: str,
-        contents: Mapping[Device, Json],
-        now: int,
+        self, own: OwnDevice, able: _Channels, kind: str, contents: Mapping[Device, Json], now: int
     ) -> None:
         """Send an event to devices over olm, with a content for each."""
         messages: dict[str, dict[str, Json]] = defaultdict(dict)

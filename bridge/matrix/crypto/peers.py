@@ -459,6 +459,7 @@ class Places:
         self._schemes: Recall[RoomId, Scheme] = Recall(_MOST_ROOMS)
         self._audiences: Recall[RoomId, frozenset[str]] = Recall(_MOST_ROOMS)
         self.audience_known = self._audiences.get
+        self._shares: LRUCache[RoomId, bool] = LRUCache(_MOST_ROOMS)
 
     def changed(self, raw: Json) -> None:
         """Invalidate the cached settings or audience that a state event may have changed."""
@@ -509,6 +510,7 @@ class Places:
             }
             # With history visibility "joined", invited users may not read.
             setting = wire.text(visibility, "content", "history_visibility")
+            self._shares[room_id] = setting in {"shared", "world_readable"}
             readers = {"join"} if setting == "joined" else {"join", "invite"}
             audience = frozenset(
                 user
@@ -517,6 +519,10 @@ class Places:
             )
             # One who has left, and still owes somebody a key, is shown the members of then.
             return keep(room_id, audience) if members.get(asker) == "join" else audience
+
+    def shares_history(self, room_id: RoomId) -> bool:
+        """Whether the room showed its history to newcomers when the `audience` was looked up."""
+        return self._shares.get(room_id, False)
 
 
 def _is_megolm(event: Json | None) -> bool:

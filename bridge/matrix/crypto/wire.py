@@ -47,6 +47,10 @@ ONE_TIME = "signed_curve25519"
 MARKER = "org.matrix_webchat.origin"
 """Content field with the transaction id of a bridge event. It is not encrypted, so that
 `adapter` (`find_markers`) recognizes the event when it searches a room."""
+SHARED = "org.matrix.msc3061.shared_history"
+"""Field of a room key: who invites somebody later may pass the key on to them (MSC4268), as Element
+X does. Clients of before May 2026 do not know the stable name, and newer ones refuse a key with
+both."""
 
 _KEY = re.compile(r"[A-Za-z0-9+/_-]{,64}")
 """Base64 of 32 bytes (43 characters), with some leeway."""

@@ -47,6 +47,7 @@ class Rig:
         self.transport: Homeserver
         self.time = 1_733_011_200_000
         self.service_members: list[dict[str, object]] = []
+        self.left: list[dict[str, object]] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         verb = request.path.rpartition("/")[2]
@@ -59,6 +60,8 @@ class Rig:
             return web.json_response({"errcode": code, "error": self.words}, status=status)
         if verb == "PUT members":
             self.service_members.append(await request.json())
+        elif verb in {"leave", GHOST}:
+            self.left.append(await request.json())
         elif verb == "GET members":
             if not self.service_members:
                 return web.json_response({"errcode": "M_NOT_FOUND"}, status=404)
@@ -363,6 +366,22 @@ async def test_membership_is_cached_until_forgotten() -> None:
         assert rig.calls[2:] == ["invite", "join", "leave", "invite", "join"]
 
 
+@pytest.mark.asyncio
+async def test_who_leaves_keeps_name_and_picture() -> None:
+    """In the room's state, from which Element X takes the name beside older messages."""
+    async with running() as rig:
+        rig.rows[GHOST] = GhostRow(GHOST, "Mei", avatar_mxc="mxc://a/mei", device=True)
+        await rig.ghosts.leave(ROOM, GHOST, "over")
+        profile = {"displayname": "Mei", "avatar_url": "mxc://a/mei"}
+        assert (rig.calls, rig.left) == ([GHOST], [profile | LEFT])
+
+        rig.refuse[GHOST] = (403, "M_FORBIDDEN")  # only invited, or a server that does not allow it
+        await rig.ghosts.leave(ROOM, GHOST, "over")
+        assert rig.calls[1:] == [GHOST, "leave"]
+        assert rig.left[1:] == [{"reason": "over"}]
+
+
+LEFT = {"membership": "leave", "reason": "over"}
 JUN = UserId("@webchat_a2:a")
 
 

@@ -12,7 +12,7 @@ from bridge.ids import UserId
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keys import Owed, Readers, RoomKeys, Sharing, sealed_of
 from bridge.matrix.crypto.peers import Channel, Device, Peers, Places, Scheme
-from bridge.matrix.crypto.wire import MARKER, Json
+from bridge.matrix.crypto.wire import MARKER, SHARED, Json
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.store import SecretRow, StoreError
 from tests.fakes.memory import MemoryStore
@@ -277,6 +277,22 @@ async def test_new_member_can_decrypt_from_then_on(desk: Desk) -> None:
     assert desk.text(carol, after) == "after"
     with pytest.raises(ValueError, match="index"):
         carol.read(before)
+
+
+async def test_a_key_may_be_passed_on_while_the_room_shows_its_history(desk: Desk) -> None:
+    """By the client of who invites somebody; a change of the setting changes the session."""
+
+    async def passed_on() -> list[object]:
+        await desk.say("hello")
+        contents = [one["content"] for one in desk.phone.fetch()]
+        return [key[SHARED] for key in contents if isinstance(key, dict)]
+
+    assert await passed_on() == [False], "a room without the setting: as if for members only"
+    for shown, shared in (("shared", True), ("invited", False), ("world_readable", True)):
+        desk.rooms.states["m.room.history_visibility"] = {"history_visibility": shown}
+        desk.places.changed(event("m.room.history_visibility"))
+        assert await passed_on() == [shared]
+        assert await passed_on() == []
 
 
 async def test_former_member_can_decrypt_nothing_more(desk: Desk) -> None:
