@@ -258,6 +258,8 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "let PostgreSQL accept more: max_connections, or the role's CONNECTION LIMIT"
     if "42501" in str(error):  # insufficient_privilege
         return "let the role create tables: `ALTER DATABASE <name> OWNER TO <role>`, as a superuser"
+    if "3F000" in str(error):  # invalid_schema_name
+        return "create the schema, `GRANT USAGE` on it, or correct the search_path (URL, role)"
     if _TOO_NARROW in str(error):
         return "`CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`, then `migrate-db` if in use"
     if "25006" in str(error):  # read_only_sql_transaction
