@@ -9,8 +9,9 @@ reads the list of members, and rebalances:
 - A replica with a new session takes no further shards for `DEAF` seconds: after a restart of
   PostgreSQL all replicas reconnect within moments, and each can take its former shards again.
 - If a replica is silent for `SILENT` seconds while its session still exists (its host, network or
-  process hangs), the others terminate the session, which frees its shards. But after a long time
-  without an answer itself, a replica first grants the others `DEAF` seconds to report.
+  process hangs), the others terminate the session, which frees its shards. Each measures that time
+  itself: the server's clock may be set, and after a long time without an answer, in which nobody
+  may have been heard, a replica begins again.
 - A replica that cannot reach the homeserver or the call centre says that it is leaving, and takes
   no further shards. If others can after `CUT_OFF` seconds, it hands its own over to them.
 - A replica without an answer over its own session for `DEAF` seconds may have lost it: it leaves
@@ -67,10 +68,6 @@ def share_of(own: str, alive: Collection[str]) -> int:
     return number + (sorted(alive).index(own) < more)
 
 
-def is_alive(member: Member) -> bool:
-    return member.present and member.age < SILENT
-
-
 @dataclass(eq=False)
 class Replica:
     """One process among several; implements `ports.Others`. See the module docstring."""
@@ -94,8 +91,8 @@ class Replica:
     """Loop time of the last answer over this replica's session."""
     _patient_until: float = 0.0
     """Loop time until which no further shards are taken."""
-    _trusting_until: float = 0.0
-    """Loop time until which no replica with a session counts as silent."""
+    _seen: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Loop time at which the last heartbeat of each replica was read first."""
     _silenced: bool = False
     """Whether the last heartbeat failed."""
     _out_of_reach: set[str] = field(default_factory=set)
@@ -204,16 +201,11 @@ class Replica:
         leaving = self._leaving or self._cut_off() > 0
         members = await self._shards.beat(self.name, leaving=leaving, report=report)
         now = asyncio.get_running_loop().time()
-        if now - self._answered > DEAF:
-            self._trusting_until = now + DEAF
+        before = {} if now - self._answered > DEAF else self._seen
         self._answered = now
-        trusting = now < self._trusting_until
-
-        def counts(one: Member) -> bool:
-            return is_alive(one) or one.id == self._shards.id or (trusting and one.present)
-
-        alive = list(filter(counts, members))
-        silent = [one for one in members if one.age >= SILENT and one not in alive]
+        self._seen = {beat: before.get(beat, now) for beat in ((m.id, m.seen) for m in members)}
+        silent = [one for one in members if now - self._seen[one.id, one.seen] >= SILENT]
+        alive = [one for one in members if one.present and one not in silent]
         for one in silent:
             if one.present and await self._shards.end(one):
                 LOG.warning("ended the database session of a silent replica", replica=one.name)

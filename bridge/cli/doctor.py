@@ -20,7 +20,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from bridge.app.replica import ONE_ROLE, is_alive
+from bridge.app.replica import ONE_ROLE, SILENT
 from bridge.app.settings import encryption_secret_of, registration_of, tokens_of, users_of
 from bridge.cli.call_centre import check_webchat
 from bridge.cli.console import ExitCode, Files, one_line, print_json
@@ -223,7 +223,7 @@ async def check_replicas(store: SqlStore | None) -> str | None:
         ) from error
     if len(roles) > 1:
         raise Failed(f"the replicas use several database roles: {', '.join(roles)}", ONE_ROLE)
-    if silent := [one.name for one in there if not is_alive(one)]:
+    if silent := [one.name for one in there if one.age >= SILENT]:
         fix = "another replica takes over its rooms; find out why this process does not respond"
         raise Failed(f"no heartbeat from {', '.join(sorted(silent))}", fix)
     if leaving := [one.name for one in there if one.leaving]:
@@ -258,6 +258,8 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "let PostgreSQL accept more: max_connections, or the role's CONNECTION LIMIT"
     if "42501" in str(error):  # insufficient_privilege
         return "let the role create tables: `ALTER DATABASE <name> OWNER TO <role>`, as a superuser"
+    if "3F000" in str(error):  # invalid_schema_name
+        return "create the schema, `GRANT USAGE` on it, or correct the search_path (URL, role)"
     if _TOO_NARROW in str(error):
         return "`CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`, then `migrate-db` if in use"
     if "25006" in str(error):  # read_only_sql_transaction

@@ -340,8 +340,10 @@ class Member(msgspec.Struct, frozen=True):
     """PID of the PostgreSQL backend of its session."""
     started: int
     """ms since the epoch, by the server's clock."""
+    seen: int
+    """Last sign of life, likewise; it changes with each."""
     age: float
-    """Seconds since its last sign of life."""
+    """Seconds since then, by the server's clock."""
     leaving: bool
     present: bool
     """True while its session exists."""

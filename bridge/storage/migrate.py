@@ -56,11 +56,11 @@ _MARK = same("SELECT value FROM facts WHERE name = $1")
 _LOCK = Statement(sqlite="SELECT 1", postgres="SELECT pg_advisory_xact_lock(719224653)")
 
 
-# Without a current schema `has_schema_privilege` is NULL, which counts as denied.
 _HINDERED = Statement(
     sqlite="SELECT ''",
     postgres="SELECT CASE WHEN current_setting('transaction_read_only') = 'on' "
     "THEN 'this server accepts no writes (25006)' "
+    "WHEN current_schema() IS NULL THEN 'no schema of the search_path can be used (3F000)' "
     "WHEN has_schema_privilege(current_schema(), 'CREATE') THEN '' "
     "ELSE 'the role may not create tables in this database (42501)' END",
 )

@@ -520,6 +520,10 @@ class Channel(msgspec.Struct, eq=False):
                 if not left:
                     at = urlsplit(self._url).netloc.rpartition("@")[2] or "the server"
                     said = "" if isinstance(error, OSError) else str(error)  # it names no host
+                    if isinstance(error, asyncpg.PostgresError):
+                        said += f" ({error.sqlstate})"
+                    elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+                        said = "this server accepts no writes (25006)"  # a standby
                     why = said or f"{at}: {describe(error)}"
                     if isinstance(error, FileNotFoundError):  # its text names no file
                         why = "a socket or certificate that database.url names does not exist"

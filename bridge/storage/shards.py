@@ -19,8 +19,8 @@ Every replica also holds the claim on the database as a shared lock, in each ses
 single bridge, and a command that moves the database, takes it exclusively, so that none can start
 beside another. A third lock, the mark, is made of the replica's id and shows that its session
 exists; the server's pid would not identify it, as another session may have that pid after a
-restart. A *silent* replica (`replicas.seen`, by the server's clock) is only suspected to be dead:
-its session is terminated, which frees its locks.
+restart. A *silent* replica (`replicas.seen` stays the same) is only suspected to be dead: its
+session is terminated, which frees its locks.
 
 Whatever uses the writer's connection takes turns with the commits (`Channel`). `pass_on` and the
 notices (NOTIFY) use a separate connection, the intake, since they lock rows of rooms in their own
@@ -77,6 +77,7 @@ _GIVE = f"SELECT pg_advisory_unlock({_LOCK}, $1), pg_notify($2, 'free')"
 _MEMBERS = (
     f"WITH held AS MATERIALIZED ({_HELD}) "  # noqa: S608
     "SELECT id, name, replicas.pid, (extract(epoch FROM started) * 1000)::bigint, "
+    "(extract(epoch FROM seen) * 1000)::bigint, "
     "extract(epoch FROM clock_timestamp() - seen)::float8, leaving, own.pid IS NOT NULL, "
     f"ARRAY(SELECT object FROM held WHERE held.pid = own.pid AND class = {_CLASS} ORDER BY object) "
     f"FROM replicas LEFT JOIN held AS own ON own.pid = replicas.pid AND {_OF_ID.format(id='id')} "

@@ -328,15 +328,16 @@ class Upkeep:
         if own is None or own.device_id != self._epoch.device_id:
             own = await self._draw_device(user, own)
         await self.witness()  # before it is published, so that a backup without it counts as older
-        kept_out, fit = False, None
+        kept_out = False
         if own.state.published:
             LOG.warning("keys are missing at the homeserver, publishing them", user=user)
         if token := await self._server.make_device(user, own.device_id):
             own.state.token = token
             await self._save(own)
             self._server.use_token(user, token)
+        there = await self._server.query(user, [user])
+        fit = compare(own, there)
         if not own.state.published:
-            fit = compare(own, await self._server.query(user, [user]))
             kept_out = self._is_kept_out(own, fit)
             if kept_out and fit is Fit.FOREIGN_DEVICE:
                 return own
@@ -346,7 +347,7 @@ class Upkeep:
             await self._upload(own, {"device_keys": own.keys()})
             self._offered.add(user)
             if not kept_out:
-                await self._publish_identity(own)
+                await self._publish_identity(own, there)
         if not kept_out:
             if self._epoch.replace or self._epoch.restored or own.state.successor:
                 await self._drop_older(own)
@@ -372,10 +373,11 @@ class Upkeep:
 
     # --- publishing -------------------------------------------------------------------------
 
-    async def _publish_identity(self, own: OwnDevice) -> None:
+    async def _publish_identity(self, own: OwnDevice, there: Json) -> None:
         """Publish the identity, with the mutual signatures of identity and device."""
         try:
-            await self._server.upload_identity(own.user, own.state.identity.upload(own.user))
+            if keys := own.state.identity.upload(own.user, there):
+                await self._server.upload_identity(own.user, keys)
             await self._server.upload_signatures(own.user, own.signatures())
         except Refused as refusal:
             LOG.error(
@@ -618,14 +620,19 @@ class Identity(msgspec.Struct, frozen=True):
     def master_key(self, user: str) -> Json:
         return _key(user, "master", self.master)
 
-    def upload(self, user: str) -> Json:
-        """Return the body of `POST /keys/device_signing/upload`."""
+    def upload(self, user: str, there: Json) -> Json:
+        """Return the body of `POST /keys/device_signing/upload`, without the keys that a reply of
+        `POST /keys/query` has: Synapse stores them one by one, and if it was killed meanwhile
+        answers 500 to those that it has already.
+        """
         others = ("self_signing", self.self_signing), ("user_signing", self.user_signing)
         signed = {
             f"{usage}_key": _sign(_key(user, usage, seed), user, self.master)
             for usage, seed in others
         }
-        return {"master_key": self.master_key(user), **signed}
+        keys = {"master_key": self.master_key(user), **signed}
+        known = {name: wire.mapping(there, f"{name}s", user).get("keys") for name in keys}
+        return {name: key for name, key in keys.items() if key["keys"] != known[name]}
 
     def sign_device(self, user: str, device_keys: Json) -> Json:
         return _sign(device_keys, user, self.self_signing)

@@ -315,6 +315,30 @@ async def test_suspended_database_moves_no_shard(
 
 
 @pytest.mark.asyncio
+async def test_servers_clock_set_forward_moves_no_shard(start: Start) -> None:
+    """As after a virtual machine with everything on it was suspended: only the time has passed."""
+    one, other, third = [await start(name) for name in ("one", "other", "third")]
+    await until(shared(one, other, third))
+    before = [set(process.shards.held) for process in (one, other, third)]
+    with capture_logs() as logs:
+        async with third.writer as connection:
+            await connection.execute("UPDATE replicas SET seen = seen - interval '1 hour'")
+        await asyncio.sleep(module.SILENT + 0.5)
+    assert [line for line in logs if line["log_level"] == "warning"] == []
+    assert [process.shards.held for process in (one, other, third)] == before
+
+
+@pytest.mark.asyncio
+async def test_silent_replica_is_found_after_the_servers_clock_was_set_back(start: Start) -> None:
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    await other.stand_still()
+    async with one.writer as connection:
+        await connection.execute("UPDATE replicas SET seen = seen + interval '1 hour'")
+    await until(shared(one))
+
+
+@pytest.mark.asyncio
 async def test_silent_replica_of_another_role_is_reported(
     start: Start,
 ) -> None:

@@ -63,6 +63,9 @@ async def test_role_without_rights_is_refused_before_anything_is_tried(
 ) -> None:
     postgres_server.sql("CREATE ROLE weak LOGIN")
     url = postgres_server.new_schema().replace("postgres@", "weak@")
+    with pytest.raises(StoreError, match=r"no schema of the search_path can be used \(3F000\)"):
+        await pending_migrations(url, CLOCK)
+    postgres_server.sql(f"GRANT USAGE ON SCHEMA {url.rpartition('=')[2]} TO weak")
     with pytest.raises(StoreError, match=r"may not create tables in this database \(42501\)"):
         await pending_migrations(url, CLOCK)
     with pytest.raises(StoreError, match=r"may not create tables in this database \(42501\)"):

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import asyncpg
 import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
@@ -230,8 +231,18 @@ async def test_an_address_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.asyncio
+async def test_standby_as_the_only_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def connect(*_: object, **__: object) -> None:
+        raise asyncpg.TargetServerAttributeNotMatched("None of the hosts match")
+
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    with pytest.raises(Unreachable, match=r"this server accepts no writes \(25006\)$"):
+        await PostgresEngine("postgres://nobody@127.0.0.1:1/none", FixedClock()).open()
+
+
+@pytest.mark.asyncio
 async def test_no_such_database(server: PostgresServer) -> None:
-    with pytest.raises(Unreachable, match="does not exist"):
+    with pytest.raises(Unreachable, match=r"does not exist \(3D000\)"):
         async with open_store(server.url("nowhere"), FixedClock()):
             pytest.fail("opened")
 

@@ -177,8 +177,8 @@ async def test_database_without_a_connection_left(
     [
         (
             "search_path=nowhere",
-            "the role may not create tables in this database",
-            "let the role create tables",
+            "no schema of the search_path can be used",
+            "create the schema, `GRANT USAGE` on it, or correct the search_path",
         ),
         (
             "default_transaction_read_only=on",

@@ -8,7 +8,7 @@ USER = "@bot:here"
 
 def test_the_master_key_signs_the_others() -> None:
     identity = Identity.draw()
-    content = identity.upload(USER)
+    content = identity.upload(USER, {})
     master = identity.public_master
     for name, usage in (("self_signing_key", "self_signing"), ("user_signing_key", "user_signing")):
         key = content[name]

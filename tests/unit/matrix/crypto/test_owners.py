@@ -111,7 +111,7 @@ async def test_is_owner_without_ask_sends_no_query() -> None:
 async def test_deleted_device_is_proved_by_its_owners_identity() -> None:
     house = House()
     identity = Identity.draw()
-    upload = identity.upload(ALICE)
+    upload = identity.upload(ALICE, {})
     device_keys = identity.sign_device(ALICE, house.phone.device_keys())
     house.world.devices[ALICE].clear()
     claim = house.claim(house.phone, device_keys=device_keys)

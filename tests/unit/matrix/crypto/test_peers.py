@@ -199,13 +199,13 @@ def test_number_of_devices_of_a_user_is_limited(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_identity_is_believed_if_its_keys_are_signed() -> None:
     identity = Identity.draw()
-    keys = identity.upload(ALICE)
+    keys = identity.upload(ALICE, {})
     reply: Json = {
         "master_keys": {ALICE: keys["master_key"]},
         "self_signing_keys": {ALICE: keys["self_signing_key"]},
     }
     assert read_identity(ALICE, reply) == identity.public_self_signing
-    other = Identity.draw().upload(ALICE)
+    other = Identity.draw().upload(ALICE, {})
     signer = keys["self_signing_key"]
     assert isinstance(signer, dict)
     wrongs: tuple[Json, ...] = (

@@ -116,6 +116,20 @@ async def test_interrupted_publishing_is_finished_by_the_next_start() -> None:
     assert len({key for keys in house.world.one_time.values() for key in keys}) >= 50
 
 
+@pytest.mark.parametrize("stored", [1, 2])
+async def test_homeserver_killed_between_the_keys_of_an_identity(stored: int) -> None:
+    """Synapse then answers 500 to the ones that it has."""
+    house = House()
+    house.world.dies_after = stored
+    upkeep = await house.start()
+    with pytest.raises(Unavailable):
+        await upkeep.current(BOT)
+    house.world.dies_after = 3
+    await upkeep.current(BOT)
+    assert await house.fit(upkeep) is Fit.GOOD
+    assert {BOT} == {*house.world.signers} == {*house.world.own_signers}
+
+
 async def test_one_time_keys_are_generated_once_however_often_publishing_fails() -> None:
     """Homeservers limit their number, and would then accept none."""
     house = House()

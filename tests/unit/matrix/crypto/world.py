@@ -76,6 +76,10 @@ class World:
         self.masters: dict[str, Json] = {}
         self.signers: dict[str, Json] = {}
         """Self-signing keys."""
+        self.own_signers: dict[str, Json] = {}
+        """User-signing keys."""
+        self.dies_after = 3
+        """Number of cross-signing keys of an upload that are stored before the homeserver dies."""
         self.one_time: dict[tuple[str, str], dict[str, Json]] = {}
         self.mailboxes: dict[tuple[str, str], list[tuple[int, Json]]] = {}
         self.made: list[tuple[str, str]] = []
@@ -139,6 +143,7 @@ class FakeServer(KeyServer):
             "device_keys": {u: copy.deepcopy(self.world.devices.get(u, {})) for u in asked},
             "master_keys": {u: self.world.masters[u] for u in asked if u in self.world.masters},
             "self_signing_keys": {u: one for u, one in self.world.signers.items() if u in asked},
+            "user_signing_keys": {u: k for u, k in self.world.own_signers.items() if u == asker},
             "failures": {server: {} for server in self.world.away},
         }
         return found
@@ -172,10 +177,18 @@ class FakeServer(KeyServer):
         return {ONE_TIME: len(there)}
 
     async def upload_identity(self, user: UserId, content: Json) -> None:
+        """Store the keys as Synapse does: one by one, and the same one not again (a 500)."""
         self._called("upload_identity")
-        master = content["master_key"]
-        assert isinstance(master, dict)
-        self.world.masters[user] = master
+        kinds = ("master", "self_signing", "user_signing")
+        tables = self.world.masters, self.world.signers, self.world.own_signers
+        there = dict(zip((f"{kind}_key" for kind in kinds), tables, strict=True))
+        if all(there[name].get(user) == key for name, key in content.items()):
+            return
+        for number, (name, key) in enumerate(content.items()):
+            assert isinstance(key, dict)
+            if number == self.world.dies_after or there[name].get(user) == key:
+                raise Unavailable("POST answered 500 M_UNKNOWN")
+            there[name][user] = key
 
     async def upload_signatures(self, user: UserId, content: Json) -> None:
         self._called("upload_signatures")
