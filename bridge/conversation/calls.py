@@ -286,7 +286,9 @@ def refuse(turn: Turn, asked: model.Outstanding, piece: model.Held, code: int) -
     elif code == ResultCode.EMPTY_MESSAGE and blank(piece):
         turn.report((piece,), "undelivered.blank")
     else:
-        key = meaning(code).undelivered
+        key, words = meaning(code).undelivered, isinstance(piece.content, model.CustomerText)
+        if words and code == ResultCode.INVALID_MESSAGE_TYPE:  # "please send text" helps nobody
+            key = "undelivered.not_understood"
         args: model.Args = {"code": code} if key == "undelivered.refused" else {}
         turn.report((piece,), inviting(key, turn.policy), args)
 

@@ -39,6 +39,8 @@ def start_chat(
     elif isinstance(phase, model.Chatting):  # in another session
         queue_id, close, unwanted = phase.queue_id, phase.close, phase.unwanted
         close_order = phase.close_order
+        if phase.seeking:
+            turn.card("queue.over")
         staying = {agent.id for agent in agents}
         dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
         turn.set(last_ended_at=turn.now)

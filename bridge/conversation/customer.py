@@ -47,6 +47,8 @@ def said(turn: Turn, event: model.Said) -> None:
     turn.state = replace(
         state, held=state.held + pieces, typed=state.typed + places, watched_at=turn.now
     )
+    if event.order is not None:
+        turn.put_back()  # into that place
     if state.dropped:
         turn.forget_dropped((event.event_id,))
     if chatting:
@@ -92,7 +94,7 @@ def pending(turn: Turn) -> None:
 
 def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
     """Split a message into pieces that fit the server's frame limit (trap T23)."""
-    typed = turn.state.typed
+    first, step = _order(turn.state, event)
     parts = _parts(turn.policy, event.content)
     other = () if event.instead is None else _parts(turn.policy, event.instead)
     quoting, instead = -1, other
@@ -106,7 +108,7 @@ def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
             part,
             turn.now,
             last=index == len(parts) - 1,
-            order=typed + index,
+            order=first + index * step,
             words=words if index == 0 else "",
             quotes=event.quotes if index == quoting else (),
             amends=event.amends,
@@ -115,6 +117,19 @@ def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
         )
         for index, part in enumerate(parts)
     )
+
+
+def _order(state: model.Conversation, event: model.Said) -> tuple[int, int]:
+    """Return the order of a message's first piece, and the step to that of the next.
+
+    A message that replaces a waiting one takes its place, unless an agent may still accept the
+    former request that WebChat had that for: its news would count this one as delivered.
+    """
+    match state.phase:
+        case model.Idle(pre_sent=sent) | model.Queued(put_back=sent) if event.order in sent:
+            return state.typed, 1
+        case _:
+            return (state.typed, 1) if event.order is None else (event.order, 0)
 
 
 def _quotation(

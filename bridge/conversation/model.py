@@ -432,6 +432,8 @@ class Said(Value, frozen=True):
     wording for an agent who has no earlier one."""
     sender: UserId = UserId("")
     """Speaker, where several people may speak."""
+    order: int | None = None
+    """`Held.order` of a waiting message that it replaces; None for a place behind all others."""
 
 
 class Withdrawn(Value, frozen=True):

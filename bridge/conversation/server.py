@@ -242,8 +242,9 @@ def _replace_agents(
     )
     turn.enter(changes)
     if not phase.unwanted:
-        if person:
-            chat.connected(turn, changes)  # the card may still show a position
+        told = bool(old) and all(one.name for one in phase.agents)
+        if person or (not told and any(one.name for one in came + changed)):
+            chat.connected(turn, changes)  # the card may show a position, an id or nobody
         if came or changed:
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
         presented = chat.introduced(turn, came)

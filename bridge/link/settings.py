@@ -80,7 +80,8 @@ class Timing:
     dialect, while that is unknown (protocol reference 5)."""
     settle: float = 2.0
     """Timeout of the ping that tests a new link before commands are written; after it the link is
-    used anyway. Also of other commands' replies once the server has refused the token."""
+    used anyway. Also of other commands' replies once the server has refused the token, and of the
+    reply to a 101 once the chat has begun."""
     stable: float = 10.0
     """Uptime after which the loss of a link restarts the back-off from the beginning."""
     close: float = 2.0

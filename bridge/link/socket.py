@@ -570,6 +570,11 @@ class Wire:
                 self.refuse()
             if not told.rs_id:
                 return
+        elif isinstance(told.push, frames.ChatStarted):  # it answers a 101, too (trap T5)
+            for call_id, waiter in self._waiters.items():
+                if isinstance(self._protocol.waiting.get(call_id), frames.RequestChat):
+                    waiter.deadline = min(waiter.deadline, self._loop.time() + self._timing.settle)
+                    self.pulse.wake(self, waiter.deadline)
         if isinstance(told, frames.Ignored) or told.later:
             self.learnt.saw_later()
         self._told.set()

@@ -46,12 +46,17 @@ _ATTRIBUTE = (
 """One attribute, as the HTML standard reads it (section "Tokenization")."""
 _TAG = re.compile(rf"<(/?[a-zA-Z][^\t\n\f\r />]*+)(?:{_ATTRIBUTE}){{,{MAX_ATTRIBUTES}}}+")
 _END = re.compile(r"</([a-zA-Z][^\t\n\f\r />]*+)")
-_GIVEN = re.compile(r"\s[\w:.-]+\s*=")
+_GIVEN = re.compile(r"\s[\w:.-]+(\s*)=")
 """Attribute with a value; other `=` are of typed addresses, formulas and programs."""
+_ALONE = re.compile(r"[\s/]*(?:[a-z]+|&&|\|\|)", re.IGNORECASE)
+"""Attribute that is a word or operator of a program, if it is none of `_SWITCHES`: `a<b AND c=d`.
+Those that page builders add without a value have other characters: `data-v-1`."""
+_NO_TAG = re.compile(r"<(?=\?(?:php\b|[=\s])|/[^a-zA-Z])")
+"""Begin of what a parser reads as a comment, but people type: `<?php echo 1 ?>`, `</3`."""
 _SWITCHES = re.compile(
     r"(?:[\s/]++(?:allowfullscreen|async|auto\w++|border|checked|compact|controls|data-[\w-]++"
-    r"|defer|disabled|hidden|loop|multiple|muted|no\w++|open|playsinline|readonly|reversed"
-    r"|selected))*+",
+    r"|defer|disabled|download|hidden|loop|multiple|muted|no\w++|open|playsinline|readonly"
+    r"|required|reversed|selected))*+",
     re.IGNORECASE,
 )
 """Attributes that have no value."""
@@ -133,6 +138,7 @@ def parse(html: str, longest: int = MAX_LENGTH) -> LexborNode | None:
     clean = _PARAMETER.sub("&amp;", html.encode("utf-8", "replace").decode(), MAX_DECODED)
     if "<![CDATA[" in clean:  # in HTML a comment, with the words of an XML card in it
         clean = clean.replace("<![CDATA[", "").replace("]]>", "")
+    clean = _NO_TAG.sub("&lt;", clean)
     unfinished = clean.rfind("<")
     if unfinished > clean.rfind(">"):
         # "a <b": the parser would drop an unclosed tag with all that follows, so it is escaped.
@@ -178,14 +184,23 @@ def _tame(html: str) -> str | None:
         inside = tag.end(1), tag.end(1) + min(size, _READ)
         element = name in ends and not (name in _BARE or name == "a")
         word = not (element or (name in _ELEMENTS and _SWITCHES.fullmatch(html, *inside)))
-        given = _GIVEN.search(html, *inside) or (not size and html.startswith("/>", tag.end()))
-        if word and name[0] != "/" and not given:
+        alone = not size and html.startswith("/>", tag.end())
+        if word and name[0] != "/" and not (alone or _is_given(name, html[slice(*inside)])):
             parts.append(f"{html[start : at - 1]}&lt;")
             start = at
         elif size and (name in _BARE or (name == "a" and size > longest_link)):
             parts.append(html[start : tag.end(1)])
             start = at = tag.end()
     return "".join((*parts, html[start:]))
+
+
+def _is_given(name: str, attributes: str) -> bool:
+    """Return whether a tag with these attributes is one, and not a typed comparison."""
+    given = _GIVEN.search(attributes)
+    if given is None or (given[1] and name not in _ELEMENTS):  # template<class T = int>
+        return False
+    told = _ONE_MORE.findall(attributes)
+    return not any(_ALONE.fullmatch(one) and not _SWITCHES.fullmatch(one) for one in told)
 
 
 def _address(link: str) -> str:

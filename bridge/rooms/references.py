@@ -557,9 +557,11 @@ def _told(
 
 
 def _as_message(visit: Visit, edit: ports.Corrected, former: EventId) -> list[model.Input]:
-    """Return the correction as a message of its own, as no agent has a former wording."""
+    """Return the correction as a message, in the place of `former`, which no agent has."""
     visit.record = forgotten(visit.record, former)
-    return [model.Said(edit.event_id, _captioned(edit.content, edit.plain))]
+    waiting = (one for one in visit.record.conversation.held if one.event_id == former)
+    order = next((one.order for one in waiting), None)
+    return [model.Said(edit.event_id, _captioned(edit.content, edit.plain), order=order)]
 
 
 def _withdrawn(events: tuple[EventId, ...]) -> list[model.Input]:

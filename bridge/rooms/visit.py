@@ -202,9 +202,14 @@ class Visit(msgspec.Struct, eq=False):
         return self.rules.texts.render(language, key, args)
 
     def name_of(self, who: UserId) -> str:
-        """Return a person's name as shown to agents."""
-        name = next((one.name for one in self.record.people if one.user == who), "")
-        return name or name_line(localpart_of(who)) or who
+        """Return a person's name as shown to agents, with the user id where it is another's, too
+        (specification, "Calculating the display name for a user"): the agent relies on it.
+        """
+        known = {one.user: one.name for one in self.record.people}
+        names = {one: known.get(one) or name_line(localpart_of(one)) for one in {who, *known}}
+        name = names.pop(who)
+        twins = name.casefold() in map(str.casefold, names.values())
+        return f"{name} ({who})" if name and twins else name or who
 
     def is_unserved(self, meaning: Meaning) -> TypeGuard[Spoke | Unreadable]:
         """True for a customer's message in a room that has never been served."""

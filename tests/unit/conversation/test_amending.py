@@ -707,3 +707,66 @@ def test_a_message_under_way_at_the_end_gives_way_to_its_correction(quoting: boo
     next_chat(scene)
     assert scene.texts[2:] == ["three"]
     assert scene.reported == {}
+
+
+# --- in the place of a waiting message ------------------------------------------------------------
+
+
+def replaced(scene: Scene, event_id: EventId, new: str) -> None:
+    """Correct a message that no agent has."""
+    order = next(one.order for one in scene.state.held if one.event_id == event_id)
+    scene.happen(Withdrawn(event_id))
+    scene.happen(Said(FIX, CustomerText(new), order=order))
+
+
+def test_a_replaced_message_keeps_its_place_also_in_pieces_and_when_taken_back() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=8))
+    scene.begin()
+    scene.text("first")
+    second = scene.text("second")
+    scene.text("third")
+    replaced(scene, second, "1 3 5 7 9 1")
+    scene.reply()
+    scene.cut()
+    answer(scene)
+    assert scene.texts == ["first", "1 3 5 7 ", "1 3 5 7 ", "9 1", "third"]
+
+
+def test_a_message_replaced_after_close_still_belongs_to_the_chat() -> None:
+    scene = Scene()
+    scene.begin()
+    scene.text("first")
+    second = scene.text("second")
+    scene.close()
+    replaced(scene, second, "2nd")
+    answer(scene)
+    assert scene.texts == ["first", "2nd"]
+    assert scene.frames[-1]["type"] == 103
+
+
+def test_a_replacement_is_not_taken_for_what_a_refused_request_had() -> None:
+    """Its agent may still accept, with the former wording: the new one has to follow."""
+    scene = Scene(Policy(queue_id=QueueId(7), start_on_message=False))
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    first = scene.text("7411")
+    scene.reply()
+    scene.push(201, requestId=REQUEST, requestStatus=2)
+    replaced(scene, first, "4711")
+    scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=1)
+    answer(scene)
+    assert scene.texts == ["7411", "4711"]
+
+
+def test_a_replacement_is_not_taken_for_what_an_earlier_request_had() -> None:
+    """The 202 after an outage may be of the earlier request, whose agent has its pre-messages."""
+    scene = Scene()
+    scene.queue_up("one")
+    second = scene.text("7411")
+    scene.reply()
+    scene.restored()
+    scene.reply(requestId=LATER)
+    replaced(scene, second, "4711")
+    scene.push(202, sessionId=SESSION, agents=[MEI], continueLastSession=True)
+    answer(scene)
+    assert scene.texts == ["one", "7411", "one", "4711"]

@@ -9,6 +9,7 @@ from bridge.conversation.model import (
     CallbackCard,
     CallFailed,
     Clip,
+    CustomerLocation,
     CustomerMedia,
     Reported,
     Upload,
@@ -414,7 +415,7 @@ def test_an_internal_error_is_tried_three_times() -> None:
         (-8, "undelivered.not_understood"),
         (-14, "undelivered.not_understood"),
         (-19, "undelivered.not_understood"),
-        (-12, "result.-12"),
+        (-12, "undelivered.not_understood"),
         (-17, "undelivered.refused"),
         (-7, "undelivered.refused"),
         (77, "undelivered.refused"),
@@ -428,6 +429,14 @@ def test_a_refused_message_is_answered_with_the_reason(code: int, key: str) -> N
     assert scene.reported == {event: key}
     (told,) = (one for one in scene.effects if isinstance(one, Reported))
     assert told.args == ({"code": code} if key == "undelivered.refused" else {})
+
+
+def test_a_kind_of_message_that_is_refused_is_named() -> None:
+    scene = Scene()
+    scene.begin()
+    event = scene.content(CustomerLocation(39.9, 116.4))
+    scene.reply(-12)
+    assert scene.reported == {event: "result.-12"}
 
 
 @pytest.mark.parametrize(

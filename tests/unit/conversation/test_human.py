@@ -42,6 +42,21 @@ def test_the_robot_hands_over() -> None:
     assert scene.sent(302) == [HAND_OVER]
 
 
+def test_a_person_who_comes_in_another_session_ends_the_search() -> None:
+    """The card of the search would go on saying that a person is looked for."""
+    scene = with_robot()
+    scene.happen(Human())
+    scene.reply()
+    scene.push(202, sessionId=SESSION + 1, agents=[MEI])
+    *_, search, over, joined = (one for one in scene.effects if isinstance(one, Card))
+    assert (search.key, over.key, joined.key) == (
+        "robot.transferring",
+        "queue.over",
+        "queue.joined",
+    )
+    assert search.number == over.number < joined.number
+
+
 def test_a_person_asked_for_twice_is_waited_for_once() -> None:
     """The card already tells of the search; a second one would look like another request."""
     scene = with_robot()

@@ -44,6 +44,24 @@ def test_news_of_the_new_request_before_its_reply() -> None:
     assert scene.state.phase.request_id == 9002
 
 
+@pytest.mark.parametrize("first", [210, 202])
+@pytest.mark.parametrize("kind", [202, 204])
+def test_a_name_that_comes_late_is_shown_on_the_card(first: int, kind: int) -> None:
+    """The 202 was lost, and an agent's words began the chat; or it named nobody yet."""
+    scene = queued()
+    if first == 202:
+        scene.push(202, sessionId=SESSION)
+    else:
+        scene.push(210, sessionId=SESSION, agentId=MEI["id"], msg=HELLO)
+    for _ in range(2):
+        scene.push(kind, sessionId=SESSION, agents=[{"id": MEI["id"]}])
+    assert scene.cards[1:] == []
+    for _ in range(2):
+        scene.push(kind, sessionId=SESSION, agents=[MEI])
+    assert scene.cards[1:] == ["queue.joined"]
+    assert scene.card_args == {"names": ("Mei",)}
+
+
 def test_position_0_is_not_shown() -> None:
     scene = queued()
     scene.push(201, requestId=REQUEST, requestStatus=0, queueLength=0)

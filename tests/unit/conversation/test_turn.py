@@ -29,7 +29,7 @@ def test_a_refused_piece_ends_its_message() -> None:
     scene.reply()
     scene.reply(-12)
     scene.reply()
-    assert scene.reported == {event: "result.-12"}
+    assert scene.reported == {event: "undelivered.not_understood"}
     assert scene.delivered == [other]
     assert len(scene.sent(110)) == 3
 

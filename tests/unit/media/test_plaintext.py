@@ -126,6 +126,10 @@ def test_an_address_in_angle_brackets_is_no_element(text: str) -> None:
         "for(i=0;i<n;i++){a[i]=b[i]>>2;} =IF(A1<B1,'x=y',C1>2)",
         "a <table of contents> of <Section 3> to <a name>",
         "Press <Del>, mail to <address>, put it into the <header> or a <script>.",
+        "SELECT x WHERE a<b AND c='x' AND d>e",
+        'if (a<b && c=="x") return d>e; else if x<y and name="Bob" then z>1',
+        "template<class T = int> void f();",
+        'use <?php echo "hi"; ?> or <?= $x > 1 ?>, </3 is not <3, return <>one</>;',
     ],
 )
 @pytest.mark.parametrize("around", ["", "<b>x</b> ", "<p>"])
@@ -140,6 +144,8 @@ def test_words_in_angle_brackets_are_no_element(text: str, around: str) -> None:
         *("<o:p></o:p>x", "<o:p/>x", "<unknown a=b>x", "<Odd>x</odd>"),
         *("<b hidden>x", "<span data-mx-spam>x</span>", "<input disabled CHECKED>x"),
         *("<p dir>x</p>", "<style scoped>p {}</style>x", "<a name=y required>x</a>"),
+        *("<a href = '' title='a b c' data-v-1>x</a>", "<b class=y _ngcontent-a-c1>x</b>"),
+        *("<?xml:namespace prefix = o ns = 'urn:x' />x", "<b id='y'' z2>x</b>"),
         "<table><colgroup><col><tr><td>x",  # end tags that HTML lets be left out
     ],
 )

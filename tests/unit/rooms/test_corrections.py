@@ -103,6 +103,18 @@ def test_an_unsent_message_is_sent_in_its_corrected_wording_only() -> None:
     assert desk.read == ["first", "2nd"]
 
 
+def test_an_unsent_message_keeps_its_place_when_corrected() -> None:
+    desk = Desk()
+    desk.say("under way")
+    order = desk.say("order 7411")
+    desk.say("is late")
+    for number in (3, 4):
+        wording = f"order 471{number}"
+        edit = Corrected(EventId(f"${number}"), ADA, order, Text(wording), wording)
+        desk.happen(edit, said("order 7411"))
+        assert desk.read == ["under way", wording, "is late"]
+
+
 def test_a_correction_refers_to_the_wording_that_the_agent_has() -> None:
     """A correction not sent to the agent is skipped: the next one is told against the old text."""
     desk = Desk()

@@ -85,6 +85,24 @@ def test_names_follow_the_members() -> None:
     assert told(house) == ["Ada Lovelace：1", "B" * 59 + "…：2", "bob：3"]
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Ada", ["Ada (@ada:example.org)", "bob", "Ada (@eve:example.org)"]),
+        ("ADA\u200b", ["Ada (@ada:example.org)", "bob", "ADA (@eve:example.org)"]),
+        ("Bob", ["Ada", "bob (@bob:example.org)", "Bob (@eve:example.org)"]),
+        ("Eve", ["Ada", "bob", "Eve"]),
+    ],
+)
+def test_people_of_the_same_name_are_told_apart(name: str, shown: list[str]) -> None:
+    """Otherwise anybody in the room could speak to the agent as another."""
+    house, eve = shared(), UserId("@eve:example.org")
+    house.receive(MemberJoined(eve, name))
+    for who in (ADA, BOB, eve):
+        house.say("1", who)
+    assert told(house) == [f"{one}：1" for one in shown]
+
+
 def test_no_more_names_than_a_record_may_hold() -> None:
     house = shared()
     for number in range(people.KEPT_PEOPLE + 5):
