@@ -191,7 +191,11 @@ class Client:
     # --- rooms -----------------------------------------------------------------------------------
 
     async def do_create_dm(self, host: str, encrypted: bool = True) -> Shown:
-        """Create a direct room as Element X does; wait until the sync has it."""
+        """Create a direct room as Element X does; wait until the sync has it.
+
+        A sync in the midst of the creation has the room without its encryption, and until the next
+        one the engine writes in clear. A person does not type that fast.
+        """
         powers = sdk.PowerLevels(
             users_default=None,
             events_default=None,
@@ -221,6 +225,9 @@ class Client:
             )
         )
         await self.client.await_room_remote_echo(room)
+        wanted = base.EncryptionState.ENCRYPTED
+        while encrypted and self._room(room).encryption_state() != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         return {"room": room}
 
     def _room(self, room: str) -> Any:
@@ -405,8 +412,8 @@ class Client:
         await inner.redact_event(sdk.EventOrTransactionId.EVENT_ID(event), None)
         return {}
 
-    async def do_react(self, room: str, event: str, key: str) -> Shown:
-        inner = (await self._timeline(room)).inner
+    async def do_react(self, room: str, event: str, key: str, thread: str = "") -> Shown:
+        inner = (await self._timeline(room, thread)).inner
         await inner.toggle_reaction(sdk.EventOrTransactionId.EVENT_ID(event), key)
         return {}
 
@@ -505,6 +512,10 @@ class Client:
         data = await self.client.get_media_content(sdk.MediaSource.from_json(source))
         await asyncio.to_thread(Path(path).write_bytes, data)
         return {"size": len(data)}
+
+    async def do_invite(self, room: str, user: str) -> Shown:
+        await self._room(room).invite_user_by_id(user)
+        return {}
 
     async def do_leave(self, room: str) -> Shown:
         await self._room(room).leave()
