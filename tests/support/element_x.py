@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.install import main as install_with
+from tests.install import UV
 from tests.support.stage import Stage
 from tests.support.strict import StrictClient, end, log_in
 from tests.support.synapse import alone, register
@@ -49,10 +49,14 @@ def _missing() -> str:
     done = INSTALLED / "installed"
     if done.exists() and done.read_text(encoding="utf-8") == ENGINE:
         return ""
-    out = io.StringIO()
-    wanted = ("--target", str(INSTALLED), "--only-binary", ":all:", ENGINE)
-    if install_with(Path(sys.prefix), wanted, out):
-        said = out.getvalue()[-1000:]
+    # An environment that uv has made has no pip of its own.
+    beside = UV.with_name("python")
+    pip = beside if beside.exists() else sys.executable
+    command = [pip, "-m", "pip", "--python", sys.executable, "--no-input", "install", "--upgrade"]
+    command += ["--progress-bar", "off", "--only-binary", ":all:", "--target", INSTALLED, ENGINE]
+    tried = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if tried.returncode:
+        said = tried.stderr[-1000:]
         assert "No matching distribution found" in said, f"{ENGINE} not installed: {said}"
         return f"no wheel of {ENGINE} for this machine, so no Element X: {said}"
     done.write_text(ENGINE, encoding="utf-8")

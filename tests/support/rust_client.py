@@ -400,7 +400,7 @@ class Client:
     ) -> Shown:
         inner = (await self._timeline(room)).inner
         if caption:
-            content = sdk.create_caption_edit(text, None, None)
+            content = sdk.create_caption_edit(text or None, None, None)
         else:
             plain = self._content(text, html, markdown=not html, emote=False)
             content = sdk.EditedContent.ROOM_MESSAGE(plain)
@@ -421,6 +421,18 @@ class Client:
         """Start a poll."""
         inner = (await self._timeline(room)).inner
         await inner.create_poll(question, answers, 1, sdk.PollKind.DISCLOSED)
+        return {}
+
+    async def do_ask_better(
+        self, room: str, event: str, question: str, answers: list[str]
+    ) -> Shown:
+        """Edit a poll."""
+        data = sdk.PollData(
+            question=question, answers=answers, max_selections=1, poll_kind=sdk.PollKind.DISCLOSED
+        )
+        edited = sdk.EditedContent.POLL_START(data)
+        inner = (await self._timeline(room)).inner
+        await inner.edit(sdk.EventOrTransactionId.EVENT_ID(event), edited)
         return {}
 
     async def do_vote(self, room: str, event: str, answers: list[str]) -> Shown:
