@@ -39,6 +39,9 @@ HIDDEN = (
 )
 """State events that Element X leaves out (its TimelineConfig)."""
 
+BLURHASH = "L6PZfSi_.AyE_3t7t7R**0o#DgR4"
+"""Of any picture: the engine sends none without."""
+
 
 class Listener:
     """One method for each callback of the engine; it runs the function in the event loop."""
@@ -50,7 +53,7 @@ class Listener:
     def on_update(self, value: Any) -> None:
         self._loop.call_soon_threadsafe(self._then, value)
 
-    on_utd = on_update
+    on_utd = call = on_update
 
 
 class Timeline:
@@ -188,7 +191,11 @@ class Client:
     # --- rooms -----------------------------------------------------------------------------------
 
     async def do_create_dm(self, host: str, encrypted: bool = True) -> Shown:
-        """Create a direct room as Element X does; wait until the sync has it."""
+        """Create a direct room as Element X does; wait until the sync has it.
+
+        A sync in the midst of the creation has the room without its encryption, and until the next
+        one the engine writes in clear. A person does not type that fast.
+        """
         powers = sdk.PowerLevels(
             users_default=None,
             events_default=None,
@@ -218,6 +225,9 @@ class Client:
             )
         )
         await self.client.await_room_remote_echo(room)
+        wanted = base.EncryptionState.ENCRYPTED
+        while encrypted and self._room(room).encryption_state() != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
         return {"room": room}
 
     def _room(self, room: str) -> Any:
@@ -390,7 +400,7 @@ class Client:
     ) -> Shown:
         inner = (await self._timeline(room)).inner
         if caption:
-            content = sdk.create_caption_edit(text, None, None)
+            content = sdk.create_caption_edit(text or None, None, None)
         else:
             plain = self._content(text, html, markdown=not html, emote=False)
             content = sdk.EditedContent.ROOM_MESSAGE(plain)
@@ -402,8 +412,8 @@ class Client:
         await inner.redact_event(sdk.EventOrTransactionId.EVENT_ID(event), None)
         return {}
 
-    async def do_react(self, room: str, event: str, key: str) -> Shown:
-        inner = (await self._timeline(room)).inner
+    async def do_react(self, room: str, event: str, key: str, thread: str = "") -> Shown:
+        inner = (await self._timeline(room, thread)).inner
         await inner.toggle_reaction(sdk.EventOrTransactionId.EVENT_ID(event), key)
         return {}
 
@@ -411,6 +421,18 @@ class Client:
         """Start a poll."""
         inner = (await self._timeline(room)).inner
         await inner.create_poll(question, answers, 1, sdk.PollKind.DISCLOSED)
+        return {}
+
+    async def do_ask_better(
+        self, room: str, event: str, question: str, answers: list[str]
+    ) -> Shown:
+        """Edit a poll."""
+        data = sdk.PollData(
+            question=question, answers=answers, max_selections=1, poll_kind=sdk.PollKind.DISCLOSED
+        )
+        edited = sdk.EditedContent.POLL_START(data)
+        inner = (await self._timeline(room)).inner
+        await inner.edit(sdk.EventOrTransactionId.EVENT_ID(event), edited)
         return {}
 
     async def do_vote(self, room: str, event: str, answers: list[str]) -> Shown:
@@ -478,6 +500,21 @@ class Client:
         await self._room(room).typing_notice(on)
         return {}
 
+    async def do_typing_seen(self, room: str, user: str, patience: float = 30.0) -> Shown:
+        """Wait until this user is shown as typing."""
+        seen = asyncio.Event()
+
+        def told(users: list[str]) -> None:
+            if user in users:
+                seen.set()
+
+        there, listener = self._room(room), Listener(self._loop, told)
+        handle = there.subscribe_to_typing_notifications(listener)
+        async with asyncio.timeout(patience):
+            await seen.wait()
+        handle.cancel()
+        return {}
+
     async def do_read(self, room: str) -> Shown:
         await (await self._timeline(room)).inner.mark_as_read(sdk.ReceiptType.READ)
         return {}
@@ -487,6 +524,10 @@ class Client:
         data = await self.client.get_media_content(sdk.MediaSource.from_json(source))
         await asyncio.to_thread(Path(path).write_bytes, data)
         return {"size": len(data)}
+
+    async def do_invite(self, room: str, user: str) -> Shown:
+        await self._room(room).invite_user_by_id(user)
+        return {}
 
     async def do_leave(self, room: str) -> Shown:
         await self._room(room).leave()
@@ -553,7 +594,7 @@ def image_info(mime: str, size: int, width: int, height: int) -> Any:
         size=size,
         thumbnail_info=None,
         thumbnail_source=None,
-        blurhash=None,
+        blurhash=BLURHASH,
         is_animated=None,
     )
 
@@ -567,7 +608,7 @@ def video_info(mime: str, size: int, width: int, height: int, seconds: float) ->
         size=size,
         thumbnail_info=None,
         thumbnail_source=None,
-        blurhash=None,
+        blurhash=BLURHASH,
     )
 
 
