@@ -39,6 +39,9 @@ HIDDEN = (
 )
 """State events that Element X leaves out (its TimelineConfig)."""
 
+BLURHASH = "L6PZfSi_.AyE_3t7t7R**0o#DgR4"
+"""Of any picture: the engine sends none without."""
+
 
 class Listener:
     """One method for each callback of the engine; it runs the function in the event loop."""
@@ -50,7 +53,7 @@ class Listener:
     def on_update(self, value: Any) -> None:
         self._loop.call_soon_threadsafe(self._then, value)
 
-    on_utd = on_update
+    on_utd = call = on_update
 
 
 class Timeline:
@@ -478,6 +481,21 @@ class Client:
         await self._room(room).typing_notice(on)
         return {}
 
+    async def do_typing_seen(self, room: str, user: str, patience: float = 30.0) -> Shown:
+        """Wait until this user is shown as typing."""
+        seen = asyncio.Event()
+
+        def told(users: list[str]) -> None:
+            if user in users:
+                seen.set()
+
+        there, listener = self._room(room), Listener(self._loop, told)
+        handle = there.subscribe_to_typing_notifications(listener)
+        async with asyncio.timeout(patience):
+            await seen.wait()
+        handle.cancel()
+        return {}
+
     async def do_read(self, room: str) -> Shown:
         await (await self._timeline(room)).inner.mark_as_read(sdk.ReceiptType.READ)
         return {}
@@ -553,7 +571,7 @@ def image_info(mime: str, size: int, width: int, height: int) -> Any:
         size=size,
         thumbnail_info=None,
         thumbnail_source=None,
-        blurhash=None,
+        blurhash=BLURHASH,
         is_animated=None,
     )
 
@@ -567,7 +585,7 @@ def video_info(mime: str, size: int, width: int, height: int, seconds: float) ->
         size=size,
         thumbnail_info=None,
         thumbnail_source=None,
-        blurhash=None,
+        blurhash=BLURHASH,
     )
 
 

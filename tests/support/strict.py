@@ -185,7 +185,7 @@ async def strict_client(
         assert await client.answer() == {"ready": True}
         yield client
     finally:
-        await _end(process)
+        await end(process)
         log.close()
 
 
@@ -205,7 +205,7 @@ async def log_in(stage: Stage, name: str) -> tuple[Customer, str]:
     return customer, str(reply["device_id"])
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end(process: asyncio.subprocess.Process) -> None:
     """Close the client's input, which ends it; else kill its process group (wrapper and node)."""
     assert process.stdin is not None
     process.stdin.close()

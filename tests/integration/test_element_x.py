@@ -1,0 +1,188 @@
+"""Whole encrypted chats in Element X: its engine, its settings, what it puts on the screen."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.element_x import element_x
+from tests.support.sounds import png, tone
+from tests.support.stage import Stage
+from tests.support.strict import StrictClient
+from tests.support.talk import JUN, MEI, Talk, announced
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Item = dict[str, Any]
+_ROOM = {"state", "member"}
+"""Kinds of items about the room, which nobody encrypts."""
+BAD = {"unable_to_decrypt", "unsupported", "failed_to_parse_message_like", "failed_to_parse_state"}
+MEIS = "https://matrix.to/#/%40webchat__a00001%3Alocalhost"
+
+
+class Screen:
+    """A room on the phone's screen."""
+
+    def __init__(self, app: StrictClient, room: str) -> None:
+        self.app, self.room = app, room
+
+    async def do(self, op: str, **fields: object) -> Item:
+        return await self.app.do(op, room=self.room, **fields)
+
+    async def see(self, part: str = "", **fields: object) -> Item:
+        """Wait for an item with this text; it has to be without a shield."""
+        item: Item = (await self.do("see", part=part, **fields))["item"]
+        assert item["shield"] == "", item
+        return item
+
+    async def say(self, text: str, **fields: object) -> Item:
+        """Send a text as the composer does; return it as it is shown once it is sent."""
+        await self.do("say", text=text, markdown="html" not in fields, **fields)
+        return await self.see(text, own=True, sent="", local=False)
+
+    async def check(self) -> list[Item]:
+        """Assert that all on the screen can be read and stands there once; return it."""
+        items: list[Item] = (await self.do("items"))["items"]
+        assert not [item for item in items if item["kind"] in BAD]
+        assert max(Counter(item["event"] for item in items).values()) == 1
+        said = [item for item in items if item["kind"] not in _ROOM]
+        assert not [item for item in said if item["shield"]]
+        assert await self.app.do("undecrypted") == {"events": []}
+        return said
+
+
+async def opened(stage: Stage, app: StrictClient) -> tuple[Talk, Screen]:
+    """Open a direct chat with the bot; return it once an agent may accept."""
+    room = str((await app.do("create_dm", host=stage.bot))["room"])
+    screen = Screen(app, room)
+    await screen.say("hello")
+    talk = Talk(stage, app.customer, room)
+    await talk.heard("hello")
+    await talk.queued()
+    return talk, screen
+
+
+async def test_a_whole_chat(stage: Stage) -> None:
+    async with element_x(stage, "exa") as app:
+        talk, screen = await opened(stage, app)
+        card = await screen.see(sender=stage.bot, kind="notice")
+        await talk.desk("accept", agent="A00001")
+        await talk.desk("say", text="Mei is here")
+        first = await screen.see("Mei is here", sender=MEI, mentions=[talk.customer.user_id])
+        assert (await screen.see("Connected: Mei", edited=True))["event"] == card["event"]
+        await from_the_customer(talk, screen, first, stage.folder)
+        await from_the_agent(talk, screen)
+
+        await app.do("background")
+        await talk.desk("transfer", to="A00002")
+        await talk.desk("say", text="Jun is here")
+        told = await talk.sees(lambda e: (e["sender"], e["type"]) == (JUN, "m.room.encrypted"))
+        pushed = await screen.do("notification", event=told["event_id"])
+        assert (pushed["sender"], pushed["raw"]["content"]["body"]) == ("Jun", "Jun is here")
+        await app.do("foreground")
+        await screen.see("Jun is here", sender=JUN)
+
+        await talk.desk("push_rating")
+        poll = await screen.see(kind="poll", sender=stage.bot)
+        await screen.do("vote", event=poll["event"], answers=["4"])
+        person = await talk.at_desk(lambda one: bool(one.ratings))
+        assert [one.rating for one in person.ratings] == [4]
+        await screen.see(kind="poll", votes={**poll["votes"], "4": [talk.customer.user_id]})
+        await talk.desk("close")
+        await screen.see("The agent has ended the chat", kind="notice")
+        await screen.check()
+        room = await screen.do("room")
+        assert (room["is_dm"], room["display_name"]) == (True, "WebChat")
+        assert room["latest"]["text"].startswith("⏹ The agent has ended the chat.")
+
+
+async def from_the_customer(talk: Talk, screen: Screen, first: Item, folder: Path) -> None:
+    """Send what the app can send; the desk has to get all of it."""
+    await screen.say("some **bold** text")
+    html = f'Hi <a href="{MEIS}">@Mei</a><ul><li>one</li></ul>'
+    await screen.say("Hi @Mei", html=html, mentions=[MEI])
+    reply = await screen.say("a reply", reply=first["event"])
+    assert reply["quoted"] == "Mei is here"
+    wrong = await screen.say("a mistake")
+    await screen.do("edit", event=wrong["event"], text="no mistake")
+    await screen.see("no mistake", event=wrong["event"], edited=True)
+    regretted = await screen.say("regretted")
+    await talk.heard("regretted")
+    await screen.do("redact", event=regretted["event"])
+    await screen.do("ask", question="Which?", answers=["Red", "Blue"])
+    await screen.do("place", geo="geo:31.2,121.5", text="The quay", own=False)
+    files = {"red.png": png(8), "blue.png": png(9), "voice.ogg": tone(1)}
+    paths = {name: folder / name for name in files}
+    for name, data in files.items():
+        paths[name].write_bytes(data)
+    attached = {"path": str(paths["red.png"]), "mime": "image/png", "caption": "a caption"}
+    await screen.do("attach", kind="image", **attached)
+    await screen.do("gallery", paths=[str(paths["blue.png"])], mime="image/png", caption="more")
+    await screen.do("attach", kind="voice", path=str(paths["voice.ogg"]), mime="audio/ogg")
+    await screen.say("that is all")
+    await talk.heard("that is all")
+    person = talk.person
+    assert person is not None
+    texts = [text for text in person.texts if text and not text.startswith("(took back")]
+    assert texts == [
+        *("hello", "some bold text", "Hi @Mei\n- one", "In reply to “Mei is here”:\na reply"),
+        *("a mistake", "Correction: no mistake", "regretted", "Poll: Which?\n1. Red\n2. Blue"),
+        *("a caption", "more", "that is all"),
+    ]
+    kinds = [one.kind for one in person.messages if one.kind != "text"]
+    assert kinds == ["location", "image", "image", "voice"]
+    assert any(text.startswith("(took back") for text in person.texts)
+    await announced(talk, files["red.png"])
+    await announced(talk, files["blue.png"])
+
+
+async def from_the_agent(talk: Talk, screen: Screen) -> None:
+    """Send what an agent can send; the app has to show it as what it is."""
+    await talk.desk("typing")
+    await screen.do("typing_seen", user=MEI)
+    await talk.desk("say", text='see <a href="https://example.org/">our <b>page</b></a>')
+    page = await screen.see("see our page (https://example.org/)", sender=MEI)
+    assert page["html"] == 'see <a href="https://example.org/">our <b>page</b></a>'
+    picture = png(10)
+    await talk.desk("image", data=base64.b64encode(picture).decode())
+    shown = await screen.see(kind="image", sender=MEI, width=10, height=10)
+    path = talk.stage.folder / "fetched"
+    await screen.app.do("fetch", source=shown["source"], path=str(path))
+    assert path.read_bytes() == picture
+    await talk.desk("voice")
+    await talk.desk("file", name="report.txt", text="up")
+    await talk.desk("location", latitude=39.911865, longitude=116.420046, poi="The Square")
+    await screen.see(kind="voice", sender=MEI, seconds=2.0)
+    await screen.see(kind="file", sender=MEI, filename="report.txt")
+    await screen.see(kind="location", sender=MEI, description="The Square")
+    await screen.do("react", event=page["event"], key="👍")
+    await talk.at_desk(lambda person: any(text.startswith("👍") for text in person.texts))
+
+
+async def test_insecure_devices_excluded(stage: Stage) -> None:
+    """The lab setting: neither keys for unsigned devices nor messages from them."""
+    async with element_x(stage, "exs", strict=True) as app:
+        talk, screen = await opened(stage, app)
+        await talk.desk("accept", agent="A00001")
+        await talk.desk("say", text="Mei is here")
+        await screen.see("Mei is here", sender=MEI)
+        question = await screen.say("for Mei")
+        await talk.heard("for Mei")
+        await screen.see(event=question["event"], read_by=[MEI])
+        await screen.check()
+    await talk.customer.sync()
+    before = talk.customer.events(talk.room)
+    await talk.desk("say", text="said to a phone that is off")
+    await talk.sees(lambda event: event["sender"] == MEI and event not in before)
+    await stage.bridge.kill()
+    await stage.bridge.start()
+    async with element_x(stage, "exs", new=False, strict=True) as app:
+        screen = Screen(app, talk.room)
+        await screen.see("said to a phone that is off", sender=MEI)
+        await screen.say("I am back")
+        await talk.heard("I am back")
+        await screen.check()
