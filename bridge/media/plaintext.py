@@ -199,8 +199,12 @@ def _is_given(name: str, attributes: str) -> bool:
     given = _GIVEN.search(attributes)
     if given is None or (given[1] and name not in _ELEMENTS):  # template<class T = int>
         return False
-    told = _ONE_MORE.findall(attributes)
-    return not any(_ALONE.fullmatch(one) and not _SWITCHES.fullmatch(one) for one in told)
+    at = 0
+    while one := _ONE_MORE.match(attributes, at):
+        if _ALONE.fullmatch(one[0]) and not _SWITCHES.fullmatch(one[0]):
+            return False
+        at = one.end()
+    return True
 
 
 def _address(link: str) -> str:

@@ -223,6 +223,23 @@ async def test_silent_or_lost_server_is_reported() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_202_answers_a_request_whose_reply_does_not_come() -> None:
+    """Else what the customer writes would wait for it: 20 s, with the agent there."""
+    timing = replace(FAST, settle=0.1, reply=3600.0, mute=3600.0)
+    desk = Desk(lambda _: None)
+    async with up(WildServer(socket=desk.serve), timing=timing) as rigged:
+        asked, text = now(rigged, 1, ASK), now(rigged, 2)
+        await eventually(lambda: bool(desk.of(110)))
+        await desk.sockets[-1].send_json({"type": 202, "sessionId": 5150, "agents": []})
+        failure = await outcome(asked)
+        assert isinstance(failure, CallFailure)
+        assert (failure.reason, failure.certain) == (FailureReason.NO_ANSWER, False)
+        assert text is not None
+        assert not text.done()
+        assert len(desk.sockets) == 1, "the link goes on"
+
+
+@pytest.mark.asyncio
 async def test_a_cancelled_call_makes_no_server_mute() -> None:
     timing = replace(FAST, mute=0.3)
     desk = Desk(lambda frame: 1 if frame["type"] == 101 else None)

@@ -469,19 +469,6 @@ async def test_a_lowered_limit_counts_at_once() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_202_answers_a_request_whose_reply_does_not_come() -> None:
-    """Else what the customer writes would wait for it: 20 s, with the agent there."""
-    socket = Socket()
-    socket.wire._timing = replace(FAST, settle=0.05, reply=3600.0)
-    asked, text = await socket.expect(CallId(1), ASK), await socket.say(2, "hello")
-    socket.hear(type=202, sessionId=1, agents=[])
-    await asyncio.wait([asked], timeout=30)
-    assert failure(asked) == UNCERTAIN
-    assert not text.done()
-    assert socket.hear(type=101, messageId=1, result=1) == []
-
-
-@pytest.mark.asyncio
 async def test_own_call_ids_are_not_those_of_conversations() -> None:
     socket = Socket()
     await socket.wire.receipt("r-1")
