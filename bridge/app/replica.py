@@ -243,7 +243,6 @@ class Replica:
             await self._shards.take(free[: want - len(held)])
         assert self._tasks is not None  # noqa: S101 - set while `run` runs
         if missing := held - self.served - self._handing:
-            LOG.info("serving shards", gained=len(missing), shards=len(held))
             self._tasks.create_task(self._gain(missing))
         excess = min(len(held - self._handing) - want, AT_ONCE, len(self.served))
         if excess > 0:  # `served` may be empty: rooms that were left are not gained again yet
@@ -256,6 +255,7 @@ class Replica:
         """
         with suppress(StoreError):
             await self._engine.gain(shards)
+            LOG.info("serving shards", gained=len(shards), shards=len(self._shards.held))
 
     async def _hand_over(self, shard: int, patience: float) -> None:
         self._handing.add(shard)

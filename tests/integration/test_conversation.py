@@ -203,7 +203,7 @@ async def test_transfer(stage: Stage) -> None:
     joined = await talk.sees(membership(JUN, "join"))
     assert content_of(joined)["displayname"] == "Jun"
     await talk.sees(membership(MEI, "leave"))
-    await talk.reads("Mei has handed you over to Jun", stage.bot)
+    await talk.reads("Mei handed you over to Jun", stage.bot)
     await talk.desk("say", text="Jun speaking")
     await talk.reads("Jun speaking", JUN)
     await talk.say("hi Jun")

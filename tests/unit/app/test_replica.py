@@ -525,8 +525,11 @@ async def test_shards_lost_between_heartbeat_and_taking_are_not_served(
 async def test_rooms_that_could_not_be_loaded_are_tried_again(start: Start) -> None:
     one = await start("one")
     one.rooms.trouble = StoreError("busy")
-    await until(lambda: len(one.shards.held) == SHARDS)
+    with capture_logs() as logs:
+        await until(lambda: len(one.shards.held) == SHARDS)
+        await asyncio.sleep(0.3)
     assert one.rooms.shards == set()
+    assert [line for line in logs if line["event"] == "serving shards"] == []
     one.rooms.trouble = None
     await until(shared(one))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from bridge.rooms.store import StoreError
@@ -70,6 +71,17 @@ async def test_role_without_rights_is_refused_before_anything_is_tried(
         await pending_migrations(url, CLOCK)
     with pytest.raises(StoreError, match=r"may not create tables in this database \(42501\)"):
         async with open_store(url, CLOCK):
+            pytest.fail("opened")
+
+
+@pytest.mark.asyncio
+async def test_standby_as_the_only_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def connect(*_: object, **__: object) -> None:
+        raise asyncpg.TargetServerAttributeNotMatched("None of the hosts match")
+
+    monkeypatch.setattr(asyncpg, "connect", connect)
+    with pytest.raises(StoreError, match=r"this server accepts no writes \(25006\)$"):
+        async with open_store("postgres://nobody@127.0.0.1:1/none", CLOCK):
             pytest.fail("opened")
 
 

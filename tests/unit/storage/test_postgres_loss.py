@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import asyncpg
 import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
@@ -228,16 +227,6 @@ async def test_an_address_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(Unreachable, match=f"cannot be reached: {at}: no answer in time$"):
             async with open_store(url, FixedClock()):
                 pytest.fail("opened")
-
-
-@pytest.mark.asyncio
-async def test_standby_as_the_only_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def connect(*_: object, **__: object) -> None:
-        raise asyncpg.TargetServerAttributeNotMatched("None of the hosts match")
-
-    monkeypatch.setattr(asyncpg, "connect", connect)
-    with pytest.raises(Unreachable, match=r"this server accepts no writes \(25006\)$"):
-        await PostgresEngine("postgres://nobody@127.0.0.1:1/none", FixedClock()).open()
 
 
 @pytest.mark.asyncio
