@@ -217,13 +217,16 @@ async def test_strangers_cannot_use_up_the_room_admins_sign_ins(browser: Browser
 async def test_openid_sign_ins_of_all_addresses_wait_for_each_other(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house, most, now = browser.rig.house, 0, 0
+    house, most, now, full = browser.rig.house, 0, 0, asyncio.Event()
 
     async def openid_user(token: str) -> UserId:
         nonlocal most, now
         now += 1
         most = max(most, now)
-        await asyncio.sleep(0.001)
+        if now >= OPENID_TOGETHER:
+            full.set()
+        await full.wait()
+        await asyncio.sleep(0.001)  # for one too many to come
         now -= 1
         raise Refused("M_UNKNOWN_TOKEN", token)
 
