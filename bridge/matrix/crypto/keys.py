@@ -561,6 +561,7 @@ class Owed(msgspec.Struct, frozen=True):
     room_id: RoomId
     session_id: str
     key: str
+    shared: bool = False
 
     @property
     def name(self) -> str:
@@ -638,7 +639,7 @@ class Sharing:
                 found = self._outbound.get((own.user, own.device_id, room_id))
                 if found is None or found.session_id != event.session_id:  # it encrypts no more
                     spent, owed = vodozemac.GroupSession(), {event.user: event.key}
-                    found = _Outbound(spent, event.session_id, 0, owed=owed)
+                    found = _Outbound(spent, event.session_id, 0, event.shared, owed=owed)
             elif found is None:
                 session = vodozemac.GroupSession()
                 found = _Outbound(session, session.session_id, now, readers.audience.shared)
@@ -672,7 +673,7 @@ class Sharing:
         """Store what has changed in the keys that are owed, before anything is said with them."""
         rows = list[SecretRow]()
         for user in owed.keys() ^ found.owed.keys():
-            row = Owed(user, own.user, room_id, found.session_id, owed.get(user, ""))
+            row = Owed(user, own.user, room_id, found.session_id, owed.get(user, ""), found.shared)
             kept = self._vault.row(row.name, row, now + UNUSED)
             rows.append(kept if row.key else SecretRow(row.name, None))
         await self._vault.save(rows)
