@@ -7,7 +7,6 @@ object, which has `error` if it failed. The options are those of Element X for A
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 import traceback
@@ -179,15 +178,6 @@ class Client:
         await self.sync.start()
         return {}
 
-    async def do_whoami(self) -> Shown:
-        session = self.client.session()
-        return {
-            "user": session.user_id,
-            "device": session.device_id,
-            "token": session.access_token,
-            "verification": self.client.encryption().verification_state().name,
-        }
-
     # --- rooms -----------------------------------------------------------------------------------
 
     async def do_create_dm(self, host: str, encrypted: bool = True) -> Shown:
@@ -282,12 +272,6 @@ class Client:
     async def do_items(self, room: str, thread: str = "") -> Shown:
         return {"items": (await self._timeline(room, thread)).shown()}
 
-    async def do_close(self, room: str, thread: str = "") -> Shown:
-        """Leave the room's screen."""
-        timeline = self._timelines.pop((room, thread))
-        timeline.handle.cancel()
-        return {}
-
     async def do_older(self, room: str, thread: str = "", count: int = 50) -> Shown:
         """Scroll up."""
         return {"start": await (await self._timeline(room, thread)).inner.paginate_backwards(count)}
@@ -361,18 +345,14 @@ class Client:
     async def do_undecrypted(self) -> Shown:
         return {"events": self._undecrypted}
 
-    async def do_identity(self, user: str) -> Shown:
-        found = await self.client.encryption().user_identity(user, True)
-        return {} if found is None else {"master": found.master_key()}
-
     # --- what a customer does --------------------------------------------------------------------
 
     async def do_say(
         self, *, room: str, text: str, html: str = "", reply: str = "", thread: str = "",
-        markdown: bool = False, emote: bool = False, mentions: list[str] | None = None,
+        markdown: bool = False, mentions: list[str] | None = None,
     ) -> Shown:  # fmt: skip
         inner = (await self._timeline(room, thread)).inner
-        content = self._content(text, html, markdown=markdown, emote=emote)
+        content = self._content(text, html, markdown=markdown)
         if mentions:
             content = content.with_mentions(sdk.Mentions(user_ids=mentions, room=False))
         if reply:
@@ -381,13 +361,7 @@ class Client:
             await inner.send(content)
         return {}
 
-    def _content(self, text: str, html: str, *, markdown: bool, emote: bool) -> Any:
-        if emote:
-            return (
-                sdk.message_event_content_from_html_as_emote(text, html)
-                if html
-                else sdk.message_event_content_from_markdown_as_emote(text)
-            )
+    def _content(self, text: str, html: str, *, markdown: bool) -> Any:
         if html:
             return sdk.message_event_content_from_html(text, html)
         if markdown:
@@ -395,15 +369,9 @@ class Client:
         formatted = sdk.TextMessageContent(body=text, formatted=None)
         return sdk.message_event_content_new(sdk.MessageType.TEXT(formatted))
 
-    async def do_edit(
-        self, room: str, event: str, text: str, html: str = "", caption: bool = False
-    ) -> Shown:
+    async def do_edit(self, room: str, event: str, text: str) -> Shown:
+        content = sdk.EditedContent.ROOM_MESSAGE(self._content(text, "", markdown=True))
         inner = (await self._timeline(room)).inner
-        if caption:
-            content = sdk.create_caption_edit(text or None, None, None)
-        else:
-            plain = self._content(text, html, markdown=not html, emote=False)
-            content = sdk.EditedContent.ROOM_MESSAGE(plain)
         await inner.edit(sdk.EventOrTransactionId.EVENT_ID(event), content)
         return {}
 
@@ -423,24 +391,8 @@ class Client:
         await inner.create_poll(question, answers, 1, sdk.PollKind.DISCLOSED)
         return {}
 
-    async def do_ask_better(
-        self, room: str, event: str, question: str, answers: list[str]
-    ) -> Shown:
-        """Edit a poll."""
-        data = sdk.PollData(
-            question=question, answers=answers, max_selections=1, poll_kind=sdk.PollKind.DISCLOSED
-        )
-        edited = sdk.EditedContent.POLL_START(data)
-        inner = (await self._timeline(room)).inner
-        await inner.edit(sdk.EventOrTransactionId.EVENT_ID(event), edited)
-        return {}
-
     async def do_vote(self, room: str, event: str, answers: list[str]) -> Shown:
         await (await self._timeline(room)).inner.send_poll_response(event, answers)
-        return {}
-
-    async def do_end_poll(self, room: str, event: str) -> Shown:
-        await (await self._timeline(room)).inner.end_poll(event, "The poll has ended.")
         return {}
 
     async def do_place(self, room: str, geo: str, text: str = "", own: bool = True) -> Shown:
@@ -451,39 +403,24 @@ class Client:
         )
         return {}
 
-    async def do_live_place(self, room: str, geo: str, millis: int = 60_000) -> Shown:
-        there = self._room(room)
-        event = await there.start_live_location_share(millis)
-        for _ in range(100):
-            with contextlib.suppress(Exception):
-                await there.send_live_location(geo)
-                return {"event": event}
-            await asyncio.sleep(0.1)
-        raise AssertionError("no live location")
-
-    async def do_stop_live_place(self, room: str) -> Shown:
-        await self._room(room).stop_live_location_share()
-        return {}
-
-    async def do_raw(self, room: str, type: str, content: Shown) -> Shown:  # noqa: A002
-        await self._room(room).send_raw(type, json.dumps(content))
-        return {}
-
     async def do_attach(
-        self, *, room: str, kind: str, path: str, mime: str, caption: str = "", reply: str = "",
-        html: str = "", width: int = 8, height: int = 8, seconds: float = 1.0,
-    ) -> Shown:  # fmt: skip
-        """Send a file as Element X does: `kind` image, video, audio, voice or file."""
+        self, room: str, kind: str, path: str, mime: str, caption: str = ""
+    ) -> Shown:
+        """Send a picture of 8 by 8, or a voice message of a second (`kind` image or voice)."""
         inner = (await self._timeline(room)).inner
-        formatted = sdk.FormattedBody(format=sdk.MessageFormat.HTML(), body=html) if html else None
         parameters = sdk.UploadParameters(
             source=sdk.UploadSource.FILE(path),
             caption=caption or None,
-            formatted_caption=formatted,
+            formatted_caption=None,
             mentions=None,
-            in_reply_to=reply or None,
+            in_reply_to=None,
         )
-        sent = attach(inner, kind, parameters, path, mime, (width, height), seconds)
+        size = (await asyncio.to_thread(Path(path).stat)).st_size
+        if kind == "image":
+            sent = inner.send_image(parameters, None, image_info(mime, size))
+        else:
+            audio = sdk.AudioInfo(duration=timedelta(seconds=1), size=size, mimetype=mime)
+            sent = inner.send_voice_message(parameters, audio, [0.1, 0.5, 0.9, 0.5, 0.1])
         await sent.join()
         return {}
 
@@ -494,10 +431,6 @@ class Client:
         )
         items = [gallery_item(path, mime) for path in paths]
         await inner.send_gallery(parameters, items).join()
-        return {}
-
-    async def do_typing(self, room: str, on: bool = True) -> Shown:
-        await self._room(room).typing_notice(on)
         return {}
 
     async def do_typing_seen(self, room: str, user: str, patience: float = 30.0) -> Shown:
@@ -515,23 +448,11 @@ class Client:
         handle.cancel()
         return {}
 
-    async def do_read(self, room: str) -> Shown:
-        await (await self._timeline(room)).inner.mark_as_read(sdk.ReceiptType.READ)
-        return {}
-
     async def do_fetch(self, source: str, path: str) -> Shown:
         """Download an item's file, as opening it does; `source` is the item's."""
         data = await self.client.get_media_content(sdk.MediaSource.from_json(source))
         await asyncio.to_thread(Path(path).write_bytes, data)
         return {"size": len(data)}
-
-    async def do_invite(self, room: str, user: str) -> Shown:
-        await self._room(room).invite_user_by_id(user)
-        return {}
-
-    async def do_leave(self, room: str) -> Shown:
-        await self._room(room).leave()
-        return {}
 
     async def do_invite(self, room: str, user: str) -> Shown:
         """Invite somebody, who also gets the keys of earlier messages that may be passed on."""
@@ -558,38 +479,15 @@ class Client:
         return {}
 
 
-def attach(  # noqa: PLR0917
-    inner: Any,
-    kind: str,
-    parameters: Any,
-    path: str,
-    mime: str,
-    box: tuple[int, int],
-    seconds: float,
-) -> Any:
-    """Begin to send a file; return what can be waited for."""
-    size = Path(path).stat().st_size
-    if kind == "image":
-        return inner.send_image(parameters, None, image_info(mime, size, *box))
-    if kind == "video":
-        return inner.send_video(parameters, None, video_info(mime, size, *box, seconds))
-    if kind == "file":
-        return inner.send_file(parameters, file_info(mime, size))
-    audio = sdk.AudioInfo(duration=timedelta(seconds=seconds), size=size, mimetype=mime)
-    if kind == "audio":
-        return inner.send_audio(parameters, audio)
-    return inner.send_voice_message(parameters, audio, [0.1, 0.5, 0.9, 0.5, 0.1])
-
-
 def gallery_item(path: str, mime: str) -> Any:
-    info = image_info(mime, Path(path).stat().st_size, 8, 8)
+    info = image_info(mime, Path(path).stat().st_size)
     return sdk.GalleryItemInfo.IMAGE(info, sdk.UploadSource.FILE(path), None, None, None)
 
 
-def image_info(mime: str, size: int, width: int, height: int) -> Any:
+def image_info(mime: str, size: int) -> Any:
     return sdk.ImageInfo(
-        height=height,
-        width=width,
+        height=8,
+        width=8,
         mimetype=mime,
         size=size,
         thumbnail_info=None,
@@ -597,23 +495,6 @@ def image_info(mime: str, size: int, width: int, height: int) -> Any:
         blurhash=BLURHASH,
         is_animated=None,
     )
-
-
-def video_info(mime: str, size: int, width: int, height: int, seconds: float) -> Any:
-    return sdk.VideoInfo(
-        duration=timedelta(seconds=seconds),
-        height=height,
-        width=width,
-        mimetype=mime,
-        size=size,
-        thumbnail_info=None,
-        thumbnail_source=None,
-        blurhash=BLURHASH,
-    )
-
-
-def file_info(mime: str, size: int) -> Any:
-    return sdk.FileInfo(mimetype=mime, size=size, thumbnail_info=None, thumbnail_source=None)
 
 
 # --- what is on the screen ------------------------------------------------------------------------

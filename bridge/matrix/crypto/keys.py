@@ -46,6 +46,7 @@ from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.peers import (
+    Audience,
     Channel,
     Device,
     Known,
@@ -509,7 +510,7 @@ class Readers(msgspec.Struct, frozen=True):
     room_id: RoomId
     scheme: Scheme
     now: int
-    audience: frozenset[str]
+    audience: Audience
     known: Mapping[str, Known]
     """Devices of those in the audience whose homeserver answers."""
     claimed: Mapping[Device, str]
@@ -537,17 +538,19 @@ class _Outbound(msgspec.Struct, eq=False):
     complete: Readers | None = None
     """The `Readers` for whom every device had the key; None if some device lacks it."""
 
-    def is_spent(self, scheme: Scheme, now: int, shared: bool) -> bool:  # noqa: FBT001
-        old = not 0 <= now - self.created < scheme.rotate_ms or self.shared is not shared
+    def is_spent(self, scheme: Scheme, now: int) -> bool:
+        old = not 0 <= now - self.created < scheme.rotate_ms
         return old or self.session.message_index >= scheme.rotate_messages
 
-    def is_revoked(self, audience: frozenset[str], known: Mapping[str, Known]) -> bool:
-        """True if a device that has or may have the key may no longer read.
+    def is_revoked(self, audience: Audience, known: Mapping[str, Known]) -> bool:
+        """True if a device that has or may have the key may no longer read, or `shared` is over.
 
         A member whose homeserver does not answer has no entry in `known`, and may still read.
         """
         absent = self.given.keys() - _devices(known)
-        return any(one.user in known or one.user not in audience for one in absent)
+        return self.shared is not audience.shared or any(
+            one.user in known or one.user not in audience.users for one in absent
+        )
 
 
 class Owed(msgspec.Struct, frozen=True):
@@ -558,6 +561,7 @@ class Owed(msgspec.Struct, frozen=True):
     room_id: RoomId
     session_id: str
     key: str
+    shared: bool = False
 
     @property
     def name(self) -> str:
@@ -584,7 +588,7 @@ class Sharing:
     ) -> Readers:
         """Determine the readers of a message, or of a key for `only` this user. May be slow."""
         audience = await self._places.audience(own.user, room_id)
-        users = audience & {only} if only else audience
+        users = audience.users & {only} if only else audience.users
         found = self._current(own, room_id, scheme, now)
         known = await self._peers.known(own.user, users, fresh=found is None and not only)
         if found is not None and found.is_revoked(audience, known):
@@ -635,10 +639,10 @@ class Sharing:
                 found = self._outbound.get((own.user, own.device_id, room_id))
                 if found is None or found.session_id != event.session_id:  # it encrypts no more
                     spent, owed = vodozemac.GroupSession(), {event.user: event.key}
-                    found = _Outbound(spent, event.session_id, 0, owed=owed)
+                    found = _Outbound(spent, event.session_id, 0, event.shared, owed=owed)
             elif found is None:
-                session, shared = vodozemac.GroupSession(), self._places.shares_history(room_id)
-                found = _Outbound(session, session.session_id, now, shared)
+                session = vodozemac.GroupSession()
+                found = _Outbound(session, session.session_id, now, readers.audience.shared)
                 # For transcripts, which decrypt the bridge's own messages. Stored before sharing.
                 await self._vault.save([own_key(self._vault, own, room_id, found.session, now)])
                 self._outbound[own.user, own.device_id, room_id] = found
@@ -651,8 +655,8 @@ class Sharing:
             await asyncio.sleep(0)
         if readers.away and not found.readers:
             raise Unavailable("the homeservers of all who may read this do not answer")
-        told = readers.known.keys() == readers.audience and not _missing(readers.known, found)
-        lacking = readers.audience - {one.user for one in found.readers}
+        told = readers.known.keys() == readers.audience.users and not _missing(readers.known, found)
+        lacking = readers.audience.users - {one.user for one in found.readers}
         if isinstance(event, Owed):  # others are not looked at, and the session may be spent
             told, lacking = False, lacking & found.owed.keys()
         key = found.session.session_key.to_base64() if lacking else ""
@@ -669,7 +673,7 @@ class Sharing:
         """Store what has changed in the keys that are owed, before anything is said with them."""
         rows = list[SecretRow]()
         for user in owed.keys() ^ found.owed.keys():
-            row = Owed(user, own.user, room_id, found.session_id, owed.get(user, ""))
+            row = Owed(user, own.user, room_id, found.session_id, owed.get(user, ""), found.shared)
             kept = self._vault.row(row.name, row, now + UNUSED)
             rows.append(kept if row.key else SecretRow(row.name, None))
         await self._vault.save(rows)
@@ -684,8 +688,7 @@ class Sharing:
 
     def _current(self, own: OwnDevice, room: RoomId, scheme: Scheme, now: int) -> _Outbound | None:
         found = self._outbound.get((own.user, own.device_id, room))
-        shared = self._places.shares_history(room)
-        return None if found is None or found.is_spent(scheme, now, shared) else found
+        return None if found is None or found.is_spent(scheme, now) else found
 
     # --- to devices -------------------------------------------------------------------------
 

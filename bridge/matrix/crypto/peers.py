@@ -432,6 +432,14 @@ class Scheme(msgspec.Struct, frozen=True):
     rotate_ms: int = ROTATE_MS
 
 
+class Audience(msgspec.Struct, frozen=True):
+    """Users who may read new messages of a room, without the bridge users."""
+
+    users: frozenset[str]
+    shared: bool
+    """Whether the room shows its history to newcomers (`wire.SHARED`)."""
+
+
 class RoomState(Protocol):
     """Requests for a room's state. `client.Homeserver` implements it."""
 
@@ -457,9 +465,8 @@ class Places:
         self._users = users
         self._vault = vault
         self._schemes: Recall[RoomId, Scheme] = Recall(_MOST_ROOMS)
-        self._audiences: Recall[RoomId, frozenset[str]] = Recall(_MOST_ROOMS)
+        self._audiences: Recall[RoomId, Audience] = Recall(_MOST_ROOMS)
         self.audience_known = self._audiences.get
-        self._shares: LRUCache[RoomId, bool] = LRUCache(_MOST_ROOMS)
 
     def changed(self, raw: Json) -> None:
         """Invalidate the cached settings or audience that a state event may have changed."""
@@ -498,8 +505,8 @@ class Places:
             await self._vault.save([self._vault.row(name, told)])
         return told
 
-    async def audience(self, asker: UserId, room_id: RoomId) -> frozenset[str]:
-        """Return the users who may read new messages of the room, without the bridge users."""
+    async def audience(self, asker: UserId, room_id: RoomId) -> Audience:
+        """Return who may read new messages of the room."""
         if (known := self._audiences.get(room_id)) is not None:
             return known
         with self._audiences.fetching() as keep:
@@ -510,19 +517,15 @@ class Places:
             }
             # With history visibility "joined", invited users may not read.
             setting = wire.text(visibility, "content", "history_visibility")
-            self._shares[room_id] = setting in {"shared", "world_readable"}
             readers = {"join"} if setting == "joined" else {"join", "invite"}
-            audience = frozenset(
+            users = frozenset(
                 user
                 for user, membership in members.items()
                 if membership in readers and user and not self._users.is_ours(user)
             )
+            audience = Audience(users, setting in {"shared", "world_readable"})
             # One who has left, and still owes somebody a key, is shown the members of then.
             return keep(room_id, audience) if members.get(asker) == "join" else audience
-
-    def shares_history(self, room_id: RoomId) -> bool:
-        """Whether the room showed its history to newcomers when the `audience` was looked up."""
-        return self._shares.get(room_id, False)
 
 
 def _is_megolm(event: Json | None) -> bool:

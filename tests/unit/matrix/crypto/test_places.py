@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -21,6 +22,9 @@ class Rooms(Homeserver):
         self.states: dict[str, Json] = {}
         self.membership: dict[str, str] = {BOT: "join", ALICE: "join"}
         self.calls = 0
+        self.told = asyncio.Event()
+        """Awaited by `members`."""
+        self.told.set()
 
     async def state(self, user: UserId, room_id: RoomId, kind: str, key: str = "") -> Json | None:
         self.calls += 1
@@ -28,6 +32,7 @@ class Rooms(Homeserver):
 
     async def members(self, user: UserId, room_id: RoomId) -> Sequence[Json]:
         self.calls += 1
+        await self.told.wait()
         return [
             {"state_key": who, "content": {"membership": membership}}
             for who, membership in self.membership.items()
@@ -94,22 +99,41 @@ async def test_readers_follow_membership_and_history_visibility() -> None:
     rooms = Rooms()
     rooms.membership |= {"@carol:here": "invite", "@dan:here": "ban", "@eve:here": "knock"}
     places = Places(rooms, USERS, new_vault())
-    assert await places.audience(BOT, ROOM) == {ALICE, "@carol:here"}
+    assert (await places.audience(BOT, ROOM)).users == {ALICE, "@carol:here"}
     rooms.states["m.room.history_visibility"] = {"history_visibility": "joined"}
     places.changed(event("m.room.history_visibility"))
-    assert await places.audience(BOT, ROOM) == {ALICE}
+    assert (await places.audience(BOT, ROOM)).users == {ALICE}
     del rooms.membership[ALICE]
     places.changed(event("m.room.message"))
     places.changed({"type": "m.room.member", "room_id": ROOM})  # no state
-    assert await places.audience(BOT, ROOM) == {ALICE}
+    assert (await places.audience(BOT, ROOM)).users == {ALICE}
     places.changed(event("m.room.member"))
-    assert await places.audience(BOT, ROOM) == frozenset()
+    assert (await places.audience(BOT, ROOM)).users == frozenset()
 
 
 async def test_the_members_that_somebody_who_left_is_shown_are_not_kept() -> None:
     """They are those of then: a ghost that gives a key that it owes would hide who came since."""
     rooms = Rooms()
     places = Places(rooms, USERS, new_vault())
-    assert await places.audience(UserId("@webchat__a1:here"), ROOM) == {ALICE}
+    assert (await places.audience(UserId("@webchat__a1:here"), ROOM)).users == {ALICE}
     rooms.membership["@carol:here"] = "join"
-    assert await places.audience(BOT, ROOM) == {ALICE, "@carol:here"}
+    assert (await places.audience(BOT, ROOM)).users == {ALICE, "@carol:here"}
+
+
+async def test_a_late_answer_does_not_bring_back_that_history_was_shown() -> None:
+    """Else keys are marked as ones that newcomers may have, until somebody comes or goes."""
+    rooms, setting = Rooms(), "m.room.history_visibility"
+    places = Places(rooms, USERS, new_vault())
+    rooms.states[setting] = {"history_visibility": "shared"}
+    slow, at_once = asyncio.Event(), rooms.told
+    rooms.told = slow
+    async with asyncio.TaskGroup() as tasks:
+        late = tasks.create_task(places.audience(BOT, ROOM))
+        await asyncio.sleep(0)
+        rooms.told = at_once
+        rooms.states[setting] = {"history_visibility": "invited"}
+        places.changed(event(setting))
+        kept = await places.audience(BOT, ROOM)
+        slow.set()
+    assert (late.result().shared, kept.shared) == (True, False)
+    assert await places.audience(BOT, ROOM) is kept

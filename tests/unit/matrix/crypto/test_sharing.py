@@ -428,6 +428,22 @@ async def test_no_session_is_begun_only_to_give_a_key(desk: Desk, why: str) -> N
     assert desk.can_read(carol, later) == (why != "revoked")
 
 
+@pytest.mark.parametrize("restart", [False, True])
+async def test_an_owed_key_may_be_passed_on_like_the_others(desk: Desk, *, restart: bool) -> None:
+    desk.rooms.states["m.room.history_visibility"] = {"history_visibility": "shared"}
+    del desk.world.devices[ALICE]["PHONE"]
+    await desk.say("hello")
+    again = Phone(desk.world)
+    desk.peers.cache.forget(ALICE)
+    if restart:
+        desk.sharing._outbound.clear()
+    (owed,) = await desk.owed(ALICE)
+    readers = await desk.sharing.prepare(desk.own, ROOM, SCHEME, desk.now, only=ALICE)
+    await desk.sharing.encrypt(BOT, readers, owed, last=True)
+    contents = [one["content"] for one in again.fetch()]
+    assert [key[SHARED] for key in contents if isinstance(key, dict)] == [True]
+
+
 @pytest.mark.parametrize("replaced", [False, True])
 async def test_no_key_is_given_to_somebody_who_left_while_it_was_prepared(
     desk: Desk, replaced: bool
