@@ -531,10 +531,8 @@ def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> l
         visit.report(edit.event_id, "undelivered.late_correction")  # sent with a rating
         return []
     if _is_unseen(visit.record, former, earlier):
-        said, gone = _as_message(visit, edit, former), (former, *gone)
-    else:
-        said = _told(visit, edit, former, earlier)
-    return [*_withdrawn(gone), *said]
+        return _as_message(visit, edit, former, (former, *gone))
+    return [*_withdrawn(gone), *_told(visit, edit, former, earlier)]
 
 
 def _told(
@@ -556,12 +554,12 @@ def _told(
     return [model.Said(edit.event_id, told, amends=former, instead=whole)]
 
 
-def _as_message(visit: Visit, edit: ports.Corrected, former: EventId) -> list[model.Input]:
+def _as_message(
+    visit: Visit, edit: ports.Corrected, former: EventId, replaces: tuple[EventId, ...] = ()
+) -> list[model.Input]:
     """Return the correction as a message, in the place of `former`, which no agent has."""
     visit.record = forgotten(visit.record, former)
-    waiting = (one for one in visit.record.conversation.held if one.event_id == former)
-    order = next((one.order for one in waiting), None)
-    return [model.Said(edit.event_id, _captioned(edit.content, edit.plain), order=order)]
+    return [model.Said(edit.event_id, _captioned(edit.content, edit.plain), replaces=replaces)]
 
 
 def _withdrawn(events: tuple[EventId, ...]) -> list[model.Input]:

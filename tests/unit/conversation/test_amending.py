@@ -714,9 +714,7 @@ def test_a_message_under_way_at_the_end_gives_way_to_its_correction(quoting: boo
 
 def replaced(scene: Scene, event_id: EventId, new: str) -> None:
     """Correct a message that no agent has."""
-    order = next(one.order for one in scene.state.held if one.event_id == event_id)
-    scene.happen(Withdrawn(event_id))
-    scene.happen(Said(FIX, CustomerText(new), order=order))
+    scene.happen(Said(FIX, CustomerText(new), replaces=(event_id,)))
 
 
 def test_a_replaced_message_keeps_its_place_also_in_pieces_and_when_taken_back() -> None:
@@ -730,6 +728,50 @@ def test_a_replaced_message_keeps_its_place_also_in_pieces_and_when_taken_back()
     scene.cut()
     answer(scene)
     assert scene.texts == ["first", "1 3 5 7 ", "1 3 5 7 ", "9 1", "third"]
+
+
+def _begun(scene: Scene) -> None:
+    """Send the first of three pieces of a replaced message to a queue."""
+    scene.queue_up("one")
+    scene.text("two")
+    third = scene.text("third")
+    replaced(scene, third, "1 3 5 7 9 1")
+    scene.reply()
+    scene.reply()
+
+
+def test_the_pieces_of_a_replacement_stay_in_order_as_the_request_ends() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=8))
+    _begun(scene)
+    refuse(scene)
+    scene.reply()
+    next_chat(scene)
+    words = ["one", "two", "1 3 5 7 ", "9 1"]
+    assert scene.texts == [*words, *words]
+
+
+def test_only_what_an_earlier_request_had_of_a_replacement_counts_as_its_own() -> None:
+    scene = Scene(Policy(queue_id=QueueId(7), max_text_bytes=4))
+    _begun(scene)
+    scene.restored()
+    scene.reply()
+    scene.reply(requestId=LATER)
+    scene.push(202, sessionId=SESSION, agents=[MEI], continueLastSession=True)
+    answer(scene)
+    assert scene.texts == ["one", "two", "1 3 ", "5 7 ", "one", "9 1"]
+
+
+def test_nothing_overtakes_a_file_whose_caption_is_corrected_during_its_upload() -> None:
+    scene = Scene()
+    scene.begin()
+    picture = scene.image(caption="7411")
+    scene.text("and it is late")
+    held = scene.state.held[0].content
+    assert isinstance(held, CustomerMedia)
+    scene.happen(Said(FIX, replace(held, caption="4711"), replaces=(picture,)))
+    scene.uploaded()
+    answer(scene)
+    assert scene.texts == ["cat.png", "4711", "and it is late"]
 
 
 def test_a_message_replaced_after_close_still_belongs_to_the_chat() -> None:
