@@ -315,9 +315,12 @@ def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -
     going = None if outstanding is None or outstanding.held is None else outstanding.held.event_id
     if going == event_id or not waiting or any(piece.asked is not None for piece in waiting):
         return False
-    # The first parts of a long text may have been sent: then the waiting ones are shorter.
+    # The first parts may have been sent: then files are missing, or the waiting texts are shorter.
     texts = [one.content.text for one in waiting if isinstance(one.content, model.CustomerText)]
-    return earlier is None or sum(map(len, texts)) >= len(earlier.words)
+    before = None if earlier is None else earlier.content
+    files = 1 + len(before.more) if isinstance(before, model.CustomerMedia) else 0
+    whole = earlier is None or sum(map(len, texts)) >= len(earlier.words)
+    return whole and len(waiting) - len(texts) >= files
 
 
 def _never_sent(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
