@@ -22,14 +22,22 @@ MOST_CHARACTERS = 1_000_000
 """Maximum characters of a room's waiting pieces: they are part of the record, which is written with
 each step, and each piece of an edit has the whole new wording (`Held.instead`)."""
 
+_SPARE = 20
+"""Orders reserved behind a message, as a longer wording may replace it: an event has 64 KiB."""
+
 
 def said(turn: Turn, event: model.Said) -> None:
     """Hold a message; outside a chat also request one (row 6), or ask the robot first."""
+    former = None
+    if event.replaces:
+        held, replaced = turn.state.held, event.replaces[0]
+        former = next((one.order for one in held if one.event_id == replaced), None)
+        withdrawn(turn, model.Withdrawn(replaced, event.replaces[1:]))
     state, phase = turn.state, turn.state.phase
     chatting = isinstance(phase, model.Chatting)
     if isinstance(phase, model.Chatting) and phase.robot:
         event = chosen(phase, event)
-    pieces = _pieces(turn, event)
+    pieces = _pieces(turn, event, former)
     if not pieces:
         turn.report((model.Held(event.event_id, event.content, turn.now),), "undelivered.blank")
         return
@@ -43,11 +51,11 @@ def said(turn: Turn, event: model.Said) -> None:
         return  # the message was reported as undelivered
     robot_first = not chatting and queue.answers_first(turn)
     # Reserve orders for the pieces of `instead`, and one for the robot's answer behind the message.
-    places = len(pieces) + len(pieces[0].instead) + 1
+    places = len(pieces) + len(pieces[0].instead) + 1 + _SPARE
     turn.state = replace(
         state, held=state.held + pieces, typed=state.typed + places, watched_at=turn.now
     )
-    if event.order is not None:
+    if former is not None:
         turn.put_back()  # into that place
     if state.dropped:
         turn.forget_dropped((event.event_id,))
@@ -92,9 +100,11 @@ def pending(turn: Turn) -> None:
         queue.remind(turn)
 
 
-def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
-    """Split a message into pieces that fit the server's frame limit (trap T23)."""
-    first, step = _order(turn.state, event)
+def _pieces(turn: Turn, event: model.Said, former: int | None) -> tuple[model.Held, ...]:
+    """Split a message into pieces that fit the server's frame limit (trap T23).
+
+    `former`: order of the waiting message that it replaces.
+    """
     parts = _parts(turn.policy, event.content)
     other = () if event.instead is None else _parts(turn.policy, event.instead)
     quoting, instead = -1, other
@@ -102,13 +112,14 @@ def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
         quoting, instead = _quotation(parts, other)
         parts = parts if quoting >= 0 else other
     words = event.words if event.words != _text(event.content) else ""
+    first = _order(turn.state, former, len(parts))
     return tuple(
         model.Held(
             event.event_id,
             part,
             turn.now,
             last=index == len(parts) - 1,
-            order=first + index * step,
+            order=first + index,
             words=words if index == 0 else "",
             quotes=event.quotes if index == quoting else (),
             amends=event.amends,
@@ -119,17 +130,24 @@ def _pieces(turn: Turn, event: model.Said) -> tuple[model.Held, ...]:
     )
 
 
-def _order(state: model.Conversation, event: model.Said) -> tuple[int, int]:
-    """Return the order of a message's first piece, and the step to that of the next.
+def _order(state: model.Conversation, former: int | None, count: int) -> int:
+    """Return the order of a message's first piece, which `count - 1` others follow.
 
-    A message that replaces a waiting one takes its place, unless an agent may still accept the
-    former request that WebChat had that for: its news would count this one as delivered.
+    A message that replaces a waiting one takes its place if that has room, unless an agent may
+    still accept the former request that WebChat had that for: its news would count this one as
+    delivered.
     """
-    match state.phase:
-        case model.Idle(pre_sent=sent) | model.Queued(put_back=sent) if event.order in sent:
-            return state.typed, 1
-        case _:
-            return (state.typed, 1) if event.order is None else (event.order, 0)
+    if former is None:
+        return state.typed
+    taken, phase = {piece.order for piece in all_pieces(state)}, state.phase
+    if isinstance(phase, model.Idle):
+        taken.update(phase.pre_sent)
+    elif isinstance(phase, model.Queued):
+        taken.update(phase.put_back)
+    elif isinstance(phase, model.Chatting) and phase.close_order is not None:
+        taken.add(phase.close_order)
+    free = taken.isdisjoint(range(former, former + count + 1))  # one more for the robot's answer
+    return former if free else state.typed
 
 
 def _quotation(

@@ -432,8 +432,8 @@ class Said(Value, frozen=True):
     wording for an agent who has no earlier one."""
     sender: UserId = UserId("")
     """Speaker, where several people may speak."""
-    order: int | None = None
-    """`Held.order` of a waiting message that it replaces; None for a place behind all others."""
+    replaces: tuple[EventId, ...] = ()
+    """Wordings that it replaces, which no agent has: if the first one waits, in its place."""
 
 
 class Withdrawn(Value, frozen=True):

@@ -242,7 +242,7 @@ def _replace_agents(
     )
     turn.enter(changes)
     if not phase.unwanted:
-        told = bool(old) and all(one.name for one in phase.agents)
+        told = changes.seeking or (bool(old) and all(one.name for one in phase.agents))
         if person or (not told and any(one.name for one in came + changed)):
             chat.connected(turn, changes)  # the card may show a position, an id or nobody
         if came or changed:

@@ -48,9 +48,14 @@ _TAG = re.compile(rf"<(/?[a-zA-Z][^\t\n\f\r />]*+)(?:{_ATTRIBUTE}){{,{MAX_ATTRIB
 _END = re.compile(r"</([a-zA-Z][^\t\n\f\r />]*+)")
 _GIVEN = re.compile(r"\s[\w:.-]+(\s*)=")
 """Attribute with a value; other `=` are of typed addresses, formulas and programs."""
-_ALONE = re.compile(r"[\s/]*(?:[a-z]+|&&|\|\|)", re.IGNORECASE)
+_ALONE = re.compile(
+    r"[\s/]*(?!(?:alt|class|contenteditable|crossorigin|draggable|frameborder|id|inert|is\w+|item\w+"
+    r"|lang|moz\w+|style|title|translate|type|value|webkit\w+)\Z)(?:[a-z]+|&&|\|\|)",
+    re.IGNORECASE,
+)
 """Attribute that is a word or operator of a program, if it is none of `_SWITCHES`: `a<b AND c=d`.
-Those that page builders add without a value have other characters: `data-v-1`."""
+Those named here may lose an empty value as a program makes a page shorter; those that page builders
+add without one have other characters: `data-v-1`."""
 _NO_TAG = re.compile(r"<(?=\?(?:php\b|[=\s])|/[^a-zA-Z])")
 """Begin of what a parser reads as a comment, but people type: `<?php echo 1 ?>`, `</3`."""
 _SWITCHES = re.compile(

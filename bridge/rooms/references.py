@@ -315,9 +315,12 @@ def _is_unseen(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -
     going = None if outstanding is None or outstanding.held is None else outstanding.held.event_id
     if going == event_id or not waiting or any(piece.asked is not None for piece in waiting):
         return False
-    # The first parts of a long text may have been sent: then the waiting ones are shorter.
+    # The first parts may have been sent: then files are missing, or the waiting texts are shorter.
     texts = [one.content.text for one in waiting if isinstance(one.content, model.CustomerText)]
-    return earlier is None or sum(map(len, texts)) >= len(earlier.words)
+    before = None if earlier is None else earlier.content
+    files = 1 + len(before.more) if isinstance(before, model.CustomerMedia) else 0
+    whole = earlier is None or sum(map(len, texts)) >= len(earlier.words)
+    return whole and len(waiting) - len(texts) >= files
 
 
 def _never_sent(record: RoomRecord, event_id: EventId, earlier: Earlier | None) -> bool:
@@ -531,10 +534,8 @@ def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> l
         visit.report(edit.event_id, "undelivered.late_correction")  # sent with a rating
         return []
     if _is_unseen(visit.record, former, earlier):
-        said, gone = _as_message(visit, edit, former), (former, *gone)
-    else:
-        said = _told(visit, edit, former, earlier)
-    return [*_withdrawn(gone), *said]
+        return _as_message(visit, edit, former, (former, *gone))
+    return [*_withdrawn(gone), *_told(visit, edit, former, earlier)]
 
 
 def _told(
@@ -556,12 +557,12 @@ def _told(
     return [model.Said(edit.event_id, told, amends=former, instead=whole)]
 
 
-def _as_message(visit: Visit, edit: ports.Corrected, former: EventId) -> list[model.Input]:
+def _as_message(
+    visit: Visit, edit: ports.Corrected, former: EventId, replaces: tuple[EventId, ...] = ()
+) -> list[model.Input]:
     """Return the correction as a message, in the place of `former`, which no agent has."""
     visit.record = forgotten(visit.record, former)
-    waiting = (one for one in visit.record.conversation.held if one.event_id == former)
-    order = next((one.order for one in waiting), None)
-    return [model.Said(edit.event_id, _captioned(edit.content, edit.plain), order=order)]
+    return [model.Said(edit.event_id, _captioned(edit.content, edit.plain), replaces=replaces)]
 
 
 def _withdrawn(events: tuple[EventId, ...]) -> list[model.Input]:

@@ -69,7 +69,7 @@ from bridge.rooms.record import (
 from bridge.rooms.rules import ENTERPRISE, Rules, as_strings, set_together
 from bridge.webchat.codes import RESULTS
 from bridge.webchat.frames import SendMessage
-from bridge.webchat.words import name_line
+from bridge.webchat.words import looks_like, name_line
 
 _WEBCHAT = store.Lane.WEBCHAT
 _CARD = b'{"is":"CardPosted"'
@@ -202,14 +202,12 @@ class Visit(msgspec.Struct, eq=False):
         return self.rules.texts.render(language, key, args)
 
     def name_of(self, who: UserId) -> str:
-        """Return a person's name as shown to agents, with the user id where it is another's, too
+        """Return a person's name as shown to agents, with the user id where it looks like another's
         (specification, "Calculating the display name for a user"): the agent relies on it.
         """
-        known = {one.user: one.name for one in self.record.people}
-        names = {one: known.get(one) or name_line(localpart_of(one)) for one in {who, *known}}
-        name = names.pop(who)
-        twins = name.casefold() in map(str.casefold, names.values())
-        return f"{name} ({who})" if name and twins else name or who
+        known = {one.user: one.name or localpart_of(one.user) for one in self.record.people}
+        name = name_line(known.pop(who, localpart_of(who)))
+        return f"{name} ({who})" if name and looks_like(name, known.values()) else name or who
 
     def is_unserved(self, meaning: Meaning) -> TypeGuard[Spoke | Unreadable]:
         """True for a customer's message in a room that has never been served."""

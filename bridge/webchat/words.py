@@ -18,7 +18,7 @@ import json
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 # --- emoji --------------------------------------------------------------------------------------
 
@@ -250,6 +250,17 @@ _JOINERS = "\u200c\u200d"
 """Format characters (ZWNJ, ZWJ) needed by names in some scripts, and by emoji."""
 _TAGGED = "\U0001f3f4"
 """Black flag, the base of flags spelled with tag characters."""
+
+
+def looks_like(name: str, others: Iterable[str]) -> bool:
+    """Return whether a name may be taken for one of others, or for the user id of somebody."""
+    return "@" in unicodedata.normalize("NFKC", name) or _seen(name) in map(_seen, others)
+
+
+def _seen(name: str) -> str:
+    """Return the letters and digits of a name, which people go by; if it has none, the name."""
+    base = unicodedata.normalize("NFKD", name).casefold()
+    return "".join(filter(str.isalnum, base)) or name
 
 
 def name_line(name: str) -> str:

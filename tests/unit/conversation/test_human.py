@@ -42,6 +42,15 @@ def test_the_robot_hands_over() -> None:
     assert scene.sent(302) == [HAND_OVER]
 
 
+def test_the_robots_name_does_not_end_the_search_on_the_card() -> None:
+    scene = with_robot()
+    scene.happen(Human())
+    scene.reply()
+    scene.push(202, sessionId=SESSION, agents=[{**MEI, "name": "Robo"}], robotMode=True)
+    assert seeking(scene)
+    assert scene.cards[-1] == "robot.transferring"
+
+
 def test_a_person_who_comes_in_another_session_ends_the_search() -> None:
     """The card of the search would go on saying that a person is looked for."""
     scene = with_robot()

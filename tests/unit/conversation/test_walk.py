@@ -55,7 +55,7 @@ from bridge.conversation.model import (
     Withdrawn,
 )
 from bridge.conversation.queue import callback_wanted
-from bridge.conversation.turn import Policy, all_pieces
+from bridge.conversation.turn import Policy, all_pieces, unique_events
 from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, SessionId
 from bridge.webchat.codes import (
     FailureReason,
@@ -119,6 +119,7 @@ class Walk:
             (2, self._said_again),
             (2, self._replied),
             (2, self._corrected),
+            (4, self._replaced),
             (2, self._withdrawn),
             (1, lambda: Start(self.random.choice([None, QueueId(2)]))),
             (1, Cancel),
@@ -246,6 +247,16 @@ class Walk:
         self.wordings.setdefault(root, []).append(event_id)
         text = CustomerText(f"{former} → {new}")
         return Said(event_id, text, amends=target, instead=CustomerText(new))
+
+    def _replaced(self) -> Said:
+        """A correction of a waiting message that no agent has, in its place."""
+        held = self.state.held
+        begun = {one.event_id for one in all_pieces(self.state) if one not in held}
+        begun |= {one.event_id for one in held if one.asked is not None or one.amends is not None}
+        events = [one for one in unique_events(held) if one not in begun]
+        if not events:
+            return self._said()
+        return msgspec.structs.replace(self._said(), replaces=(self.random.choice(events),))
 
     def _questions(self) -> list[EventId]:
         return [one.event_id for one in self.state.questions]

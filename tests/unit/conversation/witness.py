@@ -157,13 +157,7 @@ class Witness:
     ) -> None:
         """Check one step; raise AssertionError for a broken invariant."""
         if isinstance(happened, Said):
-            self.unsettled.add(happened.event_id)
-            self._uncounted.discard(happened.event_id)
-            self._questions.discard(happened.event_id)  # sent once more, it may be asked once more
-            self.reported.discard(happened.event_id)  # it is sent again
-            if happened.amends is not None:
-                self._former[happened.event_id] = happened.amends
-                self._corrected.add(happened.amends)
+            self._note_said(before, happened, after)
         if isinstance(happened, Withdrawn):
             self._note_withdrawn(before, happened)
         if isinstance(happened, Rate) and happened.event_id is not None:
@@ -208,6 +202,20 @@ class Witness:
             assert not any(isinstance(one, Card) for one in effects), "a quiet request is shown"
 
     # --- content ----------------------------------------------------------------------------
+
+    def _note_said(self, before: Conversation, said: Said, after: Conversation) -> None:
+        if said.replaces:
+            self._note_withdrawn(before, Withdrawn(said.replaces[0]))
+            new = {one.order for one in all_pieces(after) if one.event_id == said.event_id}
+            if min(new, default=-1) in self._sent:  # so a former agent had the replaced one
+                self._sent |= new
+        self.unsettled.add(said.event_id)
+        self._uncounted.discard(said.event_id)
+        self._questions.discard(said.event_id)  # sent once more, it may be asked once more
+        self.reported.discard(said.event_id)  # it is sent again
+        if said.amends is not None:
+            self._former[said.event_id] = said.amends
+            self._corrected.add(said.amends)
 
     def _check_receipt(
         self, before: Conversation, effects: tuple[Effect, ...], after: Conversation

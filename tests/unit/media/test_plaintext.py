@@ -146,6 +146,8 @@ def test_words_in_angle_brackets_are_no_element(text: str, around: str) -> None:
         *("<p dir>x</p>", "<style scoped>p {}</style>x", "<a name=y required>x</a>"),
         *("<a href = '' title='a b c' data-v-1>x</a>", "<b class=y _ngcontent-a-c1>x</b>"),
         *("<?xml:namespace prefix = o ns = 'urn:x' />x", "<b id='y'' z2>x</b>"),
+        *("<img src=a alt>x", "<img ismap src='a' crossorigin title>x", "<p id=y class>x"),
+        *("<p itemscope itemtype='y'>x", "<li contenteditable draggable=true>x"),
         "<table><colgroup><col><tr><td>x",  # end tags that HTML lets be left out
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from bridge.conversation.model import (
     Cancel,
+    CustomerMedia,
     CustomerText,
     Ended,
     Held,
@@ -113,6 +114,19 @@ def test_an_unsent_message_keeps_its_place_when_corrected() -> None:
         edit = Corrected(EventId(f"${number}"), ADA, order, Text(wording), wording)
         desk.happen(edit, said("order 7411"))
         assert desk.read == ["under way", wording, "is late"]
+
+
+def test_a_file_that_was_sent_is_not_sent_again_with_its_corrected_caption() -> None:
+    """The caption waits, as the call centre cannot be reached at the moment."""
+    desk = Desk()
+    state, caption = desk.record.conversation, Held(X, Text("7411"), desk.now, order=1)
+    state = msgspec.structs.replace(state, held=(caption,), retry_at=desk.now + 1000)
+    desk.visit.set(conversation=state)
+    picture = msgspec.structs.replace(IMAGE, caption="7411")
+    fixed = msgspec.structs.replace(IMAGE, caption="4711")
+    desk.happen(Corrected(EVENT, ADA, X, fixed, "4711"), Earlier("7411", picture))
+    assert not any(isinstance(one.content, CustomerMedia) for one in desk.record.conversation.held)
+    assert desk.read == ["7411", "Correction: 4711"]
 
 
 def test_a_correction_refers_to_the_wording_that_the_agent_has() -> None:

@@ -91,7 +91,12 @@ def test_names_follow_the_members() -> None:
         ("Ada", ["Ada (@ada:example.org)", "bob", "Ada (@eve:example.org)"]),
         ("ADA\u200b", ["Ada (@ada:example.org)", "bob", "ADA (@eve:example.org)"]),
         ("Bob", ["Ada", "bob (@bob:example.org)", "Bob (@eve:example.org)"]),
+        ("Ad\u200da", ["Ada (@ada:example.org)", "bob", "Ad\u200da (@eve:example.org)"]),
+        ("A\u0323da.", ["Ada (@ada:example.org)", "bob", "A\u0323da. (@eve:example.org)"]),
+        ("\uff22ob", ["Ada", "bob (@bob:example.org)", "\uff22ob (@eve:example.org)"]),
+        ("Ada (@ada:example.org)", ["Ada", "bob", "Ada (@ada:example.org) (@eve:example.org)"]),
         ("Eve", ["Ada", "bob", "Eve"]),
+        ("\U0001f431", ["Ada", "bob", "\U0001f431"]),
     ],
 )
 def test_people_of_the_same_name_are_told_apart(name: str, shown: list[str]) -> None:

@@ -20,6 +20,7 @@ from bridge.webchat.words import (
     frame_bytes,
     guarded,
     is_unseen,
+    looks_like,
     name_line,
     qqemoji,
     split_text,
@@ -332,6 +333,17 @@ def test_text_without_visible_characters_is_unseen() -> None:
 )
 def test_a_name_is_one_line_without_harmful_characters(name: str, shown: str) -> None:
     assert name_line(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "alike"),
+    [
+        *[(name, True) for name in ("ada", "Ad\u200da", "\uff21da.", "\ufe6bada:b", "\U0001f431")],
+        *[(name, False) for name in ("Eve", "", "\U0001f436")],
+    ],
+)
+def test_a_name_that_may_be_taken_for_anothers(name: str, alike: bool) -> None:
+    assert looks_like(name, ["Bob", "Ada", "\U0001f431"]) is alike
 
 
 @pytest.mark.parametrize(("letter", "parts"), [("\U0001f1e6", 17), ("\u0301", 9)])
