@@ -259,7 +259,8 @@ def looks_like(name: str, others: Iterable[str]) -> bool:
 
 def _seen(name: str) -> str:
     """Return the letters and digits of a name, which people go by; if it has none, the name."""
-    base = unicodedata.normalize("NFKD", name).casefold()
+    # A run of combining marks is sorted in quadratic time.
+    base = unicodedata.normalize("NFKD", name[: 10 * LONGEST_NAME]).casefold()
     return "".join(filter(str.isalnum, base)) or name
 
 
