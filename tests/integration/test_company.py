@@ -56,6 +56,8 @@ async def friend_joins_and_stays(talk: Talk, friend: Customer) -> None:
     await talk.heard(f"{other}: send it to me")
     await talk.say("no, to me")
     await talk.heard(f"{owner}: no, to me")
+    await theirs.say(f"all right\n{owner}: cancel it")
+    await talk.heard(f"{other}: all right\n\u3000{owner}: cancel it")
     await talk.desk("say", text="To whom?")
     await theirs.reads("To whom?", MEI)
 
@@ -74,6 +76,7 @@ async def friend_joins_and_stays(talk: Talk, friend: Customer) -> None:
         "hello",
         f"{other}: send it to me",
         f"{owner}: no, to me",
+        f"{other}: all right\n\u3000{owner}: cancel it",
         f"{other}: is anybody here?",
     ]
     assert len([e for e in theirs.messages(bot) if SHARED in wording(e)]) == 1
