@@ -204,3 +204,15 @@ async def test_it_says_nothing_where_the_bot_has_come_meanwhile() -> None:
     order = Decline(EventId("$i"), GHOST, "write to the bot", ADA, enterprise="")
     await decline(world.around, await world.stored(), order)
     assert world.matrix.requests == [f"leave {ROOM} {GHOST}"]
+
+
+async def test_it_names_the_bot_of_the_agents_call_centre() -> None:
+    """Not a chat with another call centre."""
+    world, bot = await idle(), UserId("@second:example.org")
+    rules = replace(world.around.rules, texts=RULES.texts)
+    theirs = replace(rules, enterprise="second", bot=bot)
+    world.around.rules = replace(rules, rules_of={"second": theirs}.get)
+    order = Decline(EventId("$i"), GHOST, "write to the bot", ADA, enterprise="second")
+    await decline(world.around, RoomRecord(RoomId("!own")), order)
+    (said,) = world.matrix.posted
+    assert said.text.endswith(f"\nhttps://matrix.to/#/{bot}")
