@@ -44,6 +44,8 @@ MOST_PEOPLE = 2_000
 MAX_EARLIER = 100
 """Maximum number of events searched, from the room's end backwards, for the host's invitation."""
 _MAX_GHOSTS = 2_000
+STEP_IN_EVERY = 300
+"""Minimum seconds between two answers of ghosts who are invited into the same room."""
 _QUOTABLE = 200
 """Maximum characters of an agent's message kept for quoting it in replies."""
 KEPT = 2_000
@@ -88,6 +90,8 @@ class MatrixAdapter:
         self._sent: LRUCache[tuple[str, str], EventId] = LRUCache(KEPT)
         """Events that the bridge has sent, by sender and transaction id (`find_markers`)."""
         self._dressed_as: TTLCache[UserId, str] = TTLCache(_MAX_GHOSTS, KNOWN_SECONDS)
+        self._stepped_in: TTLCache[RoomId, bool] = TTLCache(_MAX_GHOSTS, STEP_IN_EVERY)
+        """Rooms in which a ghost has lately told its inviter where to write."""
         self._bridged: LRUCache[RoomId, Json] = LRUCache(_MAX_GHOSTS)
         """Latest `m.bridge` content per room, also where the room refused it."""
 
@@ -298,6 +302,22 @@ class MatrixAdapter:
         await self.ghosts.join(room_id, host, ghost)
         return ghost
 
+    async def step_in(
+        self, room_id: RoomId, ghost: UserId, notice: ports.NoticeText, txn_id: str
+    ) -> None:
+        if room_id in self._stepped_in:  # the inviter may be a program that always asks again
+            return
+        await self._check_known(ghost)
+        await self.ghosts.ensure(ghost)
+        await self.ghosts.join(room_id, ghost, ghost)
+        await self.say(room_id, ghost, notice, txn_id)
+        self._stepped_in[room_id] = True
+
+    async def _check_known(self, ghost: UserId) -> None:
+        """Raise Refused for a user id that a stranger may have invented: it would get keys."""
+        if not await self.ghosts.exists(ghost):
+            raise ports.Refused(UNREGISTERED, f"{ghost} was never registered by the bridge")
+
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
         return await self.ghosts.has_icon(self.ghost_of(agent), icon_source)
 
@@ -407,9 +427,7 @@ class MatrixAdapter:
     async def decline(self, room_id: RoomId, sender: UserId, told: Reported, txn_id: str) -> None:
         if (declined := render.declined(told)) is None:
             return
-        if not await self.ghosts.exists(sender):
-            # A stranger chose this user id: keys would be made for any ghost they invent.
-            raise ports.Refused(UNREGISTERED, f"{sender} was never registered by the bridge")
+        await self._check_known(sender)
         kind, content = declined
         await self.send(room_id, sender, content, txn_id, kind)
 

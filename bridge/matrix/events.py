@@ -391,7 +391,10 @@ def _membership(raw: Json, event_id: EventId, sender: UserId, ours: OurUsers) ->
     if membership == "invite" and ours.is_ours(who) and not ours.is_ours(sender):
         if ours.is_host(who):
             return ports.Invited(sender, who, direct=content.get("is_direct") is True)
-        return ports.AgentInvited(event_id, by=sender, whom=who)
+        # "Invite them back", as Element X offers, does not say that the room is direct.
+        again = wire.text(raw, "unsigned", "prev_content", "membership") == "leave"
+        direct = again or content.get("is_direct") is True
+        return ports.AgentInvited(event_id, by=sender, whom=who, direct=direct)
     if membership == "join" and who and not ours.is_ours(who):
         before = wire.mapping(raw, "unsigned", "prev_content")
         name = wire.text(content, "displayname")

@@ -228,11 +228,15 @@ class Ghosts:
         return 0 <= self.now() - row.avatar_at < _LOOK_AGAIN
 
     async def join(self, room_id: RoomId, host: UserId, user: UserId) -> None:
-        """Join the user to the room, invited by the host, unless cached as joined."""
+        """Join the user to the room, invited by the host, unless cached as joined.
+
+        A user who was invited by somebody else is named as `host`, too.
+        """
         if self._joined.get((room_id, user)) is not None:
             return
         try:
-            await self._homeserver.invite(host, room_id, user)
+            if host != user:
+                await self._homeserver.invite(host, room_id, user)
         except Refused as refusal:
             # Also refused to a member, or in a public room: the join decides.
             _log.debug("ghost not invited", room=room_id, user=user, code=refusal.code)

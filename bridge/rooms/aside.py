@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import groupby, islice
 from math import ceil
@@ -27,8 +28,18 @@ from bridge.conversation.model import AskRobot, FetchHistory, Recalled
 from bridge.ids import EventId
 from bridge.media.formats import stacked_bars
 from bridge.rooms import cards, effects, own_account, transcripts
-from bridge.rooms.ports import Blob, CallFailure, Refused, Status, Unavailable
-from bridge.rooms.record import Chat, Ending, LookedUp, RoomRecord, load_chat
+from bridge.rooms.erasure import record_of
+from bridge.rooms.ports import Blob, CallFailure, NoticeText, Refused, Status, Unavailable
+from bridge.rooms.reader import MOST_ROOMS, serve
+from bridge.rooms.record import (
+    Chat,
+    Ending,
+    LookedUp,
+    RoomRecord,
+    load_chat,
+    permalink,
+    via,
+)
 from bridge.rooms.room import Room
 from bridge.rooms.rules import bridge_state_of, shown_value
 from bridge.rooms.store import Change, EffectRow, Outcome
@@ -96,7 +107,7 @@ class AsideLane:
                 return await self._patiently(room, own_account.conceal, effect, AT_LENGTH, failed)
             case effects.Decline(inviter=by, why=why):
                 _log.info("invitation refused", room=room.room_id, inviter=by, why=why)
-                async with room.answering(by, effect.user):
+                async with room.answering(by, effect.user, joins=effect.enterprise is not None):
                     return await self._patiently(room, decline, effect, AT_LENGTH)
 
     async def _fetch_history(self, room: Room, ask: FetchHistory) -> Done:
@@ -181,10 +192,30 @@ async def show_panel(
 
 async def decline(around: Surroundings, record: RoomRecord, order: effects.Decline) -> None:
     """Decline an invitation; a refusal means that it was withdrawn meanwhile."""
+    where, ghost = record.matrix_id, order.user
+    if order.enterprise is not None and not record.served:
+        text = await _where_to_write(around, order, order.enterprise)
+        # Rings: what was typed here has reached nobody.
+        notice = NoticeText(text, ping=True, mentions=(order.inviter,))
+        with suppress(Refused):
+            await around.matrix.step_in(where, ghost, notice, f"declined.{order.event_id}")
     try:
-        await around.matrix.leave(record.matrix_id, order.user, order.reason)
+        await around.matrix.leave(where, ghost, order.reason)
     except Refused as error:
         _log.debug("nothing to decline", room=record.room_id, why=error.code)
+
+
+async def _where_to_write(around: Surroundings, order: effects.Decline, enterprise: str) -> str:
+    """Return the sentence that names the inviter's chat with the call centre, else its bot."""
+    store, rules = around.store, around.rules.rules_of(enterprise) or around.rules
+    link, language = f"https://matrix.to/#/{rules.bot}", rules.language
+    for room_id in (await store.rooms_of(order.inviter))[:MOST_ROOMS]:  # a running chat first
+        record = await record_of(store, room_id)
+        if record.direct and record.served and serve(rules, record):
+            link = permalink(record.matrix_id, None, via(record))
+            language = rules.language_for(record)
+            break
+    return rules.texts.render(language, "agents.write_there", {"link": link})
 
 
 # --- the audit ------------------------------------------------------------------------------------

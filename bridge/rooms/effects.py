@@ -156,6 +156,9 @@ class Decline(Value, frozen=True):
     reason: str
     inviter: UserId = UserId("")
     why: str = ""
+    enterprise: str | None = None
+    """Call centre of the agent whose ghost first says in the room where to write; None: it does
+    not, as the inviter reads the reason, or nobody."""
 
 
 class EndPoll(Value, frozen=True):

@@ -160,7 +160,7 @@ def _takes_host(visit: Visit, whom: UserId, *, passes_on: bool) -> bool:
     return not (erasing or record.membership is Membership.ENTERING)
 
 
-def enterprise_for(visit: Visit, invitation: ports.Invited) -> Rules:
+def enterprise_for(visit: Visit, invitation: ports.Invited | ports.AgentInvited) -> Rules:
     """Return the rules of the enterprise that the invited user belongs to.
 
     If there are several, the first that serves the inviter, beginning with the room's own.
@@ -236,19 +236,21 @@ def _move(visit: Visit, into: RoomId) -> None:
 def agent_invited(visit: Visit, invitation: ports.AgentInvited) -> None:
     """Decline an invitation of a ghost, with the bot's name as the reason.
 
-    Not in a room with a request or chat under way: it may be the agent who is just joining.
+    Not in a room with a request or chat under way: it may be the agent who is just joining. Some
+    clients hide the reason, so in a customer's direct room the ghost says where to write.
     """
-    record, permission = visit.record, visit.rules.permission(invitation.by)
+    record, rules, by = visit.record, enterprise_for(visit, invitation), invitation.by
     idle = isinstance(record.conversation.phase, model.NoChat)
-    if permission is Permission.IGNORED or (record.membership is Membership.JOINED and not idle):
+    if rules.permission(by) is Permission.IGNORED or (
+        record.membership is Membership.JOINED and not idle
+    ):
         return
-    key, args = "agents.not_invited", model.Args(bot=visit.rules.bot)
-    if not visit.rules.serves(invitation.by):
-        key, args = "refused.permission", model.Args(user=invitation.by)
-    reason = visit.for_room(key, args)
-    visit.ask(
-        effects.Decline(invitation.event_id, invitation.whom, reason, invitation.by, _WHY[key])
-    )
+    key, args, enterprise = "refused.permission", model.Args(user=by), None
+    if rules.serves(by):
+        key, args = "agents.not_invited", model.Args(bot=rules.bot)
+        enterprise = rules.enterprise if invitation.direct and not record.served else None
+    whom, reason = invitation.whom, visit.for_room(key, args)
+    visit.ask(effects.Decline(invitation.event_id, whom, reason, by, _WHY[key], enterprise))
 
 
 # --- entering -------------------------------------------------------------------------------------

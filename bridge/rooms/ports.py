@@ -339,6 +339,8 @@ class AgentInvited(msgspec.Struct, frozen=True):
     event_id: EventId
     by: UserId
     whom: UserId
+    direct: bool = False
+    """True in a direct room, and where the ghost has been before."""
 
 
 class MemberJoined(msgspec.Struct, frozen=True):
@@ -655,6 +657,14 @@ class MatrixPort(Protocol):
         self, room_id: RoomId, host: UserId, agent: Agent, icon: Blob | None, icon_source: str
     ) -> UserId:
         """Register the agent's ghost, set its name and avatar, and join it to the room."""
+
+    async def step_in(
+        self, room_id: RoomId, ghost: UserId, notice: NoticeText, txn_id: str
+    ) -> None:
+        """Join as an invited ghost, and say this; nothing if that was said there a moment ago.
+
+        Refused for a ghost that the bridge has not made: a stranger chose its user id.
+        """
 
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
         """True if the ghost's avatar was lately fetched from that URL: do not fetch it again."""

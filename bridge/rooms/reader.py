@@ -68,7 +68,7 @@ ADMIN_LEVEL = 50
 """Minimum power level of a person who configures the room (contract)."""
 # Used for each message: looking up an enum's member by name is slower than a function call.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
-_MOST_ROOMS = 10
+MOST_ROOMS = 10
 """Maximum number of a person's rooms that are searched for a chat."""
 KEPT_TURNED_AWAY = 50
 """Maximum people without permission whose last refusal a room's record keeps."""
@@ -443,7 +443,7 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
 # --- inputs ---------------------------------------------------------------------------------------
 
 
-def _serve(rules: Rules, record: RoomRecord) -> bool:
+def serve(rules: Rules, record: RoomRecord) -> bool:
     """True if the enterprise of these rules serves the room; always, if there is only one."""
     return not rules.enterprise or rules.rules_of(record.enterprise) is rules
 
@@ -618,10 +618,10 @@ class Reader:
 
     async def _other_room(self, rules: Rules, here: RoomRecord) -> RoomRecord | None:
         """Return another direct room of this customer, host and enterprise; with a chat if any."""
-        for room_id in (await self.around.store.rooms_of(here.customer))[:_MOST_ROOMS]:
+        for room_id in (await self.around.store.rooms_of(here.customer))[:MOST_ROOMS]:
             if room_id != here.room_id:
                 other = await record_of(self.around.store, room_id)
-                if (other.host, other.direct) == (here.host, True) and _serve(rules, other):
+                if (other.host, other.direct) == (here.host, True) and serve(rules, other):
                     return other
         return None
 
@@ -736,7 +736,7 @@ class Reader:
         records = {one: await record_of(store, one) for one in dict.fromkeys((*listed, *lately))}
         # A room that is being refused is in none of the inviter's numbers.
         taken = ((one, record) for one, record in records.items() if not record.refusal)
-        served = {one: record for one, record in taken if _serve(rules, record)}
+        served = {one: record for one, record in taken if serve(rules, record)}
         rooms = sum(one in served and people.inviter_stays(served[one]) for one in listed)
         others = tuple(begun[one] for one in lately if one in served)
         people.invited(visit, invited, rooms, others)

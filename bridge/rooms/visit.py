@@ -330,7 +330,12 @@ def _signed(visit: Visit, who: UserId, content: model.CustomerContent) -> model.
 
 
 def _named(visit: Visit, who: UserId, text: str) -> str:
-    """Return a text with its speaker's name; if it is empty, a sentence that tells the sender."""
+    """Return a text with its speaker's name; if it is empty, a sentence that tells the sender.
+
+    Further lines are indented: one that begins with another's name must not read as theirs. An
+    ideographic space, as desks that show HTML collapse others.
+    """
+    text = "\n".join(f"\u3000{line}" if at else line for at, line in enumerate(text.splitlines()))
     key = "agent.speaker" if text else "agent.sender"
     return visit.for_agent(key, {"name": visit.name_of(who), "text": text})
 

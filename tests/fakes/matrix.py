@@ -24,6 +24,7 @@ from bridge.rooms.ports import (
     MemberJoined,
     Nothing,
     Notice,
+    NoticeText,
     Part,
     Poll,
     PollAnswered,
@@ -186,7 +187,8 @@ class FakeMatrix:
             case "invite":
                 return Invited(sender, UserId(str(raw["whom"])), direct=True)
             case "agent":
-                return AgentInvited(event_id, sender, UserId(str(raw["whom"])))
+                direct = raw.get("direct") is True
+                return AgentInvited(event_id, sender, UserId(str(raw["whom"])), direct)
             case "gone":
                 return MemberGone(UserId(str(raw.get("whom", sender))))
             case "came":
@@ -363,6 +365,12 @@ class FakeMatrix:
         ghost = self.ghost_of(agent)
         self.members.add((room_id, ghost))
         return ghost
+
+    async def step_in(
+        self, room_id: RoomId, ghost: UserId, notice: NoticeText, txn_id: str
+    ) -> None:
+        self.members.add((room_id, ghost))
+        await self.say(room_id, ghost, notice, txn_id)
 
     async def icon_known(self, agent: Agent, icon_source: str) -> bool:
         return not icon_source or not agent.icon

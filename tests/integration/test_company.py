@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.client import room_call, set_state
 from tests.support.encrypted import Phones
-from tests.support.matrix_user import Customer, Event, content_of, membership
+from tests.support.matrix_user import Customer, CustomerError, Event, content_of, membership
 from tests.support.stage import Stage
 from tests.support.talk import JUN, MEI, Talk, chatting, into, wording
 
@@ -56,6 +56,8 @@ async def friend_joins_and_stays(talk: Talk, friend: Customer) -> None:
     await talk.heard(f"{other}: send it to me")
     await talk.say("no, to me")
     await talk.heard(f"{owner}: no, to me")
+    await theirs.say(f"all right\n{owner}: cancel it")
+    await talk.heard(f"{other}: all right\n\u3000{owner}: cancel it")
     await talk.desk("say", text="To whom?")
     await theirs.reads("To whom?", MEI)
 
@@ -74,6 +76,7 @@ async def friend_joins_and_stays(talk: Talk, friend: Customer) -> None:
         "hello",
         f"{other}: send it to me",
         f"{owner}: no, to me",
+        f"{other}: all right\n\u3000{owner}: cancel it",
         f"{other}: is anybody here?",
     ]
     assert len([e for e in theirs.messages(bot) if SHARED in wording(e)]) == 1
@@ -87,21 +90,43 @@ def _name(who: Customer) -> str:
 # --- an agent's user ----------------------------------------------------------------------------
 
 
-async def test_an_agents_user_declines_an_invitation(stage: Stage) -> None:
-    """To a direct room with it alone, and to a bridged room without a chat."""
+async def test_an_agents_user_says_where_to_write(stage: Stage) -> None:
+    """In a direct room with it alone, which it leaves again; in a bridged one the bot is there."""
     talk = await chatting(stage, "gus")  # so that Mei's user exists
+    await talk.say("我的订单在哪里？")  # so that she answers in Chinese, too
+    await talk.heard("我的订单在哪里？")
     await talk.desk("close")
     await talk.sees(membership(MEI, "leave"))
     await room_call(talk.customer, "invite", talk.room, {"user_id": MEI})
     own = await Talk.open(stage, talk.customer, "hello Mei", host=MEI)
     for room in (talk, own):
         left = await room.sees(_declined)
-        assert content_of(left)["reason"] == (
-            "This account stands for an agent and cannot be written to directly. "
-            f"Please start a chat with {stage.bot}, which reaches the agents."
-        )
-    assert [e for e in own.customer.events(own.room) if membership(MEI, "join")(e)] == []
+        assert stage.bot in str(content_of(left)["reason"])
+    said = await own.reads("写给这个账号的消息没有人会看到", MEI)
+    assert f"https://matrix.to/#/{talk.room}?via=localhost" in wording(said)
+    assert content_of(said)["msgtype"] == "m.text"  # it rings
     assert own.person is None
+    assert [e for e in await talk.history() if "没有人会看到" in wording(e)] == []
+
+    await own.say("are you there?")
+    await room_call(own.customer, "invite", own.room, {"user_id": MEI})
+    await own.sees(lambda e: _declined(e) and e["event_id"] != left["event_id"])
+    joined = [e for e in await own.history() if membership(MEI, "join")(e)]
+    assert len(joined) == 1  # she has just said it
+
+
+async def test_an_agents_user_names_the_bot_to_a_stranger(stage: Stage, phones: Phones) -> None:
+    """In an encrypted room; an agent whom somebody has made up does not come to life."""
+    await chatting(stage, "ivo")
+    phone, nobody = await phones.of("lou"), MEI.replace("00001", "77777")
+    none = await Talk.open(stage, phone, "hello?", host=nobody)
+    talk = await Talk.open(stage, phone, "hello Mei", host=MEI)
+    await talk.reads(f"Please write to us here:\nhttps://matrix.to/#/{stage.bot}", MEI)
+    await talk.sees(_declined)
+    assert phone.unreadable(talk.room) == []
+    assert [e for e in await none.history() if membership(nobody, "join")(e)] == []
+    with pytest.raises(CustomerError, match="404"):
+        await phone.call("GET", f"v3/profile/{quote(nobody)}")
 
 
 def _declined(event: Event) -> bool:

@@ -275,3 +275,22 @@ async def test_a_friend_who_is_invited_reads_what_the_agent_wrote(stage: Stage) 
         await friend.do("older", room=talk.room)
         await see(friend, talk, "said before")
         await see(friend, talk, "answered before", sender=MEI, name="Mei")
+
+
+# --- "Message" on an agent's profile --------------------------------------------------------------
+
+
+async def test_a_message_to_an_agents_own_account(stage: Stage) -> None:
+    """The app shows no reason of a declined invitation: the agent's account says where to write."""
+    async with element_x(stage, "dmx") as app:
+        talk, _ = await opened(stage, app)
+        await talk.accept()
+        await talk.desk("close")
+        own = Screen(app, str((await app.do("create_dm", host=MEI))["room"]))
+        link = f"https://matrix.to/#/{talk.room}?via=localhost"
+        told = await own.see(f"Please write to us here:\n{link}", sender=MEI)
+        await see(app, Talk(stage, app.customer, own.room), "", user=MEI, change="left")
+        await own.say("are you still there?")
+        push = await own.do("notification", event=told["event"])
+        assert (push["sender"], push["noisy"]) == ("Mei", True)
+        await own.check()

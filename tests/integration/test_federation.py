@@ -103,6 +103,11 @@ async def test_an_encrypted_room_of_another_server(stage: Stage, other: SynapseS
         talk = await Talk.open(stage, phone, "sealed, from afar")
         await both_ways(talk, "sealed, from afar")
         assert phone.unreadable(talk.room) == []
+        mei = f"@webchat__a00001:{stage.synapse.domain}"
+        own = await Talk.open(stage, phone, "to her own account", host=mei)
+        await own.reads("reaches nobody, not even the agent", mei)
+        await own.sees(membership(mei, "leave"))
+        assert phone.unreadable(own.room) == []
 
 
 async def test_a_stranger_of_another_server(stage: Stage, other: SynapseServer) -> None:

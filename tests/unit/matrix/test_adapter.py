@@ -198,6 +198,29 @@ async def test_verification_is_not_cancelled_for_an_unregistered_ghost() -> None
 
 
 @pytest.mark.asyncio
+async def test_an_invited_ghost_steps_in_if_the_bridge_has_made_it() -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        path = request.path.split("/")
+        asked.append("send" if "send" in path else path[-1])
+        return web.json_response({"event_id": "$e"})
+
+    async with adapting(answer) as adapter:
+        ghost, notice = adapter.ghost_of(Agent(AgentId("a1"))), NoticeText("write to the bot")
+        with pytest.raises(Refused):
+            await adapter.step_in(ROOM, ghost, notice, "t0")
+        assert asked == []
+        await adapter.ghosts.ensure(ghost, "Mei")
+        asked.clear()
+        for txn in ("t1", "t2"):  # invited again at once, perhaps by a program
+            await adapter.step_in(ROOM, ghost, notice, txn)
+            await adapter.leave(ROOM, ghost)
+        await adapter.step_in(RoomId("!other:a"), ghost, notice, "t3")
+    assert asked == ["join", "send", ghost, ghost, "join", "send"]
+
+
+@pytest.mark.asyncio
 async def test_bridge_state_event_is_written_under_both_types_if_it_differs() -> None:
     asked: list[str] = []
     state: dict[str, object] = {}

@@ -336,6 +336,12 @@ BOT, GHOST, QUEUE = (
             Invited(ANN, BOT, direct=False),
         ),
         (ANN, GHOST, {"membership": "invite"}, AgentInvited(EVENT, ANN, GHOST)),
+        (
+            ANN,
+            GHOST,
+            {"membership": "invite", "is_direct": True},
+            AgentInvited(EVENT, ANN, GHOST, direct=True),
+        ),
         (BOT, GHOST, {"membership": "invite"}, Nothing()),
         (BOT, QUEUE, {"membership": "invite"}, Nothing()),
         (ANN, "@bob:example.org", {"membership": "invite"}, Nothing()),
@@ -349,6 +355,12 @@ BOT, GHOST, QUEUE = (
 )
 def test_memberships(sender: str, who: str, content: Json, meaning: Meaning) -> None:
     assert read("m.room.member", content, sender=sender, state_key=who) == meaning
+
+
+def test_a_ghost_that_is_invited_back_was_in_a_direct_room() -> None:
+    unsigned = {"prev_content": {"membership": "leave"}}
+    meaning = read("m.room.member", {"membership": "invite"}, state_key=GHOST, unsigned=unsigned)
+    assert meaning == AgentInvited(EVENT, ANN, GHOST, direct=True)
 
 
 def test_name_change_is_not_a_join() -> None:

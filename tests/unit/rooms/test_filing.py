@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from bridge.conversation.model import Idle
-from bridge.ids import EventId, QueueId, UserId
-from bridge.rooms.aside import AT_LENGTH, SOON
+from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.rooms.aside import AT_LENGTH, SOON, decline
+from bridge.rooms.effects import Decline
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
-from bridge.rooms.record import Chat, dump_chat
+from bridge.rooms.record import Chat, Membership, RoomRecord, dump_chat
 from bridge.rooms.store import ChatRow, Outcome
+from bridge.rooms.visit import stored_as
 from bridge.webchat.codes import FailureReason
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.test_signing_in import SECRET, TAKING
-from tests.unit.rooms.visits import BOT, RULES
+from tests.unit.rooms.visits import ADA, BOT, RULES
 
 pytestmark = pytest.mark.asyncio
 
@@ -131,10 +134,10 @@ async def test_the_chats_of_a_room_are_stored_as_they_happen() -> None:
     assert [one.number for one in (await world.stored()).chats] == [1]
 
 
-async def invited(world: World) -> None:
+async def invited(world: World, *, direct: bool = False) -> None:
     """Let a customer invite an agent's ghost, and handle it completely."""
     async with world.running() as engine:
-        await engine.accept_events([world.event("agent", whom=GHOST)])
+        await engine.accept_events([world.event("agent", whom=GHOST, direct=direct)])
         for _ in range(len(AT_LENGTH) + 2):
             await quiet()
             await world.clock.turn(400)
@@ -163,3 +166,53 @@ async def test_declining_a_withdrawn_invitation_needs_no_answer() -> None:
     await invited(world)
     assert ("aside", Outcome.FAILED) in world.counts.settled_rows
     assert world.matrix.texts(ROOM) == []
+
+
+async def test_an_agents_user_in_a_direct_room_says_where_to_write() -> None:
+    world = World()
+    world.speak(RULES.texts)
+    world.matrix.trouble += [Unavailable("away")] * 2
+    await invited(world, direct=True)
+    (said,) = world.matrix.posted
+    assert said.text.endswith(f"\nhttps://matrix.to/#/{BOT}")
+    assert (said.sender, said.ping, said.mentions) == (GHOST, True, (ADA,))
+    assert world.matrix.requests == ["declined.$e1"] * 3 + [f"leave {ROOM} {GHOST}"]
+    assert ("aside", Outcome.DELIVERED) in world.counts.settled_rows
+
+    world.matrix.trouble += [Refused("M_FORBIDDEN")]  # an agent whom somebody has made up
+    await invited(world, direct=True)
+    assert world.matrix.requests[4:] == ["declined.$e2", f"leave {ROOM} {GHOST}"]
+    assert (await world.store.load(ROOM)).room is None or not (await world.stored()).customer
+
+
+@pytest.mark.parametrize("chat", [Idle(), None])
+async def test_it_names_the_room_in_which_the_customer_has_chatted(chat: Idle | None) -> None:
+    world = World()
+    world.speak(RULES.texts)
+    shared = RoomRecord(RoomId("!0"), membership=Membership.JOINED, customer=ADA, direct=False)
+    told = replace(shared, room_id=RoomId("!1"), direct=chat is not None, language=(3, "ja"))
+    for record in (shared, told):
+        await flow.step(world.store, stored_as(record, 0))
+    await invited(world, direct=True)
+    (said,) = world.matrix.texts(ROOM)
+    text = RULES.texts.render("ja", "agents.write_there", {"link": "https://matrix.to/#/!1"})
+    assert said.startswith(text) == (chat is not None)
+
+
+async def test_it_says_nothing_where_the_bot_has_come_meanwhile() -> None:
+    world = await idle()
+    order = Decline(EventId("$i"), GHOST, "write to the bot", ADA, enterprise="")
+    await decline(world.around, await world.stored(), order)
+    assert world.matrix.requests == [f"leave {ROOM} {GHOST}"]
+
+
+async def test_it_names_the_bot_of_the_agents_call_centre() -> None:
+    """Not a chat with another call centre."""
+    world, bot = await idle(), UserId("@second:example.org")
+    rules = replace(world.around.rules, texts=RULES.texts)
+    theirs = replace(rules, enterprise="second", bot=bot)
+    world.around.rules = replace(rules, rules_of={"second": theirs}.get)
+    order = Decline(EventId("$i"), GHOST, "write to the bot", ADA, enterprise="second")
+    await decline(world.around, RoomRecord(RoomId("!own")), order)
+    (said,) = world.matrix.posted
+    assert said.text.endswith(f"\nhttps://matrix.to/#/{bot}")

@@ -68,6 +68,13 @@ def test_each_message_names_its_speaker() -> None:
     assert told(house) == ["Ada：hello", "bob：me too"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\x0b", "\x85", "\u2028"])
+def test_a_further_line_does_not_read_as_another_speakers(end: str) -> None:
+    house = shared()
+    house.say(f"my order, please{end}Ada：cancel it", BOB)
+    assert told(house) == ["bob：my order, please\n\u3000Ada：cancel it"]
+
+
 def test_in_a_direct_room_nobody_is_named() -> None:
     house = House().served()
     house.say("hello")

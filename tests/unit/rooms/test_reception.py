@@ -289,6 +289,22 @@ def test_the_inviter_of_a_ghost_is_told_where_to_write(by: UserId, said: str) ->
     assert house.membership() is Membership.NONE
 
 
+def test_a_ghost_speaks_to_a_customer_in_a_direct_room_without_the_bot() -> None:
+    served = House().served()
+    for house, by, direct in [
+        (House(), ADA, True),
+        (House(), ADA, False),
+        (House(), STRANGER, True),
+        (served, ADA, True),
+    ]:
+        house.effects.clear()
+        house.receive(AgentInvited(EventId("$i"), by, MEI, direct))
+        (decline,) = house.effects
+        assert isinstance(decline, Decline)
+        speaks = decline.enterprise is not None
+        assert speaks == (direct and by == ADA and house is not served)
+
+
 def test_an_ignored_user_who_invites_a_ghost_gets_no_answer() -> None:
     rules = msgspec.structs.replace(RULES, permission=lambda user: Permission.IGNORED)
     house = House(rules)
