@@ -169,9 +169,10 @@ def register(files: Files, *, rotate: bool) -> None:
     try:
         found = users.load_registration(files.registration)
         # The repository's own file, in a checkout of it, is only a sample.
-        earlier = None if users.SAMPLE in found.as_token else found
+        sample = users.SAMPLE in found.as_token
+        earlier = None if sample else found
     except users.RegistrationMissing:
-        earlier = None
+        sample, earlier = False, None
     except users.RegistrationError as error:
         if isinstance(error.__cause__, OSError):
             raise
@@ -195,6 +196,8 @@ def register(files: Files, *, rotate: bool) -> None:
     same = "is unchanged: a homeserver that has loaded it needs no restart"
     changed = registration != earlier
     click.echo(f"Wrote {files.registration}." if changed else f"{files.registration} {same}.")
+    if sample:
+        click.echo("It was the sample of a checkout: do not commit it, it contains tokens now.")
     if values and files.update:
         *first, last = (render_path(path if path == API_SECRET else path[-1:]) for path in values)
         names = f"{', '.join(first)} and {last}" if first else last

@@ -17,8 +17,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from typing import Annotated
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator
 
@@ -90,11 +91,18 @@ def parse_hours(text: str) -> Hours:
 
 
 def read_zone(name: str) -> ZoneInfo | None:
-    """Return the time zone of an IANA name; None if unknown."""
+    """Return the time zone of an IANA name, in any case; None if unknown."""
     try:
         return ZoneInfo(name)
     except (ValueError, OSError, LookupError):  # OSError: a directory such as "Asia"
-        return None
+        known = _zones().get(name.casefold())
+        return None if known is None else ZoneInfo(known)
+
+
+@cache
+def _zones() -> dict[str, str]:
+    """List the time zones' names; reading all of them takes 0.1 s."""
+    return {name.casefold(): name for name in available_timezones()}
 
 
 def _group(group: str) -> Iterator[Span]:

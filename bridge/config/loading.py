@@ -235,7 +235,7 @@ def _set(data: dict[str, object], path: KeyPath, key: Key, value: str, *, from_f
     given: object = value
     try:
         if from_file:
-            given = Path(value).read_text(encoding="utf-8").rstrip("\r\n")
+            given = Path(value).read_text(encoding="utf-8").strip()
         if key.shape is not Shape.VALUE:
             given = parsed(YAML(typ="safe", pure=True), str(given))
     except OSError as error:

@@ -63,7 +63,7 @@ def reads_as_words(name: str, password: str) -> bool:
 # fmt: off
 _ACTIONS: Mapping[str, str] = {
     "列表": "list", "一覧": "list", "查看": "show", "表示": "show", "全部": "all", "すべて": "all",
-    "设为": "set", "設為": "set", "変更": "set",
+    "设为": "set", "設為": "set", "変更": "set", "设置": "set", "設定": "set",
     "重置": "reset", "重設": "reset", "リセット": "reset",
 }
 # fmt: on

@@ -344,6 +344,8 @@ def _parse_words(words: list[str], *, marked: bool = False) -> Reading:
     if verb is None:
         return Reading(meant, fault="command.unknown_near", secret=secret)
     rest = command.read(_unmarked(command, words[1:]) if marked else words[1:])
+    if marked and verb == "help" and rest is None:  # "!wc help hours": its usage, if it exists
+        verb = _VERBS.get(folded(words[1]), verb)
     fault = f"usage.{verb}" if rest is None else ""
     return Reading(verb, rest or (), fault=fault, secret=secret)
 

@@ -41,8 +41,9 @@ CONFIG = f"""\
 {WRITTEN}Guides: [configure](configure.md), [the call centre's side](call-centre.md),
 [homeservers](homeservers.md). Any key may also be set by an environment variable (`MATRIX_WEBCHAT_`
 and the path, joined by `__`: `MATRIX_WEBCHAT_HOMESERVER__ADDRESS`); with the suffix `_FILE`, the
-variable names a file that contains the value. `matrix-webchat example-config` prints all keys with
-these descriptions as comments, `example-config --schema` prints a JSON Schema for editors.
+variable names a file that contains the value (blanks around it are ignored).
+`matrix-webchat example-config` prints all keys with these descriptions as comments,
+`example-config --schema` prints a JSON Schema for editors.
 ↻: a SIGHUP applies changes, without a restart.
 """
 

@@ -155,6 +155,8 @@ def test_the_samples_tokens_are_not_taken(folder: Folder) -> None:
     folder.registration.write_bytes(SAMPLE_FILE.read_bytes())
     result = register(folder)
     assert result.exit_code == 0, result.output
+    assert "do not commit it" in result.output
+    assert "do not commit it" not in register(folder).output
     assert registered(folder) == tokens(folder)
     assert "CHANGE" not in folder.registration.read_text(encoding="utf-8")
     assert stat.S_IMODE(folder.registration.stat().st_mode) == 0o600

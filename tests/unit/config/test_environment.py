@@ -91,11 +91,12 @@ def test_a_section_that_the_file_lacks(tmp_path: Path) -> None:
     assert config.webchat.base_url == "https://other.test/wc"
 
 
-def test_secrets_come_from_files_without_their_line_end(tmp_path: Path) -> None:
+def test_secrets_come_from_files_without_blanks_around_them(tmp_path: Path) -> None:
+    """As `echo "$SECRET " > file` and editors write them: a blank would make the login fail."""
     secret = tmp_path / "secret"
-    secret.write_text("s3cret \n")
+    secret.write_text(" s3 cret \r\n\n")
     config = load(tmp_path, SMALLEST, {P + "WEBCHAT__SIGN_KEY_FILE": str(secret)})
-    assert config.webchat.sign_key.get_secret_value() == "s3cret "
+    assert config.webchat.sign_key.get_secret_value() == "s3 cret"
 
 
 def test_a_key_that_is_called_file_is_no_file(tmp_path: Path) -> None:

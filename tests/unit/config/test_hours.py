@@ -71,6 +71,14 @@ def test_every_day(days: str) -> None:
     assert {(span.begins, span.ends) for span in spans} == {(0, 1440)}
 
 
+@pytest.mark.parametrize("zone", ["asia/shanghai", "ASIA/SHANGHAI", "Asia/shanghai"])
+def test_a_zone_in_any_case(zone: str) -> None:
+    """As a phone's keyboard writes it."""
+    assert parse_hours(f"mon-fri 09:00-18:00 {zone}") == parse_hours(
+        "Mon-Fri 09:00-18:00 Asia/Shanghai"
+    )
+
+
 def test_hours_are_in_local_time() -> None:
     """09:00 in Berlin is 08:00 UTC in winter and 07:00 in summer."""
     hours = parse_hours("daily 09:00-17:00 Europe/Berlin")

@@ -144,6 +144,7 @@ def test_a_malformed_command_names_its_error_text(text: str, key: str) -> None:
         ("!wc：帮助！", "help", ()),
         ("!wc, status", "status", ()),
         ("!wc 队列 设为 Service。", "queue", ("set", "Service")),
+        ("!wc 队列 设置 2", "queue", ("set", "2")),
         ("!wc queue set After Sales.", "queue", ("set", "After Sales")),
         ("!wc start Sales!", "start", ("Sales",)),
         ("!wc rate 5!", "rate", ("5",)),

@@ -26,7 +26,7 @@ from bridge.conversation.queue import callback_wanted
 from bridge.conversation.turn import Policy
 from bridge.ids import AgentId, EventId, QueueId, SessionId
 from bridge.rooms.cards import FRESH
-from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, parse
+from bridge.rooms.commands import COMMANDS, TRANSCRIPT_EVERY, Reading, parse
 from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.people import Standing
 from bridge.rooms.ports import Withdrew
@@ -194,6 +194,19 @@ def test_help_all_names_every_command(text: str) -> None:
     for verb, line in zip(COMMANDS, lines, strict=True):
         row = COMMANDS[verb]  # a command that only admins may give is shown to nobody else
         assert ("room admins" in line) is (row.for_admins(("set",)) and not row.for_admins(()))
+
+
+@pytest.mark.parametrize("text", ["!wc help hours", "!wc 帮助 营业时间", "!wc ヘルプ 営業時間"])
+def test_help_for_a_command_is_its_usage(text: str) -> None:
+    house = House(EVERYTHING).served()
+    house.visit.set(settings=RoomSettings(language="en"))
+    assert helped(house, text).startswith("hours — opening hours; ")
+
+
+def test_help_for_a_command_has_the_prefix() -> None:
+    """Without it the words may be for an agent: "help login", "帮助 人工"."""
+    assert parse("help hours", "!wc", prefix_needed=False) is None
+    assert parse("!wc help me", "!wc", prefix_needed=True) == Reading("help", fault="usage.help")
 
 
 @pytest.mark.parametrize(("paused", "verbs"), [(False, "start history"), (True, "status history")])
