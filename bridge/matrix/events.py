@@ -21,7 +21,7 @@ from bridge.matrix.render import WIDGET
 from bridge.matrix.users import OurUsers
 from bridge.media.formats import OCTETS, clean_mime, guess_mime, safe_name
 from bridge.media.places import read_geo_uri
-from bridge.media.plaintext import OVERRIDES, html_to_text
+from bridge.media.plaintext import ELEMENTS, OVERRIDES, ended, html_to_text
 from bridge.rooms import ports
 from bridge.webchat.words import is_unseen
 
@@ -43,6 +43,7 @@ _PILL = re.compile(r"\[([^\[\]\n]{1,200})\]\(https://matrix\.to/#/[^)\s]{1,400}\
 """A mention as a Markdown link, which some clients write into the plain body."""
 _MARKS, _INSIDE = re.compile(r"[*_~`\\\s]+"), re.compile(r"\w[*_~`]+\w|\\")
 """Marks of emphasis, and where none was meant: 30*40*50, a password, a path, ¯\\_(ツ)_/¯."""
+_ANGLED = re.compile(r"<([A-Za-z]\w*)>")
 _ESCAPED = re.compile(r"\\([\\*_\[\]`<>])")
 """Marks that Element escapes in a message that is edited: first\\_last@example.org."""
 _FALLBACK = re.compile(r"\A> (?:\* )?<@[^\s<>:]+:[^\s<>]+>.*\n(?:>.*\n)*\n")
@@ -180,15 +181,21 @@ def read_poll(content: Json) -> Readable | str:
 def plain(content: Json) -> str:
     """Return the text of a message: from its HTML if that is readable, else its body."""
     html, body = wire.text(content, "formatted_body"), _visible(wire.text(content, "body"))
+    if wire.mapping(content, "m.relates_to", "m.in_reply_to"):
+        body = _FALLBACK.sub("", body)
     if html and wire.text(content, "format") == "org.matrix.custom.html":
         text = html_to_text(html)
         typed = _INSIDE.search(body) and _MARKS.sub("", text or "") == _MARKS.sub("", body)
-        if text and not typed:
+        if text and not typed and not _lost(body, text):
             return text
-    if "](" in body:
-        body = _PILL.sub(r"\1", body)
-    replies = wire.mapping(content, "m.relates_to", "m.in_reply_to")
-    return _FALLBACK.sub("", body) if replies else body
+    return _PILL.sub(r"\1", body) if "](" in body else body
+
+
+def _lost(body: str, text: str) -> bool:
+    """Whether a client took words in angle brackets for tags and left them out of the HTML."""
+    words = {*_ANGLED.findall(body)}.difference(_ANGLED.findall(text))
+    tags = ELEMENTS | ended(body) if words else ELEMENTS
+    return any(word.lower() not in tags for word in words)
 
 
 def _new_content(edit: Json) -> Json:

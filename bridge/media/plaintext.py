@@ -79,7 +79,7 @@ _BLOCKS = frozenset(
 )
 SKIPPED = frozenset({"head", "iframe", "mx-reply", "object", "script", "style", "template"})
 """Elements whose content is dropped."""
-_ELEMENTS = frozenset(
+ELEMENTS = frozenset(
     {"a", "blockquote", "br", "caption", "center", "col", "dd", "div", "dl", "dt", "head", "hr"}
     | {"img", "input", "li", "link", "meta", "ol", "option", "pre", "span", "sub", "sup", "tbody"}
     | {"td", "tfoot", "th", "thead", "tr", "ul", "wbr"}
@@ -188,7 +188,7 @@ def _tame(html: str) -> str | None:
         name, size = tag[1].lower(), tag.end() - tag.end(1)
         inside = tag.end(1), tag.end(1) + min(size, _READ)
         element = name in ends and not (name in _BARE or name == "a")
-        word = not (element or (name in _ELEMENTS and _SWITCHES.fullmatch(html, *inside)))
+        word = not (element or (name in ELEMENTS and _SWITCHES.fullmatch(html, *inside)))
         alone = not size and html.startswith("/>", tag.end())
         if word and name[0] != "/" and not (alone or _is_given(name, html[slice(*inside)])):
             parts.append(f"{html[start : at - 1]}&lt;")
@@ -202,7 +202,7 @@ def _tame(html: str) -> str | None:
 def _is_given(name: str, attributes: str) -> bool:
     """Return whether a tag with these attributes is one, and not a typed comparison."""
     given = _GIVEN.search(attributes)
-    if given is None or (given[1] and name not in _ELEMENTS):  # template<class T = int>
+    if given is None or (given[1] and name not in ELEMENTS):  # template<class T = int>
         return False
     at = 0
     while one := _ONE_MORE.match(attributes, at):

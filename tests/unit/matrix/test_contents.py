@@ -57,6 +57,10 @@ def html(source: str, body: str = "as typed") -> Json:
         (html("3<del>5 days or 7</del>9", "3~5 days or 7~9"), "3~5 days or 7~9"),
         (html("\\server\\share", "\\\\server\\share"), "\\\\server\\share"),
         (html("¯_(ツ)_/¯", "¯\\_(ツ)_/¯"), "¯\\_(ツ)_/¯"),
+        # NeoChat takes these for tags and leaves them out.
+        (html("I am , List x", "I am <unknown>, List<String> x"), "I am <unknown>, List<String> x"),
+        (html("I am &lt;none&gt; <b>yet</b>", "I am <none> **yet**"), "I am <none> yet"),
+        (html("<b>now</b><br>please", "<b>now</b><br>please"), "now\nplease"),
     ],
 )
 def test_formatting_becomes_plain_text(content: Json, text: str) -> None:
@@ -89,6 +93,15 @@ def test_only_a_reply_loses_its_quotation() -> None:
     assert read_message(content) == words("> <@b:c> old\n> more\n\nnew")
     emote: Json = {"msgtype": "m.text", "body": "> * <@b:c> waves\n\nhi"}
     assert read_message(emote | reply) == words("hi")
+
+
+def test_a_reply_keeps_words_in_angle_brackets() -> None:
+    """The quotation's own are not the reply's: its HTML without them is complete."""
+    reply: Json = {"m.relates_to": {"m.in_reply_to": {"event_id": "$1"}}}
+    for typed, shown, text in (("**yes**", "<b>yes</b>", "yes"), ("I am <x>", "I am ", "I am <x>")):
+        body = f"> <@b:c> are you <name>?\n\n{typed}"
+        source = f"<mx-reply><blockquote>are you &lt;name&gt;?</blockquote></mx-reply>{shown}"
+        assert read_message(html(source, body) | reply) == words(text)
 
 
 @pytest.mark.parametrize(
