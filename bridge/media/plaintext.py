@@ -48,23 +48,19 @@ _TAG = re.compile(rf"<(/?[a-zA-Z][^\t\n\f\r />]*+)(?:{_ATTRIBUTE}){{,{MAX_ATTRIB
 _END = re.compile(r"</([a-zA-Z][^\t\n\f\r />]*+)")
 _GIVEN = re.compile(r"\s[\w:.-]+(\s*)=")
 """Attribute with a value; other `=` are of typed addresses, formulas and programs."""
-_ALONE = re.compile(
-    r"[\s/]*(?!(?:alt|class|contenteditable|crossorigin|draggable|frameborder|id|inert|is\w+|item\w+"
-    r"|lang|moz\w+|style|title|translate|type|value|webkit\w+)\Z)(?:[a-z]+|&&|\|\|)",
-    re.IGNORECASE,
-)
+_ALONE = re.compile(r"[\s/]*(?:[a-z]+|&&|\|\|)", re.IGNORECASE)
 """Attribute that is a word or operator of a program, if it is none of `_SWITCHES`: `a<b AND c=d`.
-Those named here may lose an empty value as a program makes a page shorter; those that page builders
-add without one have other characters: `data-v-1`."""
+Those that page builders add without a value have other characters: `data-v-1`."""
 _NO_TAG = re.compile(r"<(?=\?(?:php\b|[=\s])|/[^a-zA-Z])")
 """Begin of what a parser reads as a comment, but people type: `<?php echo 1 ?>`, `</3`."""
 _SWITCHES = re.compile(
-    r"(?:[\s/]++(?:allowfullscreen|async|auto\w++|border|checked|compact|controls|data-[\w-]++"
-    r"|defer|disabled|download|hidden|loop|multiple|muted|no\w++|open|playsinline|readonly"
-    r"|required|reversed|selected))*+",
+    r"(?:[\s/]++(?:allowfullscreen|alt|async|auto\w++|border|checked|class|compact|contenteditable"
+    r"|controls|crossorigin|data-[\w-]++|defer|disabled|download|draggable|frameborder|hidden|id|inert"
+    r"|is\w++|item\w++|lang|loop|moz\w++|multiple|muted|no\w++|open|playsinline|readonly|required"
+    r"|reversed|selected|style|title|translate|type|value|webkit\w++))*+",
     re.IGNORECASE,
 )
-"""Attributes that have no value."""
+"""Attributes that have no value, or may lose an empty one as a program makes a page shorter."""
 _ONE_MORE = re.compile(_ATTRIBUTE)
 _BARE = frozenset(
     {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}
@@ -188,7 +184,9 @@ def _tame(html: str) -> str | None:
         name, size = tag[1].lower(), tag.end() - tag.end(1)
         inside = tag.end(1), tag.end(1) + min(size, _READ)
         element = name in ends and not (name in _BARE or name == "a")
-        word = not (element or (name in ELEMENTS and _SWITCHES.fullmatch(html, *inside)))
+        placeholder = name == "a" and size  # <a title>: a link would have an address
+        bare = name in ELEMENTS and not placeholder and _SWITCHES.fullmatch(html, *inside)
+        word = not (element or bare)
         alone = not size and html.startswith("/>", tag.end())
         if word and name[0] != "/" and not (alone or _is_given(name, html[slice(*inside)])):
             parts.append(f"{html[start : at - 1]}&lt;")

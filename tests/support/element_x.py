@@ -22,7 +22,7 @@ import pytest
 
 from tests.install import UV
 from tests.support.stage import Stage
-from tests.support.strict import StrictClient, end, log_in
+from tests.support.strict import StrictClient, log_in, running
 from tests.support.synapse import alone, register
 
 PROGRAM = Path(__file__).with_name("rust_client.py")
@@ -90,21 +90,8 @@ async def element_x(
         "folder": str(folder),
         **options,
     }
-    log = (folder / "app.log").open("ab")
-    process = await asyncio.create_subprocess_exec(
-        # -P: this folder has modules with names of the standard library.
-        *(sys.executable, "-P", str(PROGRAM), json.dumps(who)),
-        env={**os.environ, "PYTHONPATH": str(INSTALLED)},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=log,
-        start_new_session=True,
-        limit=64 * 1024 * 1024,
-    )
-    try:
-        app = StrictClient(process, customer)
-        assert await app.answer() == {"ready": True}
+    # -P: this folder has modules with names of the standard library.
+    command = (sys.executable, "-P", str(PROGRAM), json.dumps(who))
+    environment = {**os.environ, "PYTHONPATH": str(INSTALLED)}
+    async with running(command, folder / "app.log", customer, environment) as app:
         yield app
-    finally:
-        await end(process)
-        log.close()

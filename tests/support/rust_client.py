@@ -454,6 +454,12 @@ class Client:
         await asyncio.to_thread(Path(path).write_bytes, data)
         return {"size": len(data)}
 
+    async def do_know_shared_history(self, room: str) -> Shown:
+        """Wait until the sync has it that newcomers may read what was said before."""
+        while not (await self._room(room).room_info()).history_visibility.is_SHARED():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        return {}
+
     async def do_invite(self, room: str, user: str) -> Shown:
         """Invite somebody, who also gets the keys of earlier messages that may be passed on."""
         await self._room(room).invite_user_by_id(user)

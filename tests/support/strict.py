@@ -16,7 +16,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -163,7 +163,6 @@ async def strict_client(
         await register(stage.synapse, stage.session, name, f"{name}-secret")
     customer, _ = await log_in(stage, name)
     account, device_id = await log_in(stage, name)
-    log = (stage.folder / f"{name}-{device_id}.log").open("wb")
     who = {
         "baseUrl": stage.synapse.address,
         "userId": customer.user_id,
@@ -172,21 +171,46 @@ async def strict_client(
         "deviceId": device_id,
         "recovery": recovery,
     }
-    process = await asyncio.create_subprocess_exec(
-        *(program("node"), str(INSTALLED / "client.mjs"), json.dumps(who)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=log,
-        start_new_session=True,
-        limit=64 * 1024 * 1024,
-    )
+    command = (program("node"), str(INSTALLED / "client.mjs"), json.dumps(who))
+    log = stage.folder / f"{name}-{device_id}.log"
+    async with running(command, log, customer) as client:
+        yield client
+
+
+@asynccontextmanager
+async def running(
+    command: Sequence[str],
+    log: Path,
+    customer: Customer,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[StrictClient]:
+    """Run the program of a client, once it is ready; at the end close its input, which ends it.
+
+    If that does not help, its process group is killed (a wrapper and Node).
+    """
+    with log.open("ab") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+            limit=64 * 1024 * 1024,
+        )
     try:
         client = StrictClient(process, customer)
         assert await client.answer() == {"ready": True}
         yield client
     finally:
-        await end(process)
-        log.close()
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(30):
+                await process.wait()
+        except TimeoutError:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
 
 
 async def log_in(stage: Stage, name: str) -> tuple[Customer, str]:
@@ -203,15 +227,3 @@ async def log_in(stage: Stage, name: str) -> tuple[Customer, str]:
     )
     customer._token = str(reply["access_token"])
     return customer, str(reply["device_id"])
-
-
-async def end(process: asyncio.subprocess.Process) -> None:
-    """Close the client's input, which ends it; else kill its process group (wrapper and node)."""
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        async with asyncio.timeout(30):
-            await process.wait()
-    except TimeoutError:
-        os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()

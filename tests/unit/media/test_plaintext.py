@@ -124,7 +124,7 @@ def test_an_address_in_angle_brackets_is_no_element(text: str) -> None:
         "if (a<b && c>d)",
         "List<String> <<names>>",
         "for(i=0;i<n;i++){a[i]=b[i]>>2;} =IF(A1<B1,'x=y',C1>2)",
-        "a <table of contents> of <Section 3> to <a name>",
+        "a <table of contents> of <Section 3> to <a name>, <a title> or <a required>",
         "Press <Del>, mail to <address>, put it into the <header> or a <script>.",
         "SELECT x WHERE a<b AND c='x' AND d>e",
         'if (a<b && c=="x") return d>e; else if x<y and name="Bob" then z>1',
@@ -148,6 +148,7 @@ def test_words_in_angle_brackets_are_no_element(text: str, around: str) -> None:
         *("<?xml:namespace prefix = o ns = 'urn:x' />x", "<b id='y'' z2>x</b>"),
         *("<img src=a alt>x", "<img ismap src='a' crossorigin title>x", "<p id=y class>x"),
         *("<p itemscope itemtype='y'>x", "<li contenteditable draggable=true>x"),
+        *("<img alt>x", "<tr><td class>x", "<span style title>x"),
         "<table><colgroup><col><tr><td>x",  # end tags that HTML lets be left out
     ],
 )
