@@ -466,10 +466,17 @@ class Client:
         return {}
 
     async def do_join(self, room: str, patience: float = 30.0) -> Shown:
-        """Accept an invitation, once it is there."""
+        """Accept an invitation, once it is shown with its inviter.
+
+        The engine knows the room a moment earlier. Who joins then has no inviter, from whom to take
+        the keys of earlier messages.
+        """
         async with asyncio.timeout(patience):
-            while (there := self.client.get_room(room)) is None:  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0.1)
+            while True:
+                there = self.client.get_room(room)
+                if there is not None and (await there.room_info()).inviter is not None:
+                    break
+                await asyncio.sleep(0.02)
         await there.join()
         return {}
 
