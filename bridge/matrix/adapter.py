@@ -310,7 +310,8 @@ class MatrixAdapter:
         await self._check_known(ghost)
         await self.ghosts.ensure(ghost)
         await self.ghosts.join(room_id, ghost, ghost)
-        await self.say(room_id, ghost, notice, txn_id)
+        with suppress(ports.Refused):  # where it may not write, it does not come again either
+            await self.say(room_id, ghost, notice, txn_id)
         self._stepped_in[room_id] = True
 
     async def _check_known(self, ghost: UserId) -> None:

@@ -221,6 +221,27 @@ async def test_an_invited_ghost_steps_in_if_the_bridge_has_made_it() -> None:
 
 
 @pytest.mark.asyncio
+async def test_an_invited_ghost_that_may_not_speak_does_not_come_again_at_once() -> None:
+    """Else a program that always invites it again made it join and leave without end."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "send" in request.path.split("/"):
+            return web.json_response({"errcode": "M_FORBIDDEN", "error": "muted"}, status=403)
+        asked.append(request.path.rpartition("/")[2])
+        return web.json_response({"event_id": "$e"})
+
+    async with adapting(answer) as adapter:
+        ghost = adapter.ghost_of(Agent(AgentId("a1")))
+        await adapter.ghosts.ensure(ghost, "Mei")
+        asked.clear()
+        for txn in ("t1", "t2"):
+            await adapter.step_in(ROOM, ghost, NoticeText("write to the bot"), txn)
+            await adapter.leave(ROOM, ghost)
+    assert asked == ["join", ghost, ghost]
+
+
+@pytest.mark.asyncio
 async def test_bridge_state_event_is_written_under_both_types_if_it_differs() -> None:
     asked: list[str] = []
     state: dict[str, object] = {}
