@@ -188,7 +188,7 @@ async def test_agents_users_do_not_wait_in_the_places_of_joins() -> None:
         asked.add(room_id)
         raise Unavailable("the other server does not answer")
 
-    world.matrix.step_in = fails  # type: ignore[method-assign]
+    world.matrix.step_in = fails  # type: ignore[assignment, method-assign]
     async with world.running() as engine:
         for number in range(JOINED_AT_ONCE):
             room, by = RoomId(f"!{number}"), UserId(f"@ann:far{number}")
