@@ -160,7 +160,7 @@ class MatrixAdapter:
         if encryption is None and encrypt:
             encryption = await self._encrypt(room_id, host)
         muted = await self._muted(room_id, host, levels, encrypted=encryption is not None)
-        present = [one for one in members if _membership(one) in {"join", "invite"}]
+        present = _present(members)
         found = Entered(
             direct=direct or len(present) == 2,
             encrypted=encryption is not None,
@@ -310,7 +310,10 @@ class MatrixAdapter:
         await self._check_known(ghost)
         await self.ghosts.ensure(ghost)
         await self.ghosts.join(room_id, ghost, ghost)
-        await self.say(room_id, ghost, notice, txn_id)
+        # Else a group would read it, and where a member of it chats.
+        if len(_present(await self.homeserver.members(ghost, room_id))) == 2:
+            with suppress(ports.Refused):  # where it may not write, it does not come again either
+                await self.say(room_id, ghost, notice, txn_id)
         self._stepped_in[room_id] = True
 
     async def _check_known(self, ghost: UserId) -> None:
@@ -574,6 +577,10 @@ def _replacement(stone: Json | None) -> bool:
 
 def _membership(event: Json) -> str:
     return wire.text(event, "content", "membership")
+
+
+def _present(members: Sequence[Json]) -> list[Json]:
+    return [one for one in members if _membership(one) in {"join", "invite"}]
 
 
 def _person(event: Json) -> Person:

@@ -59,6 +59,8 @@ RESTART = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0)
 """Back-off long enough for a restart of the homeserver."""
 AT_LENGTH = (*RESTART, 120.0, 300.0)
 """Back-off of effects that should succeed even if that takes minutes."""
+COMPANY = 3.0
+"""Seconds before an agent's user steps in: the bot may be invited into the same room after it."""
 TRANSCRIPTS = 2
 """Maximum number of transcripts at once: a long one takes 50 MiB of memory while it is read."""
 
@@ -107,8 +109,19 @@ class AsideLane:
                 return await self._patiently(room, own_account.conceal, effect, AT_LENGTH, failed)
             case effects.Decline(inviter=by, why=why):
                 _log.info("invitation refused", room=room.room_id, inviter=by, why=why)
-                async with room.answering(by, effect.user, joins=effect.enterprise is not None):
-                    return await self._patiently(room, decline, effect, AT_LENGTH)
+                return await self._decline(room, effect)
+
+    async def _decline(self, room: Room, order: effects.Decline) -> Done:
+        joins = order.enterprise is not None
+
+        async def attempt(around: Surroundings, _: RoomRecord, order: effects.Decline) -> None:
+            # Only for the attempt: while it waits for the next, other servers' need the places.
+            async with room.answering(order.inviter, order.user, joins=joins):
+                await decline(around, room.record, order)
+
+        if joins:
+            await room.pause(COMPANY)
+        return await self._patiently(room, attempt, order, AT_LENGTH)
 
     async def _fetch_history(self, room: Room, ask: FetchHistory) -> Done:
         """Fetch the call centre's history; empty if the server keeps none."""

@@ -661,7 +661,8 @@ class MatrixPort(Protocol):
     async def step_in(
         self, room_id: RoomId, ghost: UserId, notice: NoticeText, txn_id: str
     ) -> None:
-        """Join as an invited ghost, and say this; nothing if that was said there a moment ago.
+        """Join as an invited ghost, and say this if nobody but the inviter is there; do nothing
+        if that was done a moment ago.
 
         Refused for a ghost that the bridge has not made: a stranger chose its user id.
         """

@@ -115,6 +115,30 @@ async def test_an_agents_user_says_where_to_write(stage: Stage) -> None:
     assert len(joined) == 1  # she has just said it
 
 
+async def test_an_agents_user_in_a_group_with_the_bot_says_nothing(stage: Stage) -> None:
+    """What is written there reaches the agents; so it neither comes nor says that it does not."""
+    await chatting(stage, "uma")
+    group = await stage.customer("vic")
+    room = await group.create_dm("", "hello all", invite=[MEI, stage.bot])
+    talk = Talk(stage, group, room)
+    await talk.sees(_declined)
+    await talk.heard("hello all")
+    assert [e for e in await talk.history() if membership(MEI, "join")(e)] == []
+
+
+async def test_an_agents_user_tells_no_group_where_a_member_chats(stage: Stage) -> None:
+    """Who is invited back is taken to have been in a direct room."""
+    talk = await chatting(stage, "wes")
+    group = Talk(stage, talk.customer, await talk.customer.create_dm("", invite=[]))
+    friend = await stage.customer("xia")
+    for whom in (friend.user_id, MEI):
+        await room_call(talk.customer, "invite", group.room, {"user_id": whom})
+    first = await group.sees(_declined)
+    await room_call(talk.customer, "invite", group.room, {"user_id": MEI})
+    await group.sees(lambda e: _declined(e) and e["event_id"] != first["event_id"])
+    assert [wording(e) for e in await group.history() if wording(e)] == []
+
+
 async def test_an_agents_user_names_the_bot_to_a_stranger(stage: Stage, phones: Phones) -> None:
     """In an encrypted room; an agent whom somebody has made up does not come to life."""
     await chatting(stage, "ivo")

@@ -203,9 +203,11 @@ async def test_an_invited_ghost_steps_in_if_the_bridge_has_made_it() -> None:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         path = request.path.split("/")
-        asked.append("send" if "send" in path else path[-1])
-        return web.json_response({"event_id": "$e"})
+        if path[-1] != "members":
+            asked.append("send" if "send" in path else path[-1])
+        return web.json_response({"event_id": "$e", "chunk": there})
 
+    there = [{"content": {"membership": one}} for one in ("join", "join", "ban")]
     async with adapting(answer) as adapter:
         ghost, notice = adapter.ghost_of(Agent(AgentId("a1"))), NoticeText("write to the bot")
         with pytest.raises(Refused):
@@ -217,7 +219,31 @@ async def test_an_invited_ghost_steps_in_if_the_bridge_has_made_it() -> None:
             await adapter.step_in(ROOM, ghost, notice, txn)
             await adapter.leave(ROOM, ghost)
         await adapter.step_in(RoomId("!other:a"), ghost, notice, "t3")
-    assert asked == ["join", "send", ghost, ghost, "join", "send"]
+        there.append({"content": {"membership": "invite"}})
+        await adapter.step_in(RoomId("!group:a"), ghost, notice, "t4")
+    assert asked == ["join", "send", ghost, ghost, "join", "send", "join"]
+
+
+@pytest.mark.asyncio
+async def test_an_invited_ghost_that_may_not_speak_does_not_come_again_at_once() -> None:
+    """Else a program that always invites it again made it join and leave without end."""
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "send" in request.path.split("/"):
+            return web.json_response({"errcode": "M_FORBIDDEN", "error": "muted"}, status=403)
+        asked.append(request.path.rpartition("/")[2])
+        there = [{"content": {"membership": "join"}}] * 2
+        return web.json_response({"event_id": "$e", "chunk": there})
+
+    async with adapting(answer) as adapter:
+        ghost = adapter.ghost_of(Agent(AgentId("a1")))
+        await adapter.ghosts.ensure(ghost, "Mei")
+        asked.clear()
+        for txn in ("t1", "t2"):
+            await adapter.step_in(ROOM, ghost, NoticeText("write to the bot"), txn)
+            await adapter.leave(ROOM, ghost)
+    assert asked == ["join", "members", ghost, ghost]
 
 
 @pytest.mark.asyncio

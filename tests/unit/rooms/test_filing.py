@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from bridge.conversation.model import Idle
 from bridge.ids import EventId, QueueId, RoomId, UserId
-from bridge.rooms.aside import AT_LENGTH, SOON, decline
+from bridge.rooms.aside import AT_LENGTH, COMPANY, SOON, decline
 from bridge.rooms.effects import Decline
 from bridge.rooms.ports import CallFailure, Refused, Unavailable
 from bridge.rooms.record import Chat, Membership, RoomRecord, dump_chat
@@ -204,6 +204,19 @@ async def test_it_says_nothing_where_the_bot_has_come_meanwhile() -> None:
     order = Decline(EventId("$i"), GHOST, "write to the bot", ADA, enterprise="")
     await decline(world.around, await world.stored(), order)
     assert world.matrix.requests == [f"leave {ROOM} {GHOST}"]
+
+
+async def test_an_agents_user_that_is_invited_before_the_bot_says_nothing() -> None:
+    """Into one group, as Element does it: the homeserver sends one invitation after the other."""
+    world = World()
+    async with world.running() as engine:
+        await engine.accept_events([world.event("agent", whom=GHOST, direct=True)])
+        await quiet()
+        await engine.accept_events([world.invitation()])
+        await world.clock.turn(COMPANY)
+        assert (await world.stored()).membership is Membership.JOINED
+    assert f"leave {ROOM} {GHOST}" in world.matrix.requests
+    assert not [one for one in world.matrix.posted if one.sender == GHOST]
 
 
 async def test_it_names_the_bot_of_the_agents_call_centre() -> None:

@@ -13,7 +13,8 @@ import pytest
 from bridge.config.model import Permission
 from bridge.ids import RoomId, UserId, server_of
 from bridge.rooms import surroundings
-from bridge.rooms.ports import Entry
+from bridge.rooms.aside import COMPANY
+from bridge.rooms.ports import Entry, Unavailable
 from bridge.rooms.record import Membership
 from bridge.rooms.room import ANSWERED_AT_ONCE, FEDERATED, JOINED_AT_ONCE
 from bridge.rooms.store import StorePort
@@ -30,7 +31,7 @@ from tests.fakes.house import World
 from tests.fakes.memory import MemoryStore
 from tests.unit.rooms.visits import ADA, BOT, RULES
 
-BOB = UserId("@bob:example.org")
+BOB, MEI = UserId("@bob:example.org"), UserId("@webchat_k00017:example.org")
 
 
 @pytest.mark.asyncio
@@ -174,3 +175,30 @@ async def test_slow_joins_of_other_servers_leave_synapse_places_for_the_others()
         go_on.set()
         await quiet()
         assert len(entering) == 2 * JOINED_AT_ONCE + 1
+
+
+@pytest.mark.asyncio
+async def test_agents_users_do_not_wait_in_the_places_of_joins() -> None:
+    """For the next attempt at a server that fails; customers of others could not chat meanwhile."""
+    world = World(rules=msgspec.structs.replace(RULES, permission=lambda _: Permission.CUSTOMER))
+    world.speak(RULES.texts)
+    asked = set[RoomId]()
+
+    async def fails(room_id: RoomId, *_: object) -> None:
+        asked.add(room_id)
+        raise Unavailable("the other server does not answer")
+
+    world.matrix.step_in = fails  # type: ignore[assignment, method-assign]
+    async with world.running() as engine:
+        for number in range(JOINED_AT_ONCE):
+            room, by = RoomId(f"!{number}"), UserId(f"@ann:far{number}")
+            invitation = world.event("agent", room_id=room, whom=MEI, sender=by, direct=True)
+            await engine.accept_events([invitation])
+        await world.clock.turn(COMPANY + FEDERATED)
+        assert len(asked) == JOINED_AT_ONCE
+        bob = UserId("@bob:elsewhere")
+        await engine.accept_events(
+            [world.event("invite", room_id=RoomId("!b"), whom=BOT, sender=bob)]
+        )
+        await world.clock.turn(FEDERATED)
+        assert (await world.stored(RoomId("!b"))).membership is Membership.JOINED
