@@ -513,8 +513,7 @@ class Channel(msgspec.Struct, eq=False):
         while True:
             left -= 1
             try:
-                async with asyncio.timeout(CONNECT_SECONDS / servers):
-                    return await self._made()
+                return await self._made(CONNECT_SECONDS / servers)
             except (*_LOST, asyncpg.PostgresError, UnicodeError) as error:  # invalid host name
                 self._url = turned(self._url)
                 if not left:
@@ -529,10 +528,14 @@ class Channel(msgspec.Struct, eq=False):
                         why = "a socket or certificate that database.url names does not exist"
                     raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
 
-    async def _made(self) -> asyncpg.Connection:
-        """Connect, with durable commits; close the connection if that or `begin` fails."""
+    async def _made(self, seconds: float) -> asyncpg.Connection:
+        """Connect, with durable commits; close the connection if that or `begin` fails.
+
+        `seconds` to connect only: `begin` takes up to 20 round trips, to a distant server too.
+        """
         made = await asyncpg.connect(
             self._url,
+            timeout=seconds,
             server_settings={"application_name": "matrix-webchat-bridge"},
             target_session_attrs=SessionAttribute.primary,
             max_cached_statement_lifetime=0,
