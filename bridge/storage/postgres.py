@@ -32,6 +32,7 @@ from bridge.storage.query import (
     AlreadyInUse,
     CorruptDatabaseError,
     Dialect,
+    DiskFull,
     Part,
     Query,
     Rows,
@@ -116,7 +117,6 @@ _LOST = (
 )
 """Errors after which the connection or the server is unusable for now."""
 _TAKES_NOTHING = (
-    asyncpg.exceptions.InsufficientResourcesError,  # a full disk, no memory
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # after a failover
     asyncpg.exceptions.LockNotAvailableError,
 )
@@ -588,6 +588,8 @@ def _translated(error: BaseException) -> StoreError:
         return CorruptDatabaseError(text)
     if isinstance(error, _POOLED):
         return Unreachable(POOLED)
+    if isinstance(error, asyncpg.exceptions.InsufficientResourcesError):
+        return DiskFull(text)
     full = state == "54000" and getattr(error, "server_source_filename", "") in _FULL
     if full or isinstance(error, _TAKES_NOTHING):
         return TakesNothing(text)
