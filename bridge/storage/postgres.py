@@ -32,6 +32,7 @@ from bridge.storage.query import (
     AlreadyInUse,
     CorruptDatabaseError,
     Dialect,
+    DiskFull,
     Part,
     Query,
     Rows,
@@ -116,7 +117,6 @@ _LOST = (
 )
 """Errors after which the connection or the server is unusable for now."""
 _TAKES_NOTHING = (
-    asyncpg.exceptions.InsufficientResourcesError,  # a full disk, no memory
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # after a failover
     asyncpg.exceptions.LockNotAvailableError,
 )
@@ -513,8 +513,7 @@ class Channel(msgspec.Struct, eq=False):
         while True:
             left -= 1
             try:
-                async with asyncio.timeout(CONNECT_SECONDS / servers):
-                    return await self._made()
+                return await self._made(CONNECT_SECONDS / servers)
             except (*_LOST, asyncpg.PostgresError, UnicodeError) as error:  # invalid host name
                 self._url = turned(self._url)
                 if not left:
@@ -529,10 +528,14 @@ class Channel(msgspec.Struct, eq=False):
                         why = "a socket or certificate that database.url names does not exist"
                     raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
 
-    async def _made(self) -> asyncpg.Connection:
-        """Connect, with durable commits; close the connection if that or `begin` fails."""
+    async def _made(self, seconds: float) -> asyncpg.Connection:
+        """Connect, with durable commits; close the connection if that or `begin` fails.
+
+        `seconds` to connect only: `begin` takes up to 20 round trips, to a distant server too.
+        """
         made = await asyncpg.connect(
             self._url,
+            timeout=seconds,
             server_settings={"application_name": "matrix-webchat-bridge"},
             target_session_attrs=SessionAttribute.primary,
             max_cached_statement_lifetime=0,
@@ -585,6 +588,8 @@ def _translated(error: BaseException) -> StoreError:
         return CorruptDatabaseError(text)
     if isinstance(error, _POOLED):
         return Unreachable(POOLED)
+    if isinstance(error, asyncpg.exceptions.InsufficientResourcesError):
+        return DiskFull(text)
     full = state == "54000" and getattr(error, "server_source_filename", "") in _FULL
     if full or isinstance(error, _TAKES_NOTHING):
         return TakesNothing(text)

@@ -270,6 +270,10 @@ class TakesNothing(Unreachable):
     """The database answers but accepts no writes for now: the request was certainly not written."""
 
 
+class DiskFull(TakesNothing):
+    """The disk is full, or the memory: a small write may still find room."""
+
+
 def cannot_open(path: Path, error: OSError) -> Unreachable:
     """Make the error for a database file or folder that cannot be opened."""
     return Unreachable(f"cannot open {path}: {error.strerror or error}")

@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -42,6 +43,7 @@ from bridge.storage.query import (
     POOLED,
     CorruptDatabaseError,
     Dialect,
+    DiskFull,
     Engine,
     Part,
     Query,
@@ -60,6 +62,8 @@ CLOSE_SECONDS = 3.0
 """Maximum seconds of waiting for the last writes; a bridge has waited for its work before."""
 DAMAGE_SECONDS = 600.0
 """Seconds for which damage that a read or write met counts as a fault of the whole database."""
+FULL_SECONDS = 15.0
+"""The same for a full disk: less than `health.GRACE`, and refused writes are tried again sooner."""
 SLICE = 1_000
 """Maximum rows that one request of `prune` touches, so that it does not hold up the writer."""
 REACH = 50_000
@@ -107,8 +111,8 @@ async def open_store(
     async def commit(group: Sequence[Write]) -> Sequence[object]:
         try:
             return await carry_out(group, engine, cover)
-        except CorruptDatabaseError as error:
-            opened.note_damage(error)
+        except (CorruptDatabaseError, DiskFull) as error:
+            opened.note_fault(error)
             raise
 
     opened = SqlStore(engine, GroupWriter[Write](commit), cover)
@@ -144,8 +148,8 @@ class SqlStore:
         """SQLite's `data_version` when last read: it changes when another connection writes."""
         self.shards: Shards | None = None
         """None unless the process shares the rooms with others."""
-        self._damage = 0.0, ""
-        """Until when (loop time) `ping` reports damage, and its text."""
+        self._fault: tuple[float, store.StoreError] = 0.0, store.StoreError()
+        """Until when (loop time) `ping` reports a fault, and which."""
 
     # --- rooms and their journal ------------------------------------------------------------
 
@@ -446,16 +450,19 @@ class SqlStore:
     async def ping(self) -> None:
         """Check the database by a read and a write, as one on a full disk still answers reads.
 
-        Raises CorruptDatabaseError if another read or write has lately met damage.
+        Raises what another one has lately met: damage, or PostgreSQL's full disk, on which this
+        small write still finds room.
         """
-        until, damage = self._damage
+        until, fault = self._fault
         if asyncio.get_running_loop().time() < until:
-            raise CorruptDatabaseError(damage)
+            raise type(fault)(*fault.args)
         await self._read(sql.PING)
         await self._update(sql.TOUCH)
 
-    def note_damage(self, error: CorruptDatabaseError) -> None:
-        self._damage = asyncio.get_running_loop().time() + DAMAGE_SECONDS, str(error)
+    def note_fault(self, error: CorruptDatabaseError | DiskFull) -> None:
+        lasting = DAMAGE_SECONDS if isinstance(error, CorruptDatabaseError) else FULL_SECONDS
+        until = asyncio.get_running_loop().time() + lasting
+        self._fault = max(self._fault, (until, error), key=itemgetter(0))
 
     async def check(self) -> None:
         """Look closer: CorruptDatabaseError if a page of a SQLite file is damaged, Unreachable if
@@ -508,7 +515,7 @@ class SqlStore:
         except TimeoutError:
             raise Unreachable(f"the database did not answer within {READ_SECONDS:g} s") from None
         except CorruptDatabaseError as error:
-            self.note_damage(error)
+            self.note_fault(error)
             raise
 
     async def _value(self, statement: Statement, *params: object) -> Any:

@@ -62,6 +62,7 @@ TOLD: dict[str, str] = {
     "NoSpace": "no temporary file can be written",
     "TokenRefused": "webchat token refused",
     "TakesNothing": "transaction not stored",
+    "DiskFull": "disk full (53100)",
     "MovedError": "the database was moved to",
     "UnfinishedError": "the database is incomplete",
     "DamagedBackup": "is not a backup of this program",

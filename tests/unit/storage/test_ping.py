@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from bridge.ids import RoomId
 from bridge.rooms.store import NewInput
+from bridge.storage import sqlstore
 from bridge.storage.query import Query, Statement, Unreachable
-from bridge.storage.sqlstore import open_store
+from bridge.storage.sqlstore import SqlStore, open_store
 from tests.fakes.flow import accept, open_inputs
+from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock, SqlOpener
 
 A = RoomId("!a:example.org")
@@ -62,6 +65,42 @@ async def test_a_ping_notices_a_full_disk(tmp_path: Path) -> None:
             assert await open_inputs(store, A) == []
         await store.ping()
         await accept(store, [said("$1")], 1)
+
+
+async def soon(store: SqlStore) -> None:
+    """Ping until it succeeds."""
+    async with asyncio.timeout(60):
+        while True:
+            with suppress(Unreachable):
+                return await store.ping()
+            await asyncio.sleep(0.05)
+
+
+_FULL = """
+CREATE FUNCTION no_page() RETURNS trigger LANGUAGE plpgsql AS
+$$BEGIN RAISE 'could not extend file' USING ERRCODE = 'disk_full'; END$$;
+CREATE TRIGGER full_disk BEFORE INSERT ON journal EXECUTE FUNCTION no_page()
+"""
+
+
+@pytest.mark.asyncio
+async def test_a_ping_notices_a_full_disk_on_which_its_own_write_finds_room(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of PostgreSQL's is written into a page that has room, as the ping's mostly has."""
+    url = postgres_server.new_schema()
+    monkeypatch.setattr(sqlstore, "FULL_SECONDS", 2.0)
+    schema = f"SET search_path TO {url.rpartition('=')[2]};"
+    async with open_store(url, CLOCK) as store:
+        await store.ping()
+        postgres_server.sql(schema + _FULL)
+        await store.ping()
+        with pytest.raises(Unreachable):
+            await accept(store, [said("$1")], 1)
+        with pytest.raises(Unreachable, match=r"disk full \(53100\)"):
+            await store.ping()
+        postgres_server.sql(schema + "DROP TRIGGER full_disk ON journal")
+        await soon(store)
 
 
 @pytest.mark.asyncio

@@ -32,6 +32,7 @@ from bridge.rooms.store import (
     StoredRoom,
     Token,
 )
+from bridge.storage import postgres
 from bridge.storage import shards as module
 from bridge.storage.postgres import PostgresEngine
 from bridge.storage.query import AlreadyInUse, Part, Query, Together, Unreachable, same
@@ -210,6 +211,22 @@ async def test_lost_connection_loses_shards_that_another_process_takes(start: St
     assert isinstance(await until_written(one, step(ONE, 1)), NotOwned)
     assert told == [({1}, {2})]
     assert isinstance(await until_written(one, step(TWO)), Committed)
+
+
+@pytest.mark.asyncio
+async def test_a_distant_server_is_reached_again(
+    url: str, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new session locks what the former one held, in more round trips than a connection takes."""
+    async with wire_to_postgres(postgres_server.directory) as (wire, here):
+        through = url.replace(str(postgres_server.directory), str(here))
+        async with open_store(through, CLOCK, sole=True, shared=True) as store:
+            await shards_of(store).take([1])
+            monkeypatch.setattr(postgres, "CONNECT_SECONDS", 1.5)
+            wire.delay = 0.06
+            writer_of(store).drop()
+            async with writer_of(store):
+                assert shards_of(store).held == {1}
 
 
 @pytest.mark.asyncio
