@@ -194,8 +194,7 @@ def plain(content: Json) -> str:
 def _lost(body: str, text: str) -> bool:
     """Whether a client took words in angle brackets for tags and left them out of the HTML."""
     words = {*_ANGLED.findall(body)}.difference(_ANGLED.findall(text))
-    tags = ELEMENTS | ended(body) if words else ELEMENTS
-    return any(word.lower() not in tags for word in words)
+    return bool(words) and not {word.lower() for word in words} <= ELEMENTS | ended(body)
 
 
 def _new_content(edit: Json) -> Json:

@@ -25,12 +25,11 @@ import structlog
 
 from bridge.conversation.history import MOST_RECALLED
 from bridge.conversation.model import AskRobot, FetchHistory, Recalled
-from bridge.ids import EventId
+from bridge.ids import EventId, UserId
 from bridge.media.formats import stacked_bars
 from bridge.rooms import cards, effects, own_account, transcripts
-from bridge.rooms.erasure import record_of
 from bridge.rooms.ports import Blob, CallFailure, NoticeText, Refused, Status, Unavailable
-from bridge.rooms.reader import MOST_ROOMS, serve
+from bridge.rooms.reader import other_room
 from bridge.rooms.record import (
     Chat,
     Ending,
@@ -207,7 +206,7 @@ async def decline(around: Surroundings, record: RoomRecord, order: effects.Decli
     """Decline an invitation; a refusal means that it was withdrawn meanwhile."""
     where, ghost = record.matrix_id, order.user
     if order.enterprise is not None and not record.served:
-        text = await _where_to_write(around, order, order.enterprise)
+        text = await _where_to_write(around, record, order.inviter, order.enterprise)
         # Rings: what was typed here has reached nobody.
         notice = NoticeText(text, ping=True, mentions=(order.inviter,))
         with suppress(Refused):
@@ -218,16 +217,12 @@ async def decline(around: Surroundings, record: RoomRecord, order: effects.Decli
         _log.debug("nothing to decline", room=record.room_id, why=error.code)
 
 
-async def _where_to_write(around: Surroundings, order: effects.Decline, enterprise: str) -> str:
+async def _where_to_write(around: Surroundings, here: RoomRecord, by: UserId, its: str) -> str:
     """Return the sentence that names the inviter's chat with the call centre, else its bot."""
-    store, rules = around.store, around.rules.rules_of(enterprise) or around.rules
+    rules = around.rules.rules_of(its) or around.rules
     link, language = f"https://matrix.to/#/{rules.bot}", rules.language
-    for room_id in (await store.rooms_of(order.inviter))[:MOST_ROOMS]:  # a running chat first
-        record = await record_of(store, room_id)
-        if record.direct and record.served and serve(rules, record):
-            link = permalink(record.matrix_id, None, via(record))
-            language = rules.language_for(record)
-            break
+    if (chat := await other_room(around, rules, here, by)) is not None:
+        link, language = permalink(chat.matrix_id, None, via(chat)), rules.language_for(chat)
     return rules.texts.render(language, "agents.write_there", {"link": link})
 
 

@@ -68,7 +68,7 @@ ADMIN_LEVEL = 50
 """Minimum power level of a person who configures the room (contract)."""
 # Used for each message: looking up an enum's member by name is slower than a function call.
 _JOINED, _ENTERING = Membership.JOINED, Membership.ENTERING
-MOST_ROOMS = 10
+_MOST_ROOMS = 10
 """Maximum number of a person's rooms that are searched for a chat."""
 KEPT_TURNED_AWAY = 50
 """Maximum people without permission whose last refusal a room's record keeps."""
@@ -443,9 +443,20 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
 # --- inputs ---------------------------------------------------------------------------------------
 
 
-def serve(rules: Rules, record: RoomRecord) -> bool:
-    """True if the enterprise of these rules serves the room; always, if there is only one."""
-    return not rules.enterprise or rules.rules_of(record.enterprise) is rules
+async def other_room(
+    around: Surroundings, rules: Rules, here: RoomRecord, inviter: UserId | None = None
+) -> RoomRecord | None:
+    """Return another direct room of this customer, host and enterprise; with a chat if any.
+
+    With `inviter`, one of theirs that is served, with any host.
+    """
+    for room_id in (await around.store.rooms_of(inviter or here.customer))[:_MOST_ROOMS]:
+        if room_id != here.room_id:
+            other = await record_of(around.store, room_id)
+            fits = other.served if inviter else other.host == here.host
+            if fits and other.direct and rules.are_of(other):
+                return other
+    return None
 
 
 class Reader:
@@ -610,20 +621,11 @@ class Reader:
         standing, here = Standing.ORDINARY, visit.record
         if entry.config is not None and here.membership is _ENTERING and not here.refusal:
             standing = await self._standing(visit, entry.configured_by)
-        other = await self._other_room(visit.rules, here)
+        other = await other_room(self.around, visit.rules, here)
         parked = people.entered(visit, entry, standing, other)
         for raw in parked:
             happened = self._event(visit, raw, row.received)
             await self._contained(visit, raw.get("event_id"), happened)
-
-    async def _other_room(self, rules: Rules, here: RoomRecord) -> RoomRecord | None:
-        """Return another direct room of this customer, host and enterprise; with a chat if any."""
-        for room_id in (await self.around.store.rooms_of(here.customer))[:MOST_ROOMS]:
-            if room_id != here.room_id:
-                other = await record_of(self.around.store, room_id)
-                if (other.host, other.direct) == (here.host, True) and serve(rules, other):
-                    return other
-        return None
 
     async def _contained(self, visit: Visit, event_id: object, happened: Awaitable[object]) -> None:
         """Process an event without a journal row of its own; undo it alone if it fails."""
@@ -711,7 +713,8 @@ class Reader:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
         begins = isinstance(meaning, (ports.Spoke, ports.Corrected)) and _begins_chat(before)
-        link = people.address(await self._other_room(visit.rules, before)) if begins else ""
+        other = await other_room(self.around, visit.rules, before) if begins else None
+        link = people.address(other)
         facts = Facts(received, standing, earlier, encrypted, link)
         receive(visit, meaning, raw, facts, command=command)
         wanted, visit.again = visit.again, []
@@ -736,7 +739,7 @@ class Reader:
         records = {one: await record_of(store, one) for one in dict.fromkeys((*listed, *lately))}
         # A room that is being refused is in none of the inviter's numbers.
         taken = ((one, record) for one, record in records.items() if not record.refusal)
-        served = {one: record for one, record in taken if serve(rules, record)}
+        served = {one: record for one, record in taken if rules.are_of(record)}
         rooms = sum(one in served and people.inviter_stays(served[one]) for one in listed)
         others = tuple(begun[one] for one in lately if one in served)
         people.invited(visit, invited, rooms, others)

@@ -133,6 +133,10 @@ class Rules(msgspec.Struct, frozen=True):
         """True if the person's messages are carried."""
         return self.permission(who) in SERVED
 
+    def are_of(self, record: RoomRecord) -> bool:
+        """True if these rules' enterprise serves the room; always, if there is only one."""
+        return not self.enterprise or self.rules_of(record.enterprise) is self
+
     def of_room(self, settings: RoomSettings) -> Rules:
         """Return the rules of the enterprise chosen in a room's settings, else these."""
         chosen = settings.enterprise
