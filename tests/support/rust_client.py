@@ -277,14 +277,20 @@ class Client:
         return {"start": await (await self._timeline(room, thread)).inner.paginate_backwards(count)}
 
     async def do_see(
-        self, room: str, thread: str = "", part: str = "", patience: float = 30.0, **fields: Any
-    ) -> Shown:
-        """Wait for an item with these values whose text contains `part`; return the newest."""
+        self, room: str, thread: str = "", part: str = "", reader: str | None = None,
+        patience: float = 30.0, **fields: Any,
+    ) -> Shown:  # fmt: skip
+        """Wait for an item with these values whose text contains `part`; return the newest.
+
+        With `reader` the mark of this user has to stand at it. Beside it there may be the mark of
+        whoever has sent what is not shown after it (a card's change).
+        """
         timeline = await self._timeline(room, thread)
 
         def found() -> Shown | None:
             for item in reversed(timeline.shown()):
-                if part in str(item.get("text", "")) and fields.items() <= item.items():
+                read = reader is None or reader in item["read_by"]
+                if read and part in str(item.get("text", "")) and fields.items() <= item.items():
                     return item
             return None
 
@@ -292,11 +298,30 @@ class Client:
             async with asyncio.timeout(patience), timeline.changed:
                 await timeline.changed.wait_for(lambda: found() is not None)
         except TimeoutError:
-            raise AssertionError(f"“{part}” {fields} not shown: {timeline.shown()}") from None
+            last = [outline(item) for item in timeline.shown()[-12:]]
+            raise AssertionError(f"“{part}” {fields} {reader} not shown: {last}") from None
         return {"item": found()}
 
-    async def do_room(self, room: str) -> Shown:
-        """The room as the list of rooms shows it."""
+    async def do_room(
+        self, room: str, part: str = "", patience: float = 30.0, **fields: Any
+    ) -> Shown:
+        """Wait until the list of rooms shows the room with these values, and `part` as its latest.
+
+        The engine brings the list up to date a moment after the timeline.
+        """
+        entry: Shown = {}
+        try:
+            async with asyncio.timeout(patience):
+                while True:
+                    entry = await self._entry(room)
+                    latest = str(entry["latest"].get("text", ""))
+                    if part in latest and fields.items() <= entry.items():
+                        return entry
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"“{part}” {fields} not in the list of rooms: {entry}") from None
+
+    async def _entry(self, room: str) -> Shown:
         there = self._room(room)
         info = await there.room_info()
         names = (
@@ -534,6 +559,12 @@ def show(event: Any) -> Shown:
     more = {"sender": event.sender, "own": event.is_own, "sent": state, "read_by": receipts}
     called = getattr(event.sender_profile, "display_name", None)
     return ids | more | shields | {"name": called} | show_content(event.content)
+
+
+def outline(item: Shown) -> str:
+    """Return an item in a few words, for the report of a test that has failed."""
+    names = ("event", "sender", "kind", "text", "sent", "shield", "edited", "read_by")
+    return " ".join(f"{name}={item[name]}" for name in names if item.get(name))
 
 
 def show_content(content: Any) -> Shown:
