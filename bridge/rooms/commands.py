@@ -27,8 +27,6 @@ from bridge.rooms.arguments import Words, parted, reads_as_words, unended
 from bridge.rooms.record import CardKind, Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
-    BY_COMMAND,
-    ENTERPRISE,
     LONGEST_WORD,
     MARKS,
     SETTINGS,
@@ -38,6 +36,7 @@ from bridge.rooms.rules import (
     as_strings,
     folded,
     hides,
+    is_key,
     narrow,
     queue_named,
 )
@@ -366,10 +365,8 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
     action, rest = arguments.action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(_key, rest[:keys]), " ".join(rest[keys:]))
-    names = tuple(map(_key, rest))
-    known = all(one in (*BY_COMMAND, ENTERPRISE) or one.startswith("text.") for one in names)
-    if action == other == "reset" and len(rest) <= keys and known:
-        return ("reset", *names)
+    if action == other == "reset" and len(rest) <= keys:
+        return ("reset", *map(_key, rest))
     return (action,) if action in {"show", other} and not rest else None
 
 
@@ -411,7 +408,8 @@ def carry_out(visit: Visit, verb: str, call: Call) -> None:
     try:
         _run(visit, verb, call)
     except BadOrder as bad:
-        _answer(visit, call, bad.key, **bad.values)
+        told = bad.told(visit.rules, visit.rules.language_for(visit.record))
+        _answer(visit, call, bad.key, **told)
 
 
 def _run(visit: Visit, verb: str, call: Call) -> None:
@@ -753,7 +751,8 @@ COMMANDS: Mapping[str, Command] = {
         "来源 來源 接続元", for_admins=lambda _: True,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
-        "settings configure", for_admins=_changes),
+        "settings configure", for_admins=_changes,
+        makes_sense=lambda _, words: words[0] != "reset" or all(map(is_key, words[1:]))),
     "hours": _Setting(_hours, partial(_action, "reset", 0), "营业时间 營業時間 営業時間",
         "opening schedule", for_admins=_changes, setting=False, makes_sense=_tells_hours),
     "undo": _ForAdmins(_undo, arguments.no_words, "撤销 復原 元に戻す 撤消 撤銷", "revert",

@@ -400,8 +400,17 @@ class BadOrder(Exception):
         self.key = key
         self.values = args
 
+    def told(self, rules: Rules, language: str) -> model.Args:
+        """Return `values`, with the possible ones of a setting named in the language."""
+        known, key = self.values.get("known"), self.values.get("key")
+        if not isinstance(known, tuple) or key not in {"start", "paused"}:
+            return self.values
+        names = tuple(rules.texts.render(language, f"value.{one}", {}) for one in known)
+        return {**self.values, "known": names}
+
     def sentence(self, rules: Rules, language: str = "en") -> str:
-        return rules.texts.render(language, self.key, {"prefix": rules.prefix, **self.values})
+        args = {"prefix": rules.prefix, **self.told(rules, language)}
+        return rules.texts.render(language, self.key, args)
 
 
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
@@ -566,8 +575,9 @@ def _language(key: str, value: object) -> str:
 
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
+    wanted = folded(value.strip()) if isinstance(value, str) else ""
     for choice in known:
-        if isinstance(value, str) and folded(value.strip()) == choice.casefold():
+        if wanted in map(folded, (choice, *CATALOGUE.get(f"value.{choice}", {}).values())):
             return choice
     raise _bad_value(key, value, known)
 
@@ -595,3 +605,7 @@ KEYS = (*SETTINGS, "texts")
 """Keys of the state event `org.matrix_webchat.room`."""
 BY_COMMAND = (*SETTINGS, *(f"text.{name}" for name in TEXTS))
 """Keys for commands, which change one sentence at a time."""
+
+
+def is_key(word: str) -> bool:
+    return word in (*BY_COMMAND, ENTERPRISE) or word.startswith("text.")
