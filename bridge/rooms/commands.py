@@ -29,6 +29,7 @@ from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
     LONGEST_WORD,
     MARKS,
+    QUOTES,
     SETTINGS,
     SOURCES,
     BadOrder,
@@ -166,6 +167,8 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
     app's own commands ("/wc"). A message that begins with a prefix like `!wc` never goes to an
     agent: it may be a misspelt login.
     """
+    if text[:1] in QUOTES:
+        text = text.strip(f"{QUOTES} ")
     first, wanted = text.split(None, 1)[:1], _wanted(prefix)
     if not first:
         return None
@@ -324,9 +327,9 @@ def _begun(word: str) -> str | None:
 def _unmarked(command: Command, rest: list[str]) -> list[str]:
     """Return the arguments, the last without final punctuation unless it is free text."""
     own = command.own is not None and len(rest) > command.own
-    if not rest or own or (len(rest) > 2 and folded(rest[1]).startswith("text.")):
+    if not rest or own or (len(rest) > 2 and folded(rest[1]).startswith("text")):
         return rest
-    return [*rest[:-1], *filter(None, [rest[-1].rstrip(MARKS)])]
+    return [*rest[:-1], *filter(None, [rest[-1].strip(MARKS)])]
 
 
 def _parse_words(words: list[str], *, marked: bool = False) -> Reading:
@@ -351,7 +354,7 @@ def _parse_words(words: list[str], *, marked: bool = False) -> Reading:
 
 def _key(word: str) -> str:
     """Return the key of a setting, which may be named by its command in any language: `语言`."""
-    word = folded(word)
+    word = folded(word).replace("。", ".")
     verb = _VERBS.get(word, word)
     key = _KEYS.get(verb, verb)
     return key if key in SETTINGS else word
@@ -778,7 +781,7 @@ COMMANDS: Mapping[str, Command] = {
         lambda visit, call: own_account.log_out(visit, call.event_id), arguments.no_words,
         "退出登录 登出 ログアウト 退出登陆 サインアウト", "signout", in_clear=True),
     "pause": _ForAdmins(_pause, arguments.no_words, "暂停 暫停 一時停止"),
-    "resume": _ForAdmins(_resume, arguments.no_words, "恢复 恢復 再開"),
+    "resume": _ForAdmins(_resume, arguments.no_words, "恢复 恢復 再開", "继续 繼續 启用 啟用"),
     "panel": Command(
         lambda visit, call: visit.ask(effects.ShowPanel(call.event_id or None)), arguments.no_words,
         "面板 面板 パネル", "widget page 页面 頁面 ページ", in_clear=True,

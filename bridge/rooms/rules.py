@@ -254,16 +254,20 @@ class Rules(msgspec.Struct, frozen=True):
         )
 
 
-MARKS = ".。!！?？,，、:：/"
+QUOTES = '"“”„「」『』'
+"""Quotation marks around a command, copied from a sentence that names it."""
+MARKS = f".。!！?？,，、:：;；/~～{QUOTES}"
 """Punctuation that may end or separate the words of a command without changing them."""
 
 
+_BRACES = str.maketrans("｛｝", "{}")
+"""Braces as a Chinese input method writes them."""
 NUMERALS = str.maketrans("一二三四五六七八九", "123456789")
 """Chinese and Japanese digits, as customers answer a numbered list."""
 
 
 def _unmarked(name: str) -> str:
-    return folded(name.strip().rstrip(MARKS).strip("<>"))
+    return folded(name.strip(f"{MARKS} ").strip("<>"))
 
 
 def folded(word: str) -> str:
@@ -547,7 +551,7 @@ def _truth(key: str, value: object, _: Rules) -> bool:
 
 
 def _hours(value: object) -> str:
-    hours = narrow(value).strip() if isinstance(value, str) else ""
+    hours = narrow(value).strip(f"{MARKS} ") if isinstance(value, str) else ""
     if len(hours) <= LONGEST_HOURS and readable_hours(hours):
         return hours
     raise BadOrder("config.bad_hours", {"value": shown_value(value)})
@@ -557,7 +561,7 @@ def _sentence(key: str, value: object) -> str:
     """Validate a room's own sentence: on one line, without control characters."""
     given = value if isinstance(value, str) else ""
     seen = ("" if unicodedata.category(one) == "Cc" and not one.isspace() else one for one in given)
-    sentence = " ".join(TURNS.sub("", "".join(seen)).split())
+    sentence = " ".join(TURNS.sub("", "".join(seen)).split()).translate(_BRACES)
     try:
         fits = 0 < len(sentence) <= LONGEST_SENTENCE and placeholders(sentence) <= IN_TEXTS
     except ValueError:  # unmatched braces, or more than a name within
