@@ -39,6 +39,9 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         "(?:星期|[周週]|礼拜|禮拜|(?<=[-, ]))([一二三四五六日天]+)",
         lambda found: ",".join(DAYS["一二三四五六日".find(one)] for one in found[1]),
     ),
+    ("[点點]半", ":30"),
+    (r"[点點](?=\d)", ":"),
+    ("[点點]整?", ":00"),
     ("北京[时時][间間]", "Asia/Shanghai"),
     ("[台臺]北[时時][间間]", "Asia/Taipei"),
 )
