@@ -107,6 +107,17 @@ def maybe_number(words: list[str]) -> Words | None:
     return number_and_words(words) if len(words) == 1 else no_words(words)
 
 
+_JOINT = re.compile("[:：=＝]|(?=[“「『])")
+
+
+def apart(words: list[str], count: int) -> list[str]:
+    """Split the first words where a sign stands for the blank ("设为：2", "暂停=是")."""
+    for at in range(count):
+        parts = _JOINT.split(words[at], maxsplit=1) if at < len(words) else []
+        words = [*words[:at], *filter(None, parts), *words[at + 1 :]]
+    return words
+
+
 def action_of(word: str) -> str:
     return _ACTIONS.get(folded(word), folded(word))
 

@@ -167,8 +167,7 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
     app's own commands ("/wc"). A message that begins with a prefix like `!wc` never goes to an
     agent: it may be a misspelt login.
     """
-    if text[:1] in QUOTES:
-        text = text.strip(f"{QUOTES} ")
+    text = text.strip(f"{QUOTES} ") if text[:1] in QUOTES else text
     first, wanted = text.split(None, 1)[:1], _wanted(prefix)
     if not first:
         return None
@@ -365,6 +364,7 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
 
     `reset` may be followed by the name of a key, if `keys` allows one.
     """
+    words = arguments.apart(words, 1 + keys)
     action, rest = arguments.action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(_key, rest[:keys]), " ".join(rest[keys:]))

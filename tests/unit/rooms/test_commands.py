@@ -174,6 +174,14 @@ def test_a_malformed_command_names_its_error_text(text: str, key: str) -> None:
         ("!wc；状态～", "status", ()),
         ("!wc config set start “on_command”", "config", ("set", "start", "on_command")),
         ("!wc 设置 设为 text。closed 再见！", "config", ("set", "text.closed", "再见！")),
+        ("!wc 队列 设为：售后：二", "queue", ("set", "售后：二")),
+        ("!wc 队列 设为“售后服务”", "queue", ("set", "“售后服务")),
+        ("!wc 设置 设为：暂停：是", "config", ("set", "paused", "是")),
+        (
+            "!wc config set hours=Mon 9:00-10:00 UTC",
+            "config",
+            ("set", "hours", "Mon 9:00-10:00 UTC"),
+        ),
         ("!wc login ada “S3cret”", "login", ("ada", "“S3cret”")),
     ],
 )

@@ -29,7 +29,7 @@ def test_a_language_by_its_code_or_another_name(language: str) -> None:
         assert settings_of_event({"language": value}, RULES).language == language
 
 
-@pytest.mark.parametrize("value", [1, "1", "Sales", " SHOP "])
+@pytest.mark.parametrize("value", [1, "1", "Sales", " SHOP ", "“Sales”", "「shop"])
 def test_a_queue_by_id_name_or_alias(value: object) -> None:
     assert settings_of_event({"queue": value}, RULES).queue == 1
 
