@@ -5,7 +5,9 @@
 Groups are separated by `;`; each has days (`Mon`, `Mon-Fri`, `Mon,Wed,Fri`, `daily`) and one or
 more time spans. The last word is the IANA time zone. A span whose end is not after its begin
 continues into the next day (`Fri 22:00-06:00`); `24:00` is the end of a day. Holidays cannot be
-given: the call centre knows them, and its answer decides.
+given: the call centre knows them, and its answer decides. The same in Chinese, as `_ALIKE` lists:
+
+    周一至周五 9:00-12:00、13:00-18:00，周六 10:00-14:00 北京时间
 
 Times are local: 09:00 stays 09:00 across daylight saving changes. If such a change repeats or
 skips a time, a begin is read as early and an end as late as possible: open rather than closed.
@@ -14,7 +16,7 @@ skips a time, a begin is read as early and an end as late as possible: open rath
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import cache
@@ -24,7 +26,26 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*[-–]\s*(\d{1,2}):(\d{2})")
+_SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
+_GROUPS = re.compile(r";|(?<=\d)[\s,]+(?=[A-Za-z])")
+_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
+"""Full-width letters, digits and signs; NFKC would take quadratic time on hostile text."""
+_ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    ("[至到~〜–—]", "-"),
+    ("、", ","),
+    ("每[天日]", "daily"),
+    ("[周週]末", "Sat,Sun"),
+    (
+        "(?:星期|[周週]|礼拜|禮拜|(?<=[-, ]))([一二三四五六日天]+)",
+        lambda found: ",".join(DAYS["一二三四五六日".find(one)] for one in found[1]),
+    ),
+    ("[点點]半", ":30"),
+    (r"[点點](?=\d)", ":"),
+    ("[点點]整?", ":00"),
+    ("北京[时時][间間]", "Asia/Shanghai"),
+    ("[台臺]北[时時][间間]", "Asia/Taipei"),
+)
+"""Other ways to write something, once full-width signs are narrow, and what they mean."""
 _WEEK = 7
 _DAY_END = 24 * 60
 
@@ -79,6 +100,9 @@ class Hours:
 
 def parse_hours(text: str) -> Hours:
     """Parse opening hours; raises ValueError with a message for the operator."""
+    text = text.translate(_NARROW)
+    for written, meant in _ALIKE:
+        text = re.sub(written, meant, text)
     week, _, zone_name = text.strip().rpartition(" ")
     if not zone_name[:1].isalpha() or zone_name in DAYS:
         raise ValueError(
@@ -87,7 +111,8 @@ def parse_hours(text: str) -> Hours:
     zone = read_zone(zone_name)
     if zone is None:
         raise ValueError(f'"{zone_name}" is not a time zone such as Asia/Shanghai or Europe/Berlin')
-    return Hours(tuple(span for group in week.split(";") for span in _group(group.strip())), zone)
+    groups = map(str.strip, _GROUPS.split(week))
+    return Hours(tuple(span for group in groups for span in _group(group)), zone)
 
 
 def read_zone(name: str) -> ZoneInfo | None:
@@ -107,7 +132,7 @@ def _zones() -> dict[str, str]:
 
 def _group(group: str) -> Iterator[Span]:
     """Parse `Mon-Fri 09:00-12:00, 13:00-18:00` into spans."""
-    match = re.match(r"([A-Za-z]+(?:\s*[-–,]\s*[A-Za-z]+)*)\s+(.+)", group)
+    match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:\s*|\s+|(?=\d))(.+)", group)
     if match is None:
         raise ValueError(f'"{group}" must be days and times, such as Mon-Fri 09:00-18:00')
     times = [_times(part.strip()) for part in match[2].split(",")]
@@ -121,7 +146,7 @@ def _days(text: str) -> list[int]:
         return list(range(_WEEK))
     days: list[int] = []
     for part in text.split(","):
-        ends = [_day(word.strip()) for word in re.split("[-–]", part)]
+        ends = [_day(word.strip()) for word in part.split("-")]
         if len(ends) > 2:
             raise ValueError(f'"{part.strip()}" must be a day, or two days such as Mon-Fri')
         days += [(ends[0] + step) % _WEEK for step in range((ends[-1] - ends[0]) % _WEEK + 1)]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from itertools import dropwhile
 
-from bridge.rooms.rules import MARKS, folded, narrow
+from bridge.rooms.rules import MARKS, NUMERALS, folded, narrow
 
 Words = tuple[str, ...]
 """Arguments of a command: the words after its verb."""
@@ -64,7 +64,8 @@ def reads_as_words(name: str, password: str) -> bool:
 _ACTIONS: Mapping[str, str] = {
     "列表": "list", "一覧": "list", "查看": "show", "表示": "show", "全部": "all", "すべて": "all",
     "设为": "set", "設為": "set", "変更": "set", "设置": "set", "設定": "set",
-    "重置": "reset", "重設": "reset", "リセット": "reset",
+    "重置": "reset", "重設": "reset", "重设": "reset", "还原": "reset", "還原": "reset",
+    "リセット": "reset",
 }
 # fmt: on
 
@@ -88,18 +89,33 @@ def sentence(words: list[str]) -> Words | None:
     return (" ".join(words),) if words else None
 
 
+def _numeral(word: str) -> str:
+    return narrow(word).strip(BRACKETS).translate(NUMERALS)
+
+
 _NUMBER = re.compile(r"[0-9]{1,6}")
 RATING = re.compile(r"-?[0-9]{1,19}")
 """A rating id: WebChat's have 64 bits."""
 
 
 def number_and_words(words: list[str], form: re.Pattern[str] = _NUMBER) -> Words | None:
-    number = narrow(words[0]).strip(BRACKETS).removesuffix("分") if words else ""
+    number = _numeral(words[0]).removesuffix("分") if words else ""
     return (number, *words[1:]) if form.fullmatch(number) else None
 
 
 def maybe_number(words: list[str]) -> Words | None:
     return number_and_words(words) if len(words) == 1 else no_words(words)
+
+
+_JOINT = re.compile("[:：=＝]|(?=[“「『])")
+
+
+def apart(words: list[str], count: int) -> list[str]:
+    """Split the first words where a sign stands for the blank ("设为：2", "暂停=是")."""
+    for at in range(count):
+        parts = _JOINT.split(words[at], maxsplit=1) if at < len(words) else []
+        words = [*words[:at], *filter(None, parts), *words[at + 1 :]]
+    return words
 
 
 def action_of(word: str) -> str:
@@ -121,5 +137,5 @@ _DAYS = re.compile("([0-9]{1,4})(?:d|天|日)?")
 def maybe_days(words: list[str]) -> Words | None:
     if not words:
         return (str(USUAL_DAYS),)
-    found = _DAYS.fullmatch(folded(words[0]).strip(BRACKETS)) if len(words) == 1 else None
+    found = _DAYS.fullmatch(_numeral(words[0]).casefold()) if len(words) == 1 else None
     return (found[1],) if found is not None and 0 < int(found[1]) <= MOST_DAYS else None

@@ -27,10 +27,9 @@ from bridge.rooms.arguments import Words, parted, reads_as_words, unended
 from bridge.rooms.record import CardKind, Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
-    BY_COMMAND,
-    ENTERPRISE,
     LONGEST_WORD,
     MARKS,
+    QUOTES,
     SETTINGS,
     SOURCES,
     BadOrder,
@@ -38,6 +37,7 @@ from bridge.rooms.rules import (
     as_strings,
     folded,
     hides,
+    is_key,
     narrow,
     queue_named,
 )
@@ -167,6 +167,7 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
     app's own commands ("/wc"). A message that begins with a prefix like `!wc` never goes to an
     agent: it may be a misspelt login.
     """
+    text = text.strip(f"{QUOTES} ") if text[:1] in QUOTES else text
     first, wanted = text.split(None, 1)[:1], _wanted(prefix)
     if not first:
         return None
@@ -325,9 +326,9 @@ def _begun(word: str) -> str | None:
 def _unmarked(command: Command, rest: list[str]) -> list[str]:
     """Return the arguments, the last without final punctuation unless it is free text."""
     own = command.own is not None and len(rest) > command.own
-    if not rest or own or (len(rest) > 2 and folded(rest[1]).startswith("text.")):
+    if not rest or own or (len(rest) > 2 and folded(rest[1]).startswith("text")):
         return rest
-    return [*rest[:-1], *filter(None, [rest[-1].rstrip(MARKS)])]
+    return [*rest[:-1], *filter(None, [rest[-1].strip(MARKS)])]
 
 
 def _parse_words(words: list[str], *, marked: bool = False) -> Reading:
@@ -352,7 +353,7 @@ def _parse_words(words: list[str], *, marked: bool = False) -> Reading:
 
 def _key(word: str) -> str:
     """Return the key of a setting, which may be named by its command in any language: `语言`."""
-    word = folded(word)
+    word = folded(word).replace("。", ".")
     verb = _VERBS.get(word, word)
     key = _KEYS.get(verb, verb)
     return key if key in SETTINGS else word
@@ -363,13 +364,12 @@ def _action(other: str, keys: int, words: list[str]) -> Words | None:
 
     `reset` may be followed by the name of a key, if `keys` allows one.
     """
+    words = arguments.apart(words, 1 + keys)
     action, rest = arguments.action_of(words[0]) if words else "show", words[1:]
     if action == "set" and len(rest) > keys:
         return ("set", *map(_key, rest[:keys]), " ".join(rest[keys:]))
-    names = tuple(map(_key, rest))
-    known = all(one in (*BY_COMMAND, ENTERPRISE) or one.startswith("text.") for one in names)
-    if action == other == "reset" and len(rest) <= keys and known:
-        return ("reset", *names)
+    if action == other == "reset" and len(rest) <= keys:
+        return ("reset", *map(_key, rest))
     return (action,) if action in {"show", other} and not rest else None
 
 
@@ -411,7 +411,8 @@ def carry_out(visit: Visit, verb: str, call: Call) -> None:
     try:
         _run(visit, verb, call)
     except BadOrder as bad:
-        _answer(visit, call, bad.key, **bad.values)
+        told = bad.told(visit.rules, visit.rules.language_for(visit.record))
+        _answer(visit, call, bad.key, **told)
 
 
 def _run(visit: Visit, verb: str, call: Call) -> None:
@@ -753,7 +754,8 @@ COMMANDS: Mapping[str, Command] = {
         "来源 來源 接続元", for_admins=lambda _: True,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
     "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
-        "settings configure", for_admins=_changes),
+        "settings configure", for_admins=_changes,
+        makes_sense=lambda _, words: words[0] != "reset" or all(map(is_key, words[1:]))),
     "hours": _Setting(_hours, partial(_action, "reset", 0), "营业时间 營業時間 営業時間",
         "opening schedule", for_admins=_changes, setting=False, makes_sense=_tells_hours),
     "undo": _ForAdmins(_undo, arguments.no_words, "撤销 復原 元に戻す 撤消 撤銷", "revert",
@@ -779,7 +781,7 @@ COMMANDS: Mapping[str, Command] = {
         lambda visit, call: own_account.log_out(visit, call.event_id), arguments.no_words,
         "退出登录 登出 ログアウト 退出登陆 サインアウト", "signout", in_clear=True),
     "pause": _ForAdmins(_pause, arguments.no_words, "暂停 暫停 一時停止"),
-    "resume": _ForAdmins(_resume, arguments.no_words, "恢复 恢復 再開"),
+    "resume": _ForAdmins(_resume, arguments.no_words, "恢复 恢復 再開", "继续 繼續 启用 啟用"),
     "panel": Command(
         lambda visit, call: visit.ask(effects.ShowPanel(call.event_id or None)), arguments.no_words,
         "面板 面板 パネル", "widget page 页面 頁面 ページ", in_clear=True,

@@ -484,7 +484,8 @@ def configured(
         if changed or event_id is not None:
             refuse_admin(visit, standing, event_id)
     elif wrong is not None:
-        visit.say(wrong.key, wrong.values, reply_to=event_id)
+        told = wrong.told(visit.rules, visit.rules.language_for(visit.record))
+        visit.say(wrong.key, told, reply_to=event_id)
     elif changed:
         shown = _adopt(visit, settings, By(sender, "state"))
         visit.say("config.taken", shown, reply_to=event_id)
@@ -542,8 +543,8 @@ def shown_settings(visit: Visit) -> model.Args:
         "more": "".join(f"\n{key}: {value}" for key, value in own),
         "source": rules.policy_for(visit.record).source,
         "language": rules.language_for(visit.record),
-        "start": settings.start or rules.start,
-        "paused": "true" if settings.paused else "false",
+        "start": visit.for_room(f"value.{settings.start or rules.start}", {}),
+        "paused": visit.for_room(f"value.{str(settings.paused).lower()}", {}),
     }
 
 

@@ -254,16 +254,20 @@ class Rules(msgspec.Struct, frozen=True):
         )
 
 
-MARKS = ".。!！?？,，、:：/"
+QUOTES = '"“”„「」『』'
+"""Quotation marks around a command, copied from a sentence that names it."""
+MARKS = f".。!！?？,，、:：;；/~～{QUOTES}"
 """Punctuation that may end or separate the words of a command without changing them."""
 
 
+_BRACES = str.maketrans("｛｝", "{}")
+"""Braces as a Chinese input method writes them."""
 NUMERALS = str.maketrans("一二三四五六七八九", "123456789")
 """Chinese and Japanese digits, as customers answer a numbered list."""
 
 
 def _unmarked(name: str) -> str:
-    return folded(name.strip().rstrip(MARKS).strip("<>"))
+    return folded(name.strip(f"{MARKS} ").strip("<>"))
 
 
 def folded(word: str) -> str:
@@ -400,8 +404,17 @@ class BadOrder(Exception):
         self.key = key
         self.values = args
 
+    def told(self, rules: Rules, language: str) -> model.Args:
+        """Return `values`, with the possible ones of a setting named in the language."""
+        known, key = self.values.get("known"), self.values.get("key")
+        if not isinstance(known, tuple) or key not in {"start", "paused"}:
+            return self.values
+        names = tuple(rules.texts.render(language, f"value.{one}", {}) for one in known)
+        return {**self.values, "known": names}
+
     def sentence(self, rules: Rules, language: str = "en") -> str:
-        return rules.texts.render(language, self.key, {"prefix": rules.prefix, **self.values})
+        args = {"prefix": rules.prefix, **self.told(rules, language)}
+        return rules.texts.render(language, self.key, args)
 
 
 def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettings:
@@ -538,7 +551,7 @@ def _truth(key: str, value: object, _: Rules) -> bool:
 
 
 def _hours(value: object) -> str:
-    hours = narrow(value).strip() if isinstance(value, str) else ""
+    hours = narrow(value).strip(f"{MARKS} ") if isinstance(value, str) else ""
     if len(hours) <= LONGEST_HOURS and readable_hours(hours):
         return hours
     raise BadOrder("config.bad_hours", {"value": shown_value(value)})
@@ -548,7 +561,7 @@ def _sentence(key: str, value: object) -> str:
     """Validate a room's own sentence: on one line, without control characters."""
     given = value if isinstance(value, str) else ""
     seen = ("" if unicodedata.category(one) == "Cc" and not one.isspace() else one for one in given)
-    sentence = " ".join(TURNS.sub("", "".join(seen)).split())
+    sentence = " ".join(TURNS.sub("", "".join(seen)).split()).translate(_BRACES)
     try:
         fits = 0 < len(sentence) <= LONGEST_SENTENCE and placeholders(sentence) <= IN_TEXTS
     except ValueError:  # unmatched braces, or more than a name within
@@ -566,8 +579,9 @@ def _language(key: str, value: object) -> str:
 
 
 def _one_of(key: str, value: object, known: tuple[str, ...]) -> str:
+    wanted = folded(value.strip()) if isinstance(value, str) else ""
     for choice in known:
-        if isinstance(value, str) and folded(value.strip()) == choice.casefold():
+        if wanted in map(folded, (choice, *CATALOGUE.get(f"value.{choice}", {}).values())):
             return choice
     raise _bad_value(key, value, known)
 
@@ -595,3 +609,7 @@ KEYS = (*SETTINGS, "texts")
 """Keys of the state event `org.matrix_webchat.room`."""
 BY_COMMAND = (*SETTINGS, *(f"text.{name}" for name in TEXTS))
 """Keys for commands, which change one sentence at a time."""
+
+
+def is_key(word: str) -> bool:
+    return word in (*BY_COMMAND, ENTERPRISE) or word.startswith("text.")

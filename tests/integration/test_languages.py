@@ -84,6 +84,27 @@ async def test_a_room_speaks_as_its_customer_does(
     await talk.at_desk(lambda one: one.request is None)
 
 
+async def test_an_admin_sets_a_room_up_in_chinese(stage: Stage) -> None:
+    """With the words that its answers show, as an input method writes them."""
+    talk = await Talk.open(stage, await stage.customer("mandarin"))
+    await talk.say("！wc　语言　简体中文")
+    await talk.reads("语言已设为简体中文", stage.bot)
+    for words, answer in (
+        (
+            "！wc 营业时间 设为 周一至周五 ９：００～１８：００ 北京时间",
+            "周一至周五 9:00~18:00 北京时间",
+        ),
+        ("！wc 设置 设为 暂停 是", "开始方式 发消息，暂停 是。"),
+        ("！wc 设置 设为 暂停 否", "开始方式 发消息，暂停 否。"),
+        ("！wc 设置 设为：开始方式：发命令", "开始方式 发命令，暂停 否。"),
+        ("！wc 设置 设为 开始方式 自动", "可用的值：发消息、发命令。"),
+        ("！wc 设置 重置 语种", "没有设置项「语种」"),
+        ("「！wc 状态」", "当前没有对话。"),
+    ):
+        asked = await talk.say(words)
+        await talk.reads_reply(answer, asked)
+
+
 async def test_the_language_command_accepts_every_usual_name_of_a_language(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("polyglot"))
     await talk.reads("「Sales」會在這裡回覆您。", stage.bot)

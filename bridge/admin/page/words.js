@@ -109,7 +109,7 @@ const WORDS = {
     servedNow: "本房间正在服务中。", saved: "已保存，桥接服务会在房间里提示。", save: "保存",
     texts: "本房间的提示语", textsHint: "每句替换桥接服务的一句提示语；留空则按运营方的设置。{queue} 与 {prefix} 会自动填入。",
     reader: "用于阅读以下语言的人", everybody: "其他任何语言", greeting: "问候语", closed_: "非营业时间", nobody__: "没有客服在线", ended_: "客服结束对话时",
-    hoursHint: "Mon-Fri 09:00-18:00 Asia/Shanghai", roomHours: "本房间的营业时间；留空则按队列的设置", lastChanges: "最近的变更", undo: "撤销上一次更改",
+    hoursHint: "周一至周五 09:00-18:00 Asia/Shanghai", roomHours: "本房间的营业时间；留空则按队列的设置", lastChanges: "最近的变更", undo: "撤销上一次更改",
   },
 };
 

@@ -79,6 +79,30 @@ def test_a_zone_in_any_case(zone: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "周一至周五 9:00-12:00、13:00-18:00，周六 10:00-14:00 北京时间",
+        "星期一到星期五 ９：００～１２：００，13:00～18:00；星期六 10:00－14:00 北京时间",
+        "週一至五9:00—12:00, 13:00—18:00 週六：10:00—14:00 北京時間",
+        "周一至周五9点-12点，13点整到18点；周六10點至14點00 北京时间",
+        "周一、二、三、四、五 09:00-12:00,13:00-18:00, 礼拜六 10:00至14:00 Asia/Shanghai",
+        "Mon–Fri 09:00–12:00, 13:00–18:00, Sat 10:00–14:00 Asia/Shanghai",
+    ],
+)
+def test_hours_as_they_are_written_in_chinese_or_by_phones(text: str) -> None:
+    assert parse_hours(text) == parse_hours(WEEK)
+
+
+def test_days_and_half_hours_in_chinese() -> None:
+    assert parse_hours("每天 8:00-20:00 台北時間") == parse_hours("daily 08:00-20:00 Asia/Taipei")
+    assert parse_hours("周三9点半到18点30 UTC") == parse_hours("Wed 09:30-18:30 UTC")
+    weekend = parse_hours("Sat,Sun 08:00-20:00 UTC")
+    assert parse_hours("周六日 8:00-20:00 UTC") == parse_hours("週末 8:00-20:00 UTC") == weekend
+    for day in ("周日", "星期天", "禮拜日"):
+        assert parse_hours(f"{day} 8:00-20:00 UTC") == parse_hours("Sun 08:00-20:00 UTC")
+
+
 def test_hours_are_in_local_time() -> None:
     """09:00 in Berlin is 08:00 UTC in winter and 07:00 in summer."""
     hours = parse_hours("daily 09:00-17:00 Europe/Berlin")

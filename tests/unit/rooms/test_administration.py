@@ -308,6 +308,7 @@ def test_the_queue_card_follows_the_settings_that_its_words_depend_on(
         f"hours set {HOURS}",
         f"config set hours {HOURS}",
         "hours set Mon－Fri 09：00-18：00 Asia/Shanghai",
+        f"hours set “{HOURS}”",
     ],
 )
 def test_hours_of_a_room(words: str) -> None:
@@ -389,7 +390,8 @@ def test_bad_hours_are_refused(value: str) -> None:
 def test_a_room_may_have_its_own_sentence() -> None:
     house = House().served()
     order(
-        house, "config set text.greeting Grüezi!\u202e  Here is {queue};\u0007 {prefix} help helps."
+        house,
+        "config set text.greeting Grüezi!\u202e  Here is ｛queue｝;\u0007 {prefix} help helps.",
     )
     ((name, sentence),) = house.record.settings.texts
     assert (name, sentence) == ("greeting", "Grüezi! Here is {queue}; {prefix} help helps.")

@@ -85,6 +85,11 @@ from tests.unit.rooms.visits import RULES, House
         ("!wc 再送 すべて", "retry", ("すべて",)),
         ("!wc help all", "help", ("all",)),
         ("!wc 帮助 全部", "help", ("全部",)),
+        ("!wc 评价 五 谢谢", "rate", ("5", "谢谢")),
+        ("!wc 统计 七天", "stats", ("7",)),
+        ("!wc 历史 三", "history", ("3",)),
+        ("!wc 营业时间 重设", "hours", ("reset",)),
+        ("!wc 设置 还原 队列", "config", ("reset", "queue")),
         ("/wc", "help", ()),
         ("/WC rate 5 great", "rate", ("5", "great")),
         ("／wc 取消", "cancel", ()),
@@ -163,6 +168,21 @@ def test_a_malformed_command_names_its_error_text(text: str, key: str) -> None:
         ("!wc config set queue Sales.", "config", ("set", "queue", "Sales")),
         ("!wc config set text.closed Bye!", "config", ("set", "text.closed", "Bye!")),
         ("!wc call back", "callback", ()),
+        ("「!wc 取消」", "cancel", ()),
+        ("“!wc status”", "status", ()),
+        ("!wc “status”", "status", ()),
+        ("!wc；状态～", "status", ()),
+        ("!wc config set start “on_command”", "config", ("set", "start", "on_command")),
+        ("!wc 设置 设为 text。closed 再见！", "config", ("set", "text.closed", "再见！")),
+        ("!wc 队列 设为：售后：二", "queue", ("set", "售后：二")),
+        ("!wc 队列 设为“售后服务”", "queue", ("set", "“售后服务")),
+        ("!wc 设置 设为：暂停：是", "config", ("set", "paused", "是")),
+        (
+            "!wc config set hours=Mon 9:00-10:00 UTC",
+            "config",
+            ("set", "hours", "Mon 9:00-10:00 UTC"),
+        ),
+        ("!wc login ada “S3cret”", "login", ("ada", "“S3cret”")),
     ],
 )
 def test_marks_at_the_end_of_a_command_change_nothing(
@@ -259,6 +279,8 @@ def test_sentences_are_no_commands_where_no_prefix_is_needed(text: str) -> None:
         ("评价5。", "rate", ("5",)),
         ("start.", "start", ()),
         ("start。", "start", ()),
+        ("「人工」", "human", ()),
+        ("取消～", "cancel", ()),
     ],
 )
 def test_commands_without_a_prefix(text: str, verb: str, words: tuple[str, ...]) -> None:

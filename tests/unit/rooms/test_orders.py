@@ -482,7 +482,7 @@ def test_a_changed_setting_is_answered_with_all_effective_settings() -> None:
         "source": "PC",
         "language": "en",
         "start": "on_message",
-        "paused": "false",
+        "paused": "no",
         "hours": "",
         "more": "",
     }
@@ -540,6 +540,7 @@ def test_no_chat_is_started_while_paused() -> None:
         ("config set paused maybe", "config.bad_value", RoomSettings(language="en")),
         ("config set colour red", "config.bad_key", RoomSettings(language="en")),
         ("config reset text.colour", "config.bad_key", RoomSettings(language="en")),
+        ("!wc config reset colour", "config.bad_key", RoomSettings(language="en")),
         ("config reset", "config.taken", RoomSettings()),
         ("config", "config.shown", RoomSettings(language="en")),
         ("config show", "config.shown", RoomSettings(language="en")),

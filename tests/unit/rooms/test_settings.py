@@ -29,7 +29,7 @@ def test_a_language_by_its_code_or_another_name(language: str) -> None:
         assert settings_of_event({"language": value}, RULES).language == language
 
 
-@pytest.mark.parametrize("value", [1, "1", "Sales", " SHOP "])
+@pytest.mark.parametrize("value", [1, "1", "Sales", " SHOP ", "“Sales”", "「shop"])
 def test_a_queue_by_id_name_or_alias(value: object) -> None:
     assert settings_of_event({"queue": value}, RULES).queue == 1
 
@@ -46,7 +46,7 @@ def test_a_queue_by_id_name_or_alias(value: object) -> None:
         ({"language": None}, "config.bad_value", "null"),
         ({"language": {"a": "中"}}, "config.bad_value", '{"a": "中"}'),
         ({"start": 1}, "config.bad_value", "on_message, on_command"),
-        ({"paused": "yes"}, "config.bad_value", "true, false"),
+        ({"paused": "maybe"}, "config.bad_value", "true, false"),
         ({"queu": 1}, "config.bad_key", "queue, from, language, start, paused"),
         ({"x": 1}, "config.bad_key", "queue, from, language, start, paused"),
     ],
@@ -58,6 +58,22 @@ def test_bad_values_are_refused(content: dict[str, object], key: str, says: str)
     for language in LANGUAGES:
         told = Texts().render(language, key, caught.value.values)
         assert listed(language, says.split(", ")) in told
+
+
+@pytest.mark.parametrize(
+    ("value", "paused"),
+    [("yes", True), ("是", True), ("はい", True), ("TRUE", True), ("No", False), ("否", False)],
+)
+def test_yes_and_no_in_any_language(value: str, paused: bool) -> None:
+    assert settings_of_event({"paused": value}, RULES).paused is paused
+
+
+def test_a_value_is_refused_with_the_possible_ones_in_the_language() -> None:
+    with pytest.raises(BadOrder) as caught:
+        settings_of_event({"start": "自动"}, RULES)
+    told = caught.value.sentence(RULES, "zh-CN")
+    assert told == "「start」不能设为「自动」，设置未更改。可用的值：发消息、发命令。"
+    assert settings_of_event({"start": "发命令"}, RULES).start == "on_command"
 
 
 def test_foreign_values_are_shown_short() -> None:
