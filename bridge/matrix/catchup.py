@@ -45,7 +45,7 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup
 
 LOOKS = (3.0, 30.0, 120.0)
 """Delays in seconds before each look at the rooms; meanwhile the homeserver pushes its queue."""
-PAGES = (30, 100, 100, 100, 100)
+PAGES = (30, *(100,) * 20)
 """Events asked for in each page of a room, as mostly the first suffices. Messages before the last
 page are lost, or come late if the homeserver pushes them yet."""
 WELL = 60.0
@@ -55,6 +55,9 @@ _SINCE = "caught up"
 PRUNED = "pruned"
 """Name of the fact that stores up to when the journal was pruned: under a shorter `retention.rows`
 than now, maybe, and events from before it would be taken for missed and delivered twice."""
+PACE = 0.02
+"""Seconds of pause per missed event of a page, as only 200 messages of a room may wait: about
+half as fast as Synapse pushes its queue."""
 SPREAD = 0.05
 """Seconds between two rooms."""
 BEFORE = 10_000
@@ -249,19 +252,20 @@ class CatchUp:
             self.behind.setdefault(room_id, since)
 
     async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> int:
-        """Accept the room's unknown events, back to a known one that was sent before `since`.
+        """Accept the room's unknown events, from a known one that was sent before `since` on.
 
+        Pages are read back to it and then forwards, in the order in which the homeserver pushes.
         Those that the bridge has sent are known, also by users that are no longer its own.
         Returns how many there were.
         """
         oldest = self.clock.now() - self.reach()
         with suppress(StoreError):
             oldest = max(oldest, int(await self.store.fact(PRUNED) or 0) + BEFORE)
-        found: list[Arrived] = []
-        before, gap = "", False
+        page: list[Arrived] = []
+        start, before, gap, missed = "", "", False, False
         for size in PAGES:
-            events, before = await self.homeserver.page(host, room_id, size, before)
-            page: list[Arrived] = []
+            start, page = before, []
+            events, before = await self.homeserver.page(host, room_id, size, start)
             for event in events:
                 if _is_joining(event, host) or sent_at(event) < oldest:
                     before = ""
@@ -269,8 +273,8 @@ class CatchUp:
                 if (read := self._read(event, room_id)) is not None:
                     page.append(read)
             known = await self.store.known([event_id for _, event_id, _ in page])
-            found += [one for one in page if one[1] not in known]
             gap = page[-1][1] not in known if page else gap
+            missed = missed or len(known) < len(page)
             if not before or any(one[1] in known and self._sent(one[2]) < since for one in page):
                 break
         else:
@@ -278,10 +282,21 @@ class CatchUp:
                 _log.warning(
                     "too many missed events, older ones are not read", room=room_id, read=sum(PAGES)
                 )
-        new = await self.engine.accept_events(found[::-1]) if found else 0
+        new = fresh = await self._accept(page[::-1])
+        while start and missed:
+            await self.clock.sleep(fresh * PACE)
+            events, start = await self.homeserver.page(host, room_id, PAGES[-1], start, "f")
+            found = [one for event in events if (one := self._read(event, room_id)) is not None]
+            new += (fresh := await self._accept(found))
         if new:
             _log.info("found events that the homeserver had not delivered", room=room_id, count=new)
         return new
+
+    async def _accept(self, page: Sequence[Arrived]) -> int:
+        """Accept the unknown events of a page; return how many there were."""
+        known = await self.store.known([event_id for _, event_id, _ in page])
+        unknown = [one for one in page if one[1] not in known]
+        return await self.engine.accept_events(unknown) if unknown else 0
 
     def _sent(self, event: Raw) -> int:
         """Return when an event was sent, by the bridge's clock if the homeserver tells its age."""

@@ -15,6 +15,7 @@ from bridge.matrix.appservice import Arrived
 from bridge.matrix.catchup import (
     BEFORE,
     LOOKS,
+    PACE,
     PAGES,
     PRUNED,
     QUIET,
@@ -53,6 +54,8 @@ class House:
         """Rooms of the invitations in `taken`."""
         self.trouble: list[Exception] = []
         self.away = False
+        self.pushed = self.pushes = 0
+        """Events that the homeserver has pushed, the oldest first, and pushes during each read."""
         self.sick: set[RoomId] = set()
         """Rooms whose pages the homeserver answers with errors."""
         self.checks = self.asked = 0
@@ -82,17 +85,22 @@ class House:
         return f"${self._events}"
 
     async def page(
-        self, who: UserId, room_id: RoomId, limit: int, before: str
+        self, who: UserId, room_id: RoomId, limit: int, start: str = "", way: str = "b"
     ) -> tuple[Sequence[Raw], str]:
+        """Return a page of a room; a token is the number of older events."""
         assert OURS.is_host(who)
         self.asked += 1
         if self.away or room_id in self.sick:
             self.outage.set()
             raise Unavailable("away")
-        events = self.rooms[room_id][::-1]
-        start = int(before or 0)
-        end = start + limit
-        return events[start:end], str(end) if end < len(events) else ""
+        events = self.rooms[room_id]
+        pushed = [str(one["event_id"]) for one in events[self.pushed :][: self.pushes]]
+        self.taken += [one for one in pushed if one not in self.taken]
+        self.pushed += self.pushes
+        place = int(start or len(events))
+        end = min(place + limit, len(events)) if way == "f" else max(place - limit, 0)
+        page = events[place:end] if way == "f" else events[end:place][::-1]
+        return page, "" if end in {0, len(events)} else str(end)
 
     def invite(self, room: RoomId, whom: UserId = OURS.bot) -> None:
         self.invited.append((room, whom))
@@ -144,6 +152,7 @@ class House:
         if self.trouble:
             raise self.trouble.pop()
         assert events, "live rooms are not disturbed"
+        assert len(events) <= PAGES[-1]
         new = [event_id for _, event_id, _ in events if event_id not in self.taken]
         assert all(raw["room_id"] == room for room, _, raw in events)
         self.taken += new
@@ -249,7 +258,7 @@ async def test_room_with_late_events_of_another_server_is_read_back_to_before_th
         assert house.asked == 0
         await house.clock.turn(WELL)
         assert house.taken[-PAGE:] == lost
-        assert house.asked == 2
+        assert house.asked == 2 + 1, "back, then forwards"
         more = house.event()  # that the homeserver fetches only now
         house.rooms[ROOM].insert(1, house.rooms[ROOM].pop())
         await house.clock.turn(WELL)
@@ -291,7 +300,7 @@ async def test_missed_event_between_pushed_ones_is_found(aged: bool) -> None:
         asked = house.asked
         await house.clock.turn(FIRST_LOOK)
         assert house.taken[-1] == lost
-        assert house.asked == asked + 2 + 1
+        assert house.asked == asked + 2 + 1 + 1, "back, then forwards; and the other room"
 
 
 @pytest.mark.asyncio
@@ -433,7 +442,7 @@ async def test_many_pages_are_read_in_order_up_to_a_limit() -> None:
     events = [house.event() for _ in range(2 * PAGE + sum(PAGES))]
     with capture_logs() as logs:
         async with house.looked_after():
-            await house.clock.turn(FIRST_LOOK)
+            await house.clock.turn(FIRST_LOOK + sum(PAGES) * PACE)
             assert house.taken == events[2 * PAGE :]
             asked = house.asked
             await house.clock.turn(LOOKS[1])
@@ -443,6 +452,27 @@ async def test_many_pages_are_read_in_order_up_to_a_limit() -> None:
         ("warning", None, sum(PAGES)),
         ("info", sum(PAGES), None),
     ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("pushes", [0, 1, 40])
+@pytest.mark.parametrize("trouble", [False, True])
+async def test_events_of_a_long_outage_are_taken_in_order_beside_the_queue(
+    pushes: int, trouble: bool
+) -> None:
+    """The homeserver pushes its queue from the oldest on; a look may break off in its midst."""
+    house = House()
+    house.taken.append(house.event())
+    events = ["$1", *(house.event() for _ in range(1000))]
+    house.pushed, house.pushes = 1, pushes
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK + 1)
+        assert house.taken == events[: len(house.taken)]
+        assert PAGES[-1] < len(house.taken) <= 200 + house.pushed
+        if trouble:
+            house.trouble.append(StoreError("away"))
+        await house.clock.turn(ALL_LOOKS)
+    assert house.taken == events
 
 
 @pytest.mark.asyncio
