@@ -161,18 +161,15 @@ class CatchUp:
             await self.clock.sleep(RETRY)
 
     async def _late_rooms(self) -> list[tuple[RoomId, UserId, int]]:
-        """Return the rooms in `behind` that are still served, and when to read from; empty it."""
-        rooms = [*self.behind.items()]
-        self.behind.clear()
+        """Return the rooms in `behind` that are still served, and when to read from."""
+        found = []
         with suppress(StoreError):
-            hosts = [await self.engine.host_in(room_id) for room_id, _ in rooms]
-            return [
-                (room_id, host, sent - BEFORE)
-                for (room_id, sent), host in zip(rooms, hosts, strict=True)
-                if host is not None
-            ]
-        self.behind.update(rooms)
-        return []
+            for room_id, sent in [*self.behind.items()]:
+                if (host := await self.engine.host_in(room_id)) is not None:
+                    found.append((room_id, host, sent - BEFORE))
+                else:
+                    del self.behind[room_id]
+        return found
 
     async def _look(
         self,
@@ -247,8 +244,17 @@ class CatchUp:
         await self.store.save_fact(name, now)
 
     async def _look_behind(self, room_id: RoomId, host: UserId, since: int) -> None:
-        """Read a room with late events, until nothing is found: Synapse fetches 100 at a time."""
-        if await self._look_into(room_id, host, since):
+        """Read a room with late events; again after an error, or until nothing is found.
+
+        Synapse fetches 100 at a time.
+        """
+        since = min(since, self.behind.pop(room_id, since))
+        try:
+            found = await self._look_into(room_id, host, since)
+        except (Unavailable, StoreError):
+            self.behind.setdefault(room_id, since)
+            raise
+        if found:
             self.behind.setdefault(room_id, since)
 
     async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> int:

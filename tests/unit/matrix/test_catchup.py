@@ -54,6 +54,8 @@ class House:
         """Rooms of the invitations in `taken`."""
         self.trouble: list[Exception] = []
         self.away = False
+        self.full = False
+        """True while no event can be stored."""
         self.pushed = self.pushes = 0
         """Events that the homeserver has pushed, the oldest first, and pushes during each read."""
         self.sick: set[RoomId] = set()
@@ -151,6 +153,8 @@ class House:
     async def accept_events(self, events: Sequence[Arrived]) -> int:
         if self.trouble:
             raise self.trouble.pop()
+        if self.full:
+            raise StoreError("full")
         assert events, "live rooms are not disturbed"
         assert len(events) <= PAGES[-1]
         new = [event_id for _, event_id, _ in events if event_id not in self.taken]
@@ -267,6 +271,27 @@ async def test_room_with_late_events_of_another_server_is_read_back_to_before_th
         asked = house.asked
         await house.clock.turn(3 * WELL)
         assert house.asked == asked
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("away", [False, True])
+async def test_rooms_with_late_events_are_read_again_after_an_error(away: bool) -> None:
+    """The database fails, or the homeserver, which hides the rooms after the first one, too."""
+    house = House()
+    house.looked_into, house.hosts = [], {ROOM: OURS.bot, OTHER: OURS.bot}
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        lost = [house.event(), house.event(OTHER)]
+        house.behind |= dict.fromkeys((ROOM, OTHER), house.clock.now())
+        house.away = away
+        house.full = not away
+        await house.clock.turn(WELL)
+        assert house.taken == []
+        house.away = house.full = False
+        await house.clock.turn(RETRY + FIRST_LOOK + WELL)
+        assert sorted(house.taken) == lost
+        await house.clock.turn(2 * WELL)
+        assert house.behind == {}
 
 
 @pytest.mark.asyncio
