@@ -23,7 +23,7 @@ def parted(words: list[str]) -> list[str]:
     """Strip punctuation before a command, and split its first word at the next punctuation."""
     words = unquoted(" ".join(words)).split()
     words = list(dropwhile(lambda word: not word.strip(AROUND), words))
-    parts = _RUN_OF_MARKS.split(words[0].lstrip(AROUND), maxsplit=1) if words else []
+    parts = _RUN_OF_MARKS.split(words[0].strip(AROUND), maxsplit=1) if words else []
     return [*filter(None, parts), *words[1:]]
 
 

@@ -178,7 +178,7 @@ def test_no_agent_reads_a_login_with_the_prefix(text: str, rules: Rules) -> None
 BARE = (
     *(f"logn ada {SECRET}", f"login: ada {SECRET}", f"登录：ada {SECRET}"),
     *(f"log in ada {SECRET}", f"Sign in ada {SECRET}", f"登录\nada\n{SECRET}"),
-    f'"login ada {SECRET}',
+    *(f'"login ada {SECRET}', f"“login” “ada” “{SECRET}”"),
 )
 
 
@@ -223,7 +223,7 @@ def test_a_probable_login_during_a_chat_is_held_back(text: str) -> None:
     [
         *("login not working", "login error 404", "登录 失败 了", "login", "login ada"),
         *("I cannot login since 10:30", "logo ada 2x", "my login is ada x1", "please login ada x1"),
-        *("登录", "log in please now 2x", "登记 编号 A1234", '"login" error E42'),
+        *("登录", "log in please now 2x", "登记 编号 A1234"),
     ],
 )
 def test_other_sentences_about_login_go_to_the_agent(text: str) -> None:
