@@ -28,7 +28,7 @@ from pydantic import AfterValidator
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
 _GROUPS = re.compile(r";|(?<=\d)[\s,]+(?=[A-Za-z])")
-_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
+_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 """Full-width letters, digits and signs; NFKC would take quadratic time on hostile text."""
 _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ("[至到~〜–—]", "-"),
@@ -100,10 +100,10 @@ class Hours:
 
 def parse_hours(text: str) -> Hours:
     """Parse opening hours; raises ValueError with a message for the operator."""
-    text = text.translate(_NARROW)
+    text = " ".join(text.translate(_NARROW).split())
     for written, meant in _ALIKE:
         text = re.sub(written, meant, text)
-    week, _, zone_name = text.strip().rpartition(" ")
+    week, _, zone_name = text.rpartition(" ")
     if not zone_name[:1].isalpha() or zone_name in DAYS:
         raise ValueError(
             'must end with a time zone, as in "Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai"'

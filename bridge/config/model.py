@@ -310,7 +310,8 @@ class Limits(Section):
     file: Annotated[fields.Bytes, Field(ge=1024)] = 50 * 1024 * 1024
     """Maximum size of a file, in both directions."""
     messages_per_minute: Annotated[int, Field(ge=1)] = 60
-    """Maximum messages, commands and reactions per room and minute."""
+    """Maximum messages, commands and reactions per room and minute. Those of an outage count in
+    the minute in which they were written, if by users of the bridge's own homeserver."""
     rooms_per_user: Annotated[int, Field(ge=1)] = 5
     """Maximum rooms that one customer may have at a time."""
     new_rooms_per_hour: Annotated[int, Field(ge=1)] = 10

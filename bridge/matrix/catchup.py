@@ -289,7 +289,9 @@ class CatchUp:
                     "too many missed events, older ones are not read", room=room_id, read=sum(PAGES)
                 )
         new = fresh = await self._accept(page[::-1])
-        while start and missed:
+        for _ in PAGES if missed else ():  # later ones the homeserver pushes by itself
+            if not start:
+                break
             await self.clock.sleep(fresh * PACE)
             events, start = await self.homeserver.page(host, room_id, PAGES[-1], start, "f")
             found = [one for event in events if (one := self._read(event, room_id)) is not None]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from itertools import dropwhile
 
-from bridge.rooms.rules import MARKS, NUMERALS, folded, narrow
+from bridge.rooms.rules import AROUND, MARKS, NUMERALS, folded, narrow, unquoted
 
 Words = tuple[str, ...]
 """Arguments of a command: the words after its verb."""
@@ -21,8 +21,9 @@ _RUN_OF_MARKS = re.compile(f"[{MARKS}]+")
 
 def parted(words: list[str]) -> list[str]:
     """Strip punctuation before a command, and split its first word at the next punctuation."""
-    words = list(dropwhile(lambda word: not word.strip(MARKS), words))
-    parts = _RUN_OF_MARKS.split(words[0].lstrip(MARKS), maxsplit=1) if words else []
+    words = unquoted(" ".join(words)).split()
+    words = list(dropwhile(lambda word: not word.strip(AROUND), words))
+    parts = _RUN_OF_MARKS.split(words[0].strip(AROUND), maxsplit=1) if words else []
     return [*filter(None, parts), *words[1:]]
 
 

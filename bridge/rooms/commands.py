@@ -27,9 +27,8 @@ from bridge.rooms.arguments import Words, parted, reads_as_words, unended
 from bridge.rooms.record import CardKind, Membership, Order, RoomRecord
 from bridge.rooms.references import newest, reported_message, want_again
 from bridge.rooms.rules import (
+    AROUND,
     LONGEST_WORD,
-    MARKS,
-    QUOTES,
     SETTINGS,
     SOURCES,
     BadOrder,
@@ -40,6 +39,7 @@ from bridge.rooms.rules import (
     is_key,
     narrow,
     queue_named,
+    unquoted,
 )
 from bridge.rooms.visit import By, Visit, audit_order, undo_change
 from bridge.texts import nearest
@@ -167,7 +167,7 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
     app's own commands ("/wc"). A message that begins with a prefix like `!wc` never goes to an
     agent: it may be a misspelt login.
     """
-    text = text.strip(f"{QUOTES} ") if text[:1] in QUOTES else text
+    text = unquoted(text)
     first, wanted = text.split(None, 1)[:1], _wanted(prefix)
     if not first:
         return None
@@ -326,9 +326,9 @@ def _begun(word: str) -> str | None:
 def _unmarked(command: Command, rest: list[str]) -> list[str]:
     """Return the arguments, the last without final punctuation unless it is free text."""
     own = command.own is not None and len(rest) > command.own
-    if not rest or own or (len(rest) > 2 and folded(rest[1]).startswith("text")):
+    if not rest or own or any("text" in folded(word) for word in rest[:2]):
         return rest
-    return [*rest[:-1], *filter(None, [rest[-1].strip(MARKS)])]
+    return [*rest[:-1], *filter(None, [rest[-1].strip(AROUND)])]
 
 
 def _parse_words(words: list[str], *, marked: bool = False) -> Reading:
@@ -353,7 +353,7 @@ def _parse_words(words: list[str], *, marked: bool = False) -> Reading:
 
 def _key(word: str) -> str:
     """Return the key of a setting, which may be named by its command in any language: `语言`."""
-    word = folded(word).replace("。", ".")
+    word = folded(word).replace("。", ".").rstrip(AROUND)
     verb = _VERBS.get(word, word)
     key = _KEYS.get(verb, verb)
     return key if key in SETTINGS else word

@@ -55,6 +55,7 @@ from bridge.rooms.record import (
     Simple,
     Thread,
     load_input,
+    sent_at,
 )
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import GONE, Rules, bare_sign
@@ -73,8 +74,7 @@ _MOST_ROOMS = 10
 KEPT_TURNED_AWAY = 50
 """Maximum people without permission whose last refusal a room's record keeps."""
 TURN_AWAY_EVERY, TURN_AWAY_DIRECT = 3_600_000, 300_000
-"""Minimum ms between two refusals to a person without permission; in a direct room, where all that
-they write is for the service."""
+"""Minimum ms between two refusals to a person without permission, and the same in direct rooms."""
 _ASKING = (model.Human, model.CallBack, model.Said)
 """Inputs that ask for a person or a robot: refused in a paused room."""
 Gesture = ports.Withdrew | ports.Reacted | ports.PollAnswered
@@ -83,8 +83,8 @@ Gesture = ports.Withdrew | ports.Reacted | ports.PollAnswered
 class Facts(msgspec.Struct, frozen=True):
     """Facts of the outside world about an event, fetched before the step."""
 
-    received: int
-    """When the event was stored, ms since the epoch."""
+    sent: int
+    """When the event was sent (`sent_at`), ms since the epoch."""
     standing: Standing = Standing.ORDINARY
     earlier: Earlier | None = None
     """The message that this one is about (`references.refers_to`); None if none or erased."""
@@ -173,7 +173,7 @@ def receive(
 
 
 def _configured(visit: Visit, event: ports.RoomConfigured, facts: Facts) -> None:
-    if excessive(visit, event.event_id, facts.received):
+    if excessive(visit, event.event_id, facts.sent):
         visit.ask(ShowSettings())  # a homeserver does not pass on the same content again
     else:
         people.configured(visit, event.content, facts.standing, event.sender, event.event_id)
@@ -199,7 +199,7 @@ def _chose_queue(visit: Visit, vote: ports.FromPerson, queue: QueueId, facts: Fa
     """Handle a vote for a queue as a command: to set it (an admin's), or to start a chat there."""
     permission = visit.rules.permission(vote.sender)
     admin = facts.standing is Standing.ADMIN and permission is not Permission.IGNORED
-    if not (admin or permission in SERVED) or excessive(visit, vote.event_id, facts.received):
+    if not (admin or permission in SERVED) or excessive(visit, vote.event_id, facts.sent):
         return
     words = ("set", str(queue)) if admin else (str(queue),)
     call = Call(words, vote.event_id, by=By(vote.sender), admin=admin)
@@ -261,7 +261,7 @@ def _spoke(
     _hear_language(visit, spoke.plain, command)
     if isinstance(spoke, ports.Spoke):
         root = spoke.thread
-        thread = None if root is None else Thread(root, spoke.event_id, facts.received)
+        thread = None if root is None else Thread(root, spoke.event_id, facts.sent)
         if thread != visit.record.thread:
             visit.set(thread=thread)
     shown = not facts.encrypted and (command is None or not command.in_clear)
@@ -273,7 +273,7 @@ def _spoke(
         _commanded(visit, spoke, facts, command)
     elif visit.record.settings.paused:
         _said_in_pause(visit, spoke, facts)
-    elif too_fast(visit, facts.received, _messages_of(spoke)):
+    elif too_fast(visit, facts.sent, _messages_of(spoke)):
         limit = visit.rules.limits.messages_per_minute
         references.turn_down(visit, spoke, facts.earlier, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, ports.Spoke):
@@ -314,7 +314,7 @@ def _said_in_pause(visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Fa
     """Handle words in a paused room: they may only rate, or give thanks for, the last chat."""
     if isinstance(spoke, ports.Spoke):
         answers = facts.earlier is not None
-        if not too_fast(visit, facts.received) and cards.about_chat(visit, spoke, answers=answers):
+        if not too_fast(visit, facts.sent) and cards.about_chat(visit, spoke, answers=answers):
             return
     references.turn_down(visit, spoke, facts.earlier, "undelivered.paused")
 
@@ -347,7 +347,7 @@ def _begins_chat(record: RoomRecord) -> bool:
 def _commanded(
     visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts, command: Reading
 ) -> None:
-    if excessive(visit, spoke.event_id, facts.received):
+    if excessive(visit, spoke.event_id, facts.sent):
         return
     if command.fault:
         commands.explain(visit, command, spoke.event_id)
@@ -397,7 +397,7 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
         visit, gesture, earlier
     ):
         return []
-    if excessive(visit, gesture.event_id, facts.received):
+    if excessive(visit, gesture.event_id, facts.sent):
         return []
     ordered, paused = cards.meant_by(visit, gesture), visit.record.settings.paused
     if ordered is not None:
@@ -510,8 +510,8 @@ class Reader:
             wait = about is not None or isinstance(meaning, ports.Withdrew)
         if wait:
             return False
-        facts = Facts(visit.now, encrypted=opened is not raw)
-        receive(visit, meaning, opened, facts, command=command)
+        sent = sent_at(raw, visit.record.host, visit.now)
+        receive(visit, meaning, opened, Facts(sent, encrypted=opened is not raw), command=command)
         return not visit.again
 
     async def handle(self, visit: Visit, row: InputRow) -> None:
@@ -715,7 +715,7 @@ class Reader:
         begins = isinstance(meaning, (ports.Spoke, ports.Corrected)) and _begins_chat(before)
         other = await other_room(self.around, visit.rules, before) if begins else None
         link = people.address(other)
-        facts = Facts(received, standing, earlier, encrypted, link)
+        facts = Facts(sent_at(raw, before.host, received), standing, earlier, encrypted, link)
         receive(visit, meaning, raw, facts, command=command)
         wanted, visit.again = visit.again, []
         for event_id in wanted:

@@ -256,7 +256,7 @@ class Thread(Value, frozen=True):
     root: EventId
     latest: EventId
     at: int = 0
-    """When that was received, ms since the epoch; 0 in rows of earlier versions."""
+    """When that was sent (`sent_at`), ms since the epoch; 0 in rows of earlier versions."""
 
 
 class CardKind(StrEnum):
@@ -501,6 +501,16 @@ MOST_SERVERS = 3
 """Maximum number of `via` servers, as the specification advises."""
 _ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
 """A server name that is an IP address: no use to other servers."""
+
+
+def sent_at(raw: Raw, host: UserId, received: int) -> int:
+    """Return when an event was sent, by the age that the homeserver tells; else when it came.
+
+    Told of others than its own users, an age may be forged. All times are ms since the epoch.
+    """
+    unsigned, own = raw.get("unsigned"), str(raw.get("sender")).endswith(host[host.find(":") :])
+    age = unsigned.get("age") if own and isinstance(unsigned, dict) else None
+    return received - age if isinstance(age, int) and 0 < age < received else received
 
 
 def permalink(room_id: RoomId, event_id: EventId | None, servers: tuple[str, ...]) -> str:

@@ -256,18 +256,23 @@ class Rules(msgspec.Struct, frozen=True):
 
 QUOTES = '"“”„「」『』'
 """Quotation marks around a command, copied from a sentence that names it."""
-MARKS = f".。!！?？,，、:：;；/~～{QUOTES}"
+MARKS = ".。!！?？,，、:：;；/~～"
 """Punctuation that may end or separate the words of a command without changing them."""
-
-
-_BRACES = str.maketrans("｛｝", "{}")
-"""Braces as a Chinese input method writes them."""
+AROUND = f"{MARKS}{QUOTES} "
+"""Signs that may surround a command or a value."""
+_QUOTED = re.compile(f"[{QUOTES}]([^{QUOTES}]+)[{QUOTES}]")
 NUMERALS = str.maketrans("一二三四五六七八九", "123456789")
 """Chinese and Japanese digits, as customers answer a numbered list."""
 
 
 def _unmarked(name: str) -> str:
-    return folded(name.strip(f"{MARKS} ").strip("<>"))
+    return folded(name.strip().strip(AROUND).strip("<>"))
+
+
+def unquoted(text: str) -> str:
+    """Strip quotation marks around a whole text; a sentence may begin with a quoted command."""
+    quoted = _QUOTED.fullmatch(text.strip())
+    return quoted[1] if quoted else text
 
 
 def folded(word: str) -> str:
@@ -551,7 +556,7 @@ def _truth(key: str, value: object, _: Rules) -> bool:
 
 
 def _hours(value: object) -> str:
-    hours = narrow(value).strip(f"{MARKS} ") if isinstance(value, str) else ""
+    hours = narrow(value).strip().strip(AROUND) if isinstance(value, str) else ""
     if len(hours) <= LONGEST_HOURS and readable_hours(hours):
         return hours
     raise BadOrder("config.bad_hours", {"value": shown_value(value)})
@@ -561,7 +566,9 @@ def _sentence(key: str, value: object) -> str:
     """Validate a room's own sentence: on one line, without control characters."""
     given = value if isinstance(value, str) else ""
     seen = ("" if unicodedata.category(one) == "Cc" and not one.isspace() else one for one in given)
-    sentence = " ".join(TURNS.sub("", "".join(seen)).split()).translate(_BRACES)
+    sentence = " ".join(TURNS.sub("", "".join(seen)).split())
+    for name in IN_TEXTS:  # in braces as a Chinese input method writes them
+        sentence = sentence.replace(f"｛{name}｝", f"{{{name}}}")
     try:
         fits = 0 < len(sentence) <= LONGEST_SENTENCE and placeholders(sentence) <= IN_TEXTS
     except ValueError:  # unmatched braces, or more than a name within

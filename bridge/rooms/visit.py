@@ -466,9 +466,12 @@ def undo_change(visit: Visit, by: By) -> bool:
 # --- rate limit of messages, commands and gestures ------------------------------------------------
 
 
-def too_fast(visit: Visit, received: int, count: int = 1) -> bool:
-    """Apply the rate limit: count messages in their minute (`received`: ms); True if over it."""
-    minute, record = received // 60_000, visit.record
+def too_fast(visit: Visit, sent: int, count: int = 1) -> bool:
+    """Apply the rate limit: count messages in the minute in which they were sent; True if over it.
+
+    Not when they came: after an outage all of its messages come within seconds.
+    """
+    minute, record = sent // 60_000, visit.record
     if minute == record.minute - 1:  # received by a process whose clock is slower
         minute += 1
     spoken = record.spoken if minute == record.minute else 0
@@ -478,12 +481,12 @@ def too_fast(visit: Visit, received: int, count: int = 1) -> bool:
     return False
 
 
-def excessive(visit: Visit, event_id: EventId, received: int) -> bool:
+def excessive(visit: Visit, event_id: EventId, sent: int) -> bool:
     """Apply the rate limit to a command or a gesture; answer only the first one over it.
 
     A message over the limit is answered each time, as its words are not carried.
     """
-    if not too_fast(visit, received):
+    if not too_fast(visit, sent):
         return False
     limit = visit.rules.limits.messages_per_minute
     if visit.record.spoken == limit:

@@ -103,6 +103,13 @@ def test_days_and_half_hours_in_chinese() -> None:
         assert parse_hours(f"{day} 8:00-20:00 UTC") == parse_hours("Sun 08:00-20:00 UTC")
 
 
+def test_hours_on_several_lines() -> None:
+    """As a block of YAML has them: what stood behind the first line did not count."""
+    assert parse_hours(WEEK.replace("; ", "\n").replace(", ", "\n, ")) == parse_hours(WEEK)
+    with pytest.raises(ValueError, match="must be a start and an end time"):
+        parse_hours("Mon 9:00-12:00\n13:00-18:00 UTC")
+
+
 def test_hours_are_in_local_time() -> None:
     """09:00 in Berlin is 08:00 UTC in winter and 07:00 in summer."""
     hours = parse_hours("daily 09:00-17:00 Europe/Berlin")

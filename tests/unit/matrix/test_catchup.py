@@ -53,7 +53,8 @@ class House:
         self.of: list[RoomId] = []
         """Rooms of the invitations in `taken`."""
         self.trouble: list[Exception] = []
-        self.away = False
+        self.away = self.busy = False
+        """Whether it cannot be reached; whether somebody writes during each read."""
         self.full = False
         """True while no event can be stored."""
         self.pushed = self.pushes = 0
@@ -95,6 +96,8 @@ class House:
         if self.away or room_id in self.sick:
             self.outage.set()
             raise Unavailable("away")
+        if self.busy:
+            self.event(room=room_id)
         events = self.rooms[room_id]
         pushed = [str(one["event_id"]) for one in events[self.pushed :][: self.pushes]]
         self.taken += [one for one in pushed if one not in self.taken]
@@ -102,7 +105,8 @@ class House:
         place = int(start or len(events))
         end = min(place + limit, len(events)) if way == "f" else max(place - limit, 0)
         page = events[place:end] if way == "f" else events[end:place][::-1]
-        return page, "" if end in {0, len(events)} else str(end)
+        last = end == 0 or (end == len(events) and not self.busy)
+        return page, "" if last else str(end)
 
     def invite(self, room: RoomId, whom: UserId = OURS.bot) -> None:
         self.invited.append((room, whom))
@@ -498,6 +502,18 @@ async def test_events_of_a_long_outage_are_taken_in_order_beside_the_queue(
             house.trouble.append(StoreError("away"))
         await house.clock.turn(ALL_LOOKS)
     assert house.taken == events
+
+
+@pytest.mark.asyncio
+async def test_reading_forwards_ends_although_the_room_goes_on() -> None:
+    house = House()
+    house.taken.append(house.event())
+    missed = [house.event() for _ in range(2 * PAGE)]
+    house.busy = True
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+    assert house.taken[1 : 1 + len(missed)] == missed
+    assert house.asked <= len(LOOKS) * 2 * len(PAGES)
 
 
 @pytest.mark.asyncio

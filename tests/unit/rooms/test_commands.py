@@ -182,7 +182,18 @@ def test_a_malformed_command_names_its_error_text(text: str, key: str) -> None:
             "config",
             ("set", "hours", "Mon 9:00-10:00 UTC"),
         ),
+        *(
+            (f"!wc config set{text}", "config", ("set", "text.closed", "“再见！”"))
+            for text in (
+                " text.closed=“再见！”",
+                "：text.closed “再见！”",
+                "：text.closed：“再见！”",
+            )
+        ),
+        ("!wc config reset text.closed.", "config", ("reset", "text.closed")),
         ("!wc login ada “S3cret”", "login", ("ada", "“S3cret”")),
+        ("“!wc login ada S3cret!”", "login", ("ada", "S3cret!")),
+        ("!wc “login ada S3cret!”", "login", ("ada", "S3cret!")),
     ],
 )
 def test_marks_at_the_end_of_a_command_change_nothing(
@@ -232,7 +243,11 @@ def test_every_command_has_its_usage() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "  ", "hello", "start", "please !wc help", "!w", "wc", "/", "/start", "/wcs", "/wc/tmp"],
+    [
+        *("", "  ", "hello", "start", "please !wc help", "!w", "wc", "/", "/start", "/wcs"),
+        *("/wc/tmp", '"!wc rate" 5 stars is what I wrote', "“!wc 结束”是什么意思？", '"!wc'),
+        *("“!wc login ada “S3cret””", "「!wc 取消」と「!wc 開始」の違い"),
+    ],
 )
 def test_text_without_the_prefix_is_no_command_where_it_is_needed(text: str) -> None:
     assert parse(text, "!wc", prefix_needed=True) is None
@@ -252,6 +267,7 @@ def test_text_without_the_prefix_is_no_command_where_it_is_needed(text: str) -> 
             "人工服务费是多少",
         ),
         *("人工？", "取消?", "取消……", "help!", "cancel...", "human?", "。", "!"),
+        *('"cancel" was what I meant', "「人工？」", '"rate 5" or "rate 4"'),
     ],
 )
 def test_sentences_are_no_commands_where_no_prefix_is_needed(text: str) -> None:

@@ -14,7 +14,7 @@ from bridge.conversation.model import LinkLost, LinkRestored, Pushed
 from bridge.ids import AgentId, RoomId, SessionId, UserId
 from bridge.rooms import engine as module
 from bridge.rooms.ports import CallFailure, Refused
-from bridge.rooms.record import Membership, Person, RoomRecord, load_input
+from bridge.rooms.record import Membership, Person, RoomRecord, load_input, sent_at
 from bridge.rooms.rules import hides
 from bridge.rooms.visit import stored_as
 from bridge.webchat.codes import FailureReason, NoticeType
@@ -407,3 +407,44 @@ async def test_other_rooms_that_the_database_does_not_know_are_not_entered(why: 
         await quiet()
     assert f"enter {OTHER}" not in world.matrix.requests
     assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_messages_of_an_outage_are_limited_by_when_they_were_written() -> None:
+    """Three minutes of an outage come at once, with as many messages as a minute may have."""
+    world = World()
+    await world.chatting()
+    minute = 60_000 - world.clock.now() % 60_000  # to the next one, ms
+    await world.clock.turn(minute / 1000)
+    written = [
+        (f"{number} {back}", {"age": back * 60_000 - number})
+        for back in (3, 2, 1)
+        for number in range(1, 7)
+    ]
+    async with world.running() as engine:
+        await engine.accept_events([world.event(text=text, unsigned=age) for text, age in written])
+        await quiet()
+        await engine.accept_events([world.event(text="now")])
+        await quiet()
+    kept = [text for text, _ in written if not text.startswith("6")]
+    assert world.link.texts(ROOM) == [*kept, "now"]
+    told = [text.partition("\n")[0] for text in world.matrix.texts(ROOM)]
+    assert told.count("undelivered.too_fast") == 3
+
+
+@pytest.mark.parametrize(
+    ("sender", "unsigned", "ago"),
+    [
+        (ADA, {"age": 70_000}, 70_000),
+        (UserId("@ada:example.org.evil.org"), {"age": 70_000}, 0),
+        (UserId("@ada:elsewhere.org"), {"age": 70_000}, 0),
+        (ADA, {"age": -70_000}, 0),
+        (ADA, {"age": "70000"}, 0),
+        (ADA, {"age": 2**80}, 0),
+        (ADA, {}, 0),
+        (ADA, None, 0),
+    ],
+)
+def test_when_an_event_was_sent(sender: UserId, unsigned: object, ago: int) -> None:
+    raw = {"sender": sender, "unsigned": unsigned}
+    assert sent_at(raw, BOT, 1_733_011_200_000) == 1_733_011_200_000 - ago

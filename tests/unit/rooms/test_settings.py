@@ -29,7 +29,9 @@ def test_a_language_by_its_code_or_another_name(language: str) -> None:
         assert settings_of_event({"language": value}, RULES).language == language
 
 
-@pytest.mark.parametrize("value", [1, "1", "Sales", " SHOP ", "“Sales”", "「shop"])
+@pytest.mark.parametrize(
+    "value", [1, "1", "Sales", " SHOP ", "“Sales”", "「shop", "Sales\n", "　Sales　"]
+)
 def test_a_queue_by_id_name_or_alias(value: object) -> None:
     assert settings_of_event({"queue": value}, RULES).queue == 1
 
@@ -74,6 +76,14 @@ def test_a_value_is_refused_with_the_possible_ones_in_the_language() -> None:
     told = caught.value.sentence(RULES, "zh-CN")
     assert told == "「start」不能设为「自动」，设置未更改。可用的值：发消息、发命令。"
     assert settings_of_event({"start": "发命令"}, RULES).start == "on_command"
+
+
+def test_hours_and_sentences_are_kept_without_blanks_and_with_their_braces() -> None:
+    settings = settings_of_event(
+        {"hours": "Mon 9:00-10:00 UTC\n", "texts": {"closed": "｛！"}}, RULES
+    )
+    assert settings.hours == "Mon 9:00-10:00 UTC"
+    assert dict(settings.texts)["closed"] == "｛！"
 
 
 def test_foreign_values_are_shown_short() -> None:

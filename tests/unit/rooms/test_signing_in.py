@@ -178,6 +178,7 @@ def test_no_agent_reads_a_login_with_the_prefix(text: str, rules: Rules) -> None
 BARE = (
     *(f"logn ada {SECRET}", f"login: ada {SECRET}", f"登录：ada {SECRET}"),
     *(f"log in ada {SECRET}", f"Sign in ada {SECRET}", f"登录\nada\n{SECRET}"),
+    *(f'"login ada {SECRET}', f"“login” “ada” “{SECRET}”"),
 )
 
 
