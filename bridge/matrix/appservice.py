@@ -17,7 +17,6 @@ import gc
 import hmac
 import json
 import logging
-import sys
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,7 +33,7 @@ from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.events import sent_at
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.record import Raw
+from bridge.rooms.record import Raw, age_of
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import Observer
 
@@ -349,12 +348,6 @@ def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: o
 def is_id(text: str) -> bool:
     """Whether a text has the length of a Matrix id and no NUL, which databases reject."""
     return 0 < len(text) <= _LONGEST_ID and "\0" not in text
-
-
-def age_of(event: Raw) -> float:
-    """Return the event's age in ms (`unsigned.age`); 0 if the homeserver does not say."""
-    age = wire.mapping(event, "unsigned").get("age")
-    return age if isinstance(age, int | float) and 0 < age < sys.maxsize else 0
 
 
 def _done() -> web.Response:

@@ -30,14 +30,14 @@ from hashlib import sha256
 import structlog
 
 from bridge.ids import EventId, RoomId, UserId
-from bridge.matrix.appservice import Arrived, age_of, is_echo, is_id
+from bridge.matrix.appservice import Arrived, is_echo, is_id
 from bridge.matrix.client import Homeserver
 from bridge.matrix.crypto import wire
 from bridge.matrix.events import is_membership, sent_at
 from bridge.matrix.users import OurUsers
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
-from bridge.rooms.record import Raw
+from bridge.rooms.record import Raw, age_of
 from bridge.rooms.store import StoreError, StorePort
 from bridge.rooms.surroundings import first_of, slept
 

@@ -55,7 +55,7 @@ from bridge.rooms.record import (
     Simple,
     Thread,
     load_input,
-    sent_at,
+    when_sent,
 )
 from bridge.rooms.references import Earlier
 from bridge.rooms.rules import GONE, Rules, bare_sign
@@ -84,7 +84,7 @@ class Facts(msgspec.Struct, frozen=True):
     """Facts of the outside world about an event, fetched before the step."""
 
     sent: int
-    """When the event was sent (`sent_at`), ms since the epoch."""
+    """When the event was sent (`when_sent`), ms since the epoch."""
     standing: Standing = Standing.ORDINARY
     earlier: Earlier | None = None
     """The message that this one is about (`references.refers_to`); None if none or erased."""
@@ -510,7 +510,7 @@ class Reader:
             wait = about is not None or isinstance(meaning, ports.Withdrew)
         if wait:
             return False
-        sent = sent_at(raw, visit.record.host, visit.now)
+        sent = when_sent(raw, visit.record.host, visit.now)
         receive(visit, meaning, opened, Facts(sent, encrypted=opened is not raw), command=command)
         return not visit.again
 
@@ -715,7 +715,7 @@ class Reader:
         begins = isinstance(meaning, (ports.Spoke, ports.Corrected)) and _begins_chat(before)
         other = await other_room(self.around, visit.rules, before) if begins else None
         link = people.address(other)
-        facts = Facts(sent_at(raw, before.host, received), standing, earlier, encrypted, link)
+        facts = Facts(when_sent(raw, before.host, received), standing, earlier, encrypted, link)
         receive(visit, meaning, raw, facts, command=command)
         wanted, visit.again = visit.again, []
         for event_id in wanted:

@@ -16,6 +16,7 @@ events unchanged (samples: `stored_rows.jsonl`).
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import StrEnum
@@ -256,7 +257,7 @@ class Thread(Value, frozen=True):
     root: EventId
     latest: EventId
     at: int = 0
-    """When that was sent (`sent_at`), ms since the epoch; 0 in rows of earlier versions."""
+    """When that was sent (`when_sent`), ms since the epoch; 0 in rows of earlier versions."""
 
 
 class CardKind(StrEnum):
@@ -503,14 +504,20 @@ _ADDRESS = re.compile(r"(?:\[.*\]|[0-9.]*)(?::[0-9]+)?")
 """A server name that is an IP address: no use to other servers."""
 
 
-def sent_at(raw: Raw, host: UserId, received: int) -> int:
+def age_of(event: Raw) -> float:
+    """Return the event's age in ms (`unsigned.age`); 0 if the homeserver does not say."""
+    unsigned = event.get("unsigned")
+    age = unsigned.get("age") if isinstance(unsigned, dict) else None
+    return age if isinstance(age, int | float) and 0 < age < sys.maxsize else 0
+
+
+def when_sent(event: Raw, host: UserId, received: int) -> int:
     """Return when an event was sent, by the age that the homeserver tells; else when it came.
 
     Told of others than its own users, an age may be forged. All times are ms since the epoch.
     """
-    unsigned, own = raw.get("unsigned"), str(raw.get("sender")).endswith(host[host.find(":") :])
-    age = unsigned.get("age") if own and isinstance(unsigned, dict) else None
-    return received - age if isinstance(age, int) and 0 < age < received else received
+    own = str(event.get("sender")).endswith(host[host.find(":") :])
+    return received - int(age_of(event)) if own else received
 
 
 def permalink(room_id: RoomId, event_id: EventId | None, servers: tuple[str, ...]) -> str:

@@ -27,11 +27,10 @@ from bridge.matrix.appservice import (
     Arrived,
     Endpoint,
     Page,
-    age_of,
 )
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
-from bridge.rooms.record import Raw
+from bridge.rooms.record import Raw, age_of
 from bridge.rooms.store import StoreError
 from tests.unit.link.rig import eventually
 

@@ -14,7 +14,7 @@ from bridge.conversation.model import LinkLost, LinkRestored, Pushed
 from bridge.ids import AgentId, RoomId, SessionId, UserId
 from bridge.rooms import engine as module
 from bridge.rooms.ports import CallFailure, Refused
-from bridge.rooms.record import Membership, Person, RoomRecord, load_input, sent_at
+from bridge.rooms.record import Membership, Person, RoomRecord, load_input, when_sent
 from bridge.rooms.rules import hides
 from bridge.rooms.visit import stored_as
 from bridge.webchat.codes import FailureReason, NoticeType
@@ -447,4 +447,4 @@ async def test_messages_of_an_outage_are_limited_by_when_they_were_written() -> 
 )
 def test_when_an_event_was_sent(sender: UserId, unsigned: object, ago: int) -> None:
     raw = {"sender": sender, "unsigned": unsigned}
-    assert sent_at(raw, BOT, 1_733_011_200_000) == 1_733_011_200_000 - ago
+    assert when_sent(raw, BOT, 1_733_011_200_000) == 1_733_011_200_000 - ago
