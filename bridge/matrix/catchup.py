@@ -288,7 +288,7 @@ class CatchUp:
                 _log.warning(
                     "too many missed events, older ones are not read", room=room_id, read=sum(PAGES)
                 )
-        new = fresh = await self._accept(page[::-1])
+        new = fresh = await self._accept(page[::-1]) if missed else 0
         for _ in PAGES if missed else ():  # later ones the homeserver pushes by itself
             if not start:
                 break
