@@ -33,11 +33,12 @@ _NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ("[至到~〜–—]", "-"),
     ("、", ","),
-    ("每[天日]", "daily"),
+    ("天", "日"),
+    ("每日", "daily"),
     ("[周週]末", "Sat,Sun"),
     (
-        "(?:星期|[周週]|礼拜|禮拜|(?<=[-, ]))([一二三四五六日天]+)",
-        lambda found: ",".join(DAYS["一二三四五六日".find(one)] for one in found[1]),
+        "(?:星期|[周週]|礼拜|禮拜|(?<=[-, ]))([一二三四五六日]+)",
+        lambda found: ",".join(DAYS["一二三四五六日".index(one)] for one in found[1]),
     ),
     ("[点點]半", ":30"),
     (r"[点點](?=\d)", ":"),
