@@ -14,6 +14,7 @@ import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -69,8 +70,9 @@ _LOOK = "SELECT count(*) FROM sqlite_master"  # also makes the log's file
 # there is none, two look-ups of attributes fail, which takes several times as long as the binding.
 # Not `bytes` and `int` themselves: their calls allocate, and a garbage collection in the midst of a
 # binding made it fail with SQLITE_MISUSE (Python 3.11).
-for _kind in (bytes, bool, type(None)):
-    sqlite3.register_adapter(_kind, lambda value: value)
+sqlite3.register_adapter(bytes, itemgetter(slice(None)))  # a whole slice is the object itself
+for _kind in (bool, type(None)):
+    sqlite3.register_adapter(_kind, {None: None, False: 0, True: 1}.get)
 
 
 class SqliteEngine:
