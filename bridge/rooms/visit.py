@@ -224,13 +224,14 @@ class Visit(msgspec.Struct, eq=False):
         state before that, when they might still write, or remove the bridge.
         """
         record, sender = self.record, str(raw.get("sender"))
+        if server_of(sender) == server_of(record.host):
+            return False
         if record.membership is not Membership.JOINED or isinstance(meaning, Nothing):
             return False
-        if not isinstance(meaning, MemberGone | MemberJoined):
-            here = record.direct and sender == record.customer
-            if here or any(one.user == sender for one in record.people):
-                return False
-        return server_of(sender) != server_of(record.host)
+        if isinstance(meaning, MemberGone | MemberJoined):
+            return True
+        here = record.direct and sender == record.customer
+        return not (here or any(one.user == sender for one in record.people))
 
     def for_room(self, key: str, args: model.Args) -> str:
         """Return a sentence for the room, to be put into another one."""
