@@ -196,8 +196,6 @@ def foreign_login(rules: Rules, text: str) -> Reading | None:
 
     It is deleted, but not tried here: the password is probably one of the other call centre.
     """
-    if not rules.other_prefixes:
-        return None
     found = (parse(text, prefix, prefix_needed=True) for prefix in rules.other_prefixes)
     secret = any(one is not None and one.secret for one in found)
     return Reading("login", fault="usage.login", secret=True) if secret else None
@@ -243,8 +241,8 @@ def like_login(visit: Visit, text: str) -> Reading | None:
 
     It may be an ordinary message ("login failed E42"), so it is neither deleted nor sent on.
     """
-    words = text.split(None, 4)
-    if visit.rules.seal is None or not 2 <= len(words) <= 4:
+    words = [] if visit.rules.seal is None else text.split(None, 4)
+    if not 2 <= len(words) <= 4:
         return None
     words = _joined(_split(parted(words)))
     if len(words) != 3 or reads_as_words(*words[1:]):

@@ -101,16 +101,17 @@ def read_command(visit: Visit, meaning: ports.Meaning) -> Reading | None:
     record, rules = visit.record, visit.rules
     if record.membership is not _JOINED or not isinstance(meaning, (ports.Spoke, ports.Corrected)):
         return None
-    text, command = meaning.plain, None
+    text, command, prefixed = meaning.plain, None, rules.may_command(meaning.plain)
     if isinstance(meaning.content, model.CustomerText):  # else it is a caption
-        command = commands.foreign_login(rules, text) or _read_text(visit, text, meaning.sender)
-    return command or commands.buried_login(rules, text)
+        command = commands.foreign_login(rules, text) if prefixed else None
+        command = command or _read_text(visit, text, meaning.sender, prefixed=prefixed)
+    return command or (commands.buried_login(rules, text) if prefixed else None)
 
 
-def _read_text(visit: Visit, text: str, sender: UserId) -> Reading | None:
+def _read_text(visit: Visit, text: str, sender: UserId, *, prefixed: bool) -> Reading | None:
     chatting = isinstance(visit.record.conversation.phase, model.Chatting)
     bare = not chatting and people.is_alone(visit, sender)
-    command = commands.read(visit, text, bare=bare)
+    command = commands.read(visit, text, bare=bare) if bare or prefixed else None
     if command is None and bare:
         return commands.slip(visit, text)
     login = commands.like_login(visit, text) if command is None and chatting else None
@@ -253,7 +254,7 @@ def _spoke(
         people.heard(visit, spoke.sender)
     if spoke.notice and not visit.record.direct:
         return  # in a shared room, notices of other bots are not for the agent
-    if not _needs_no_permission(visit, spoke.sender, facts, command):
+    if command is None or not _needs_no_permission(visit, spoke.sender, facts, command):
         if not _admit(visit, spoke.event_id, spoke.sender):
             return
         if visit.record.speaker != spoke.sender:
@@ -286,10 +287,8 @@ def _spoke(
         _step(visit, spoke.sender, references.corrected(visit, spoke, facts.earlier))
 
 
-def _needs_no_permission(visit: Visit, who: UserId, facts: Facts, command: Reading | None) -> bool:
+def _needs_no_permission(visit: Visit, who: UserId, facts: Facts, command: Reading) -> bool:
     """True for what a room admin configures, and for the end of a former customer's chat."""
-    if command is None:
-        return False
     admin = facts.standing is Standing.ADMIN and command.configures
     leaves = command.leaves and who == visit.record.customer
     return (admin or leaves) and visit.rules.permission(who) is not Permission.IGNORED
@@ -497,7 +496,8 @@ class Reader:
         if visit.is_unserved(meaning) or visit.doubts(meaning, raw):
             return False
         command = read_command(visit, meaning)
-        if needs_standing(visit, meaning, command) is not None:
+        said = command is None and isinstance(meaning, ports.Spoke)  # as nearly always
+        if not said and needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, ports.Spoke):
             asks = command is None or (not command.fault and COMMANDS[command.verb].elsewhere)

@@ -123,15 +123,22 @@ class Rules(msgspec.Struct, frozen=True):
     """Whether WebChat may accept the URL of a voice that does not fit into a frame."""
 
     _policies: dict[tuple[RoomSettings, UserId, int], Policy] = {}
+    _prefixes: re.Pattern[str] = re.compile("")
 
     def __post_init__(self) -> None:
         """Create new caches, in a changed copy too, since they depend on the rules."""
         msgspec.structs.force_setattr(self, "permission", lru_cache(KNOWN)(self.permission))
         msgspec.structs.force_setattr(self, "_policies", {})
+        prefixes = "|".join(map(_essence, (self.prefix, *self.other_prefixes)))
+        msgspec.structs.force_setattr(self, "_prefixes", re.compile(prefixes))
 
     def serves(self, who: str) -> bool:
         """True if the person's messages are carried."""
         return self.permission(who) in SERVED
+
+    def may_command(self, text: str) -> bool:
+        """Whether a text may hold a command with a prefix: a quick test that few pass."""
+        return self._prefixes.search(narrow(text).casefold()) is not None
 
     def are_of(self, record: RoomRecord) -> bool:
         """True if these rules' enterprise serves the room; always, if there is only one."""
@@ -267,6 +274,12 @@ NUMERALS = str.maketrans("一二三四五六七八九", "123456789")
 
 def _unmarked(name: str) -> str:
     return folded(name.strip().strip(AROUND).strip("<>"))
+
+
+def _essence(prefix: str) -> str:
+    """Return the part of a prefix that is in every spelling of it ("wc" in "/wc"), for a regex."""
+    whole = folded(prefix)
+    return re.escape(re.sub(r"^\W+", "", whole) or whole[1:] or whole)
 
 
 def unquoted(text: str) -> str:

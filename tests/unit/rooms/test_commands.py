@@ -22,7 +22,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import QueueId, SessionId
 from bridge.rooms import arguments
-from bridge.rooms.commands import COMMANDS, Reading, parse
+from bridge.rooms.commands import COMMANDS, Reading, buried_login, foreign_login, parse
 from bridge.rooms.effects import AskQueue
 from bridge.rooms.rules import Rules, folded
 from bridge.rooms.visit import undelivered
@@ -490,3 +490,25 @@ def test_of_many_arguments_two_are_compared(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(arguments, "action_of", action_of)
     assert arguments.maybe_all(["\ufdfa"] * 10_000) is None
     assert action_of.call_count == 2
+
+
+PREFIXES = ("!wc", "wc", "!!", "!", "客服", "#Ｗc", "ß", "ﬁ.", "c\u0327")
+SPELLINGS = (*PREFIXES, "/wc", "/!", "！ｗｃ", "！！", "SS", "FI", "fi", "ç", "\u0327", "x" * 499)
+
+
+@given(
+    st.lists(st.sampled_from(PREFIXES), min_size=1, max_size=3, unique=True),
+    st.lists(st.sampled_from((*SPELLINGS, *' \n"「」.', "login ada S3cret", "登录 ")), max_size=9),
+)
+def test_the_quick_test_lets_no_command_pass(prefixes: list[str], parts: list[str]) -> None:
+    first, *others = prefixes
+    rules = msgspec.structs.replace(
+        RULES, prefix=first, other_prefixes=tuple(folded(one) for one in others)
+    )
+    text = "".join(parts)
+    found = (
+        parse(text, first, prefix_needed=True),
+        foreign_login(rules, text),
+        buried_login(rules, text),
+    )
+    assert rules.may_command(text) or found == (None, None, None)
