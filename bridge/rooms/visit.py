@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from bridge.conversation import model
 from bridge.conversation.machine import is_plain_success, step, wants_link
 from bridge.conversation.turn import all_pieces
-from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId, localpart_of, server_of
+from bridge.ids import CallId, EventId, InputSeq, RoomId, UserId, localpart_of
 from bridge.rooms import store
 from bridge.rooms.effects import (
     Answering,
@@ -224,7 +224,7 @@ class Visit(msgspec.Struct, eq=False):
         state before that, when they might still write, or remove the bridge.
         """
         record, sender = self.record, str(raw.get("sender"))
-        if server_of(sender) == server_of(record.host):
+        if sender.endswith(record.host[record.host.find(":") :]):
             return False
         if record.membership is not Membership.JOINED or isinstance(meaning, Nothing):
             return False
