@@ -50,6 +50,7 @@ from bridge.storage.sqlstore import SqlStore, described, open_store, pending_mig
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.SKIP: "yellow"}
 _WIDTH = 28
+_TESTING = "testing (a server that does not answer takes up to 20 s)"
 READABLE = (
     "give the bridge's user read access to the file and its folder (`ls -ld` shows the owners)"
 )
@@ -65,7 +66,9 @@ def doctor(files: Files, *, as_json: bool = False) -> int:
     findings = Findings() if as_json else Findings(told=lambda one: _print(console, one))
     config = _load(findings, files)
     if config is not None:
-        asyncio.run(_round(findings, files, config))
+        # Only on a terminal, and below the findings.
+        with nullcontext() if as_json else console.status(_TESTING, spinner="line"):
+            asyncio.run(_round(findings, files, config))
     passed, failed, skipped = (findings.count(verdict) for verdict in Verdict)
     if as_json:
         told = {"passed": passed, "failed": failed, "skipped": skipped, "findings": findings.all}

@@ -47,6 +47,7 @@ MILLISECONDS = {
     "w": 604_800_000,
 }
 LONGEST = 36_500 * MILLISECONDS["d"]
+_DAY = MILLISECONDS["d"]
 LARGEST = 1 << 50
 """Maximum duration in ms and size in bytes, so that sums fit a database's integers."""
 
@@ -84,7 +85,7 @@ def parse_age(text: str) -> int:
     """Parse a duration of at least one day to milliseconds, or `ever` to EVER."""
     if text.strip().casefold() == "ever":
         return EVER
-    if (age := parse_duration(text)) < MILLISECONDS["d"]:
+    if _DURATION.fullmatch(text.strip()) is None or (age := parse_duration(text)) < _DAY:
         raise ValueError("must be ever, or at least 1d")
     return age
 
@@ -102,19 +103,37 @@ def parsed_by(parse: Callable[[str], object], kinds: type | UnionType = str) -> 
     return BeforeValidator(lambda value: parse(str(value)) if isinstance(value, kinds) else value)
 
 
+@dataclass(frozen=True)
+class Written:
+    """Marks a quantity: how its value is written in config.yaml, for the log of a reload."""
+
+    units: tuple[tuple[str, int], ...]
+    """From the largest; the last one is 1."""
+    zero: str
+
+    def __call__(self, value: int) -> str:
+        whole = ((name, size) for name, size in self.units if value % size == 0)
+        name, size = next(whole)
+        return f"{value // size}{name}" if value else self.zero
+
+
+_SPANS = tuple((name, MILLISECONDS[name]) for name in ("d", "h", "m", "s", "ms"))
 Bytes = Annotated[
     int,
+    Written((("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)), "0"),
     parsed_by(parse_size),
     WithJsonSchema({"type": ["integer", "string"], "examples": ["50MiB"]}),
 ]
 Milliseconds = Annotated[
     int,
+    Written(_SPANS, "0s"),
     # A bare number lacks a unit: parse_duration rejects it with a message that says so.
     parsed_by(parse_duration, str | int | float),
     WithJsonSchema({"type": "string", "examples": ["7d"]}),
 ]
 Age = Annotated[
     int,
+    Written(_SPANS, "ever"),
     parsed_by(parse_age, str | int | float),
     WithJsonSchema({"type": "string", "examples": ["ever", "365d"]}),
 ]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -31,7 +32,7 @@ from bridge.config.document import (
     read_document,
     render_path,
 )
-from bridge.config.fields import Context, Reload, Section
+from bridge.config.fields import Context, Reload, Section, Written
 from bridge.config.known_keys import Key, Shape, advice, known_paths
 from bridge.config.model import (
     SERVED,
@@ -449,15 +450,14 @@ T = TypeVar("T", bound=Section)
 def compare(old: Config, new: Config) -> dict[str, bool]:
     """Return each changed key as `path: old -> new` (secrets hidden), and whether it is live."""
     before, after, taken = (dict(leaves(one)) for one in (old, new, take_over(old, new)))
-    changes = {}
-    follows = _OF_PARTS if _ids(old) != _ids(new) else frozenset()
-    if follows:
-        changes[f"enterprises: {_shown(_ids(old))} -> {_shown(_ids(new))}"] = False
+    lists = dict(_other_entries(old, new))
+    hidden = {(name,) for name in _OF_PARTS} if ("enterprises",) in lists else set(lists)
+    changes = {f"{render_path(path)}: {ids}": False for path, ids in lists.items()}
     for path in dict.fromkeys((*before, *after)):
         was, becomes = before.get(path), after.get(path)
         if (was, becomes) in (((), None), (None, ())):
             continue  # a list that was or is empty: its entries have lines of their own
-        if was != becomes and path[0] not in follows:
+        if was != becomes and hidden.isdisjoint((path[:1], path[:3])):
             line = f"{render_path(path)}: {_shown(was)} -> {_shown(becomes)}"
             changes[line] = taken.get(path) == becomes
     return changes
@@ -465,6 +465,19 @@ def compare(old: Config, new: Config) -> dict[str, bool]:
 
 def _ids(config: Config) -> tuple[str, ...]:
     return tuple(one.id for one in config.enterprises)
+
+
+def _other_entries(old: Config, new: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Yield each list with added or removed entries: lines by place would compare two of them."""
+    if _ids(old) != _ids(new):
+        yield ("enterprises",), f"{_shown(_ids(old))} -> {_shown(_ids(new))}"
+        return
+    paths: list[KeyPath] = [("queues",)]
+    paths += [("enterprises", number, "queues") for number in range(len(old.enterprises))]
+    both = zip((old, *old.enterprises), (new, *new.enterprises), strict=True)
+    for path, (was, becomes) in zip(paths, both, strict=True):
+        if (former := _queue_ids(was)) != (present := _queue_ids(becomes)):
+            yield path, f"{_shown(sorted(former))} -> {_shown(sorted(present))}"
 
 
 def take_over(old: Config, new: Config) -> Config:
@@ -499,11 +512,11 @@ def _queue_ids(section: Any) -> set[int]:
 
 
 def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
-    """Yield every leaf value with its path in config.yaml."""
+    """Yield every leaf value with its path in config.yaml, quantities as they are written there."""
     parts: dict[Any, object]
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
-        parts = {fields[name].alias or name: inner for name, inner in value}
+        parts = {fields[name].alias or name: _written(inner, fields[name]) for name, inner in value}
     elif isinstance(value, Mapping):
         parts = dict(value)
     elif isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value):
@@ -513,6 +526,11 @@ def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]
         return
     for name, inner in parts.items():
         yield from leaves(inner, (*path, name))
+
+
+def _written(value: Any, field: FieldInfo) -> object:
+    write = next((one for one in field.metadata if isinstance(one, Written)), None)
+    return value if write is None else write(value)
 
 
 def _shown(value: object) -> str:

@@ -249,7 +249,7 @@ class AppService(Section):
     address: fields.HttpUrl = "http://localhost:29340"
     """URL at which the homeserver reaches the bridge."""
     hostname: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on; empty: every address of this machine."""
     port: fields.Port = 29340
     """Port to listen on."""
     id: Annotated[str, Field(min_length=1)] = "webchat"
@@ -425,7 +425,7 @@ class Metrics(Section):
     enabled: bool = True
     """Serve /metrics."""
     hostname: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on; empty: every address of this machine."""
     port: fields.Port = 8000
     """Port to listen on."""
 
@@ -462,7 +462,7 @@ class Console(Section):
     enabled: bool = False
     """Serve both; `matrix-webchat console-link` prints a link to sign in."""
     hostname: str = "127.0.0.1"
-    """Address to listen on."""
+    """Address to listen on; empty: every address of this machine."""
     port: fields.Port = 29341
     """Port to listen on."""
     public_url: fields.OptionalUrl = ""

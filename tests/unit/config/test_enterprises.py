@@ -224,7 +224,7 @@ def test_added_or_removed_entry_needs_a_restart(tmp_path: Path) -> None:
     assert changes.pop("enterprises: [acme, best] -> [acme]") is False
     assert changes == {
         "bridge.language: ja -> en": False,
-        "retention.bodies: 86400000 -> 3600000": True,
+        "retention.bodies: 1d -> 1h": True,
     }
     taken = take_over(old, new)
     assert list(taken.parts()) == ["acme", "best"]
@@ -260,3 +260,11 @@ def test_invalid_inherited_values_are_reported_once(tmp_path: Path) -> None:
     text = changed("rating: {options", "tracing: 1\nrating: {options")
     text = re.sub(r"(?m)^bridge:.*\n(  .*\n)*", "bridge: 1\n", text, count=1)
     assert [one.split(": ")[1] for one in told(tmp_path, text)] == ["bridge", "tracing"]
+
+
+def test_an_entry_that_gets_a_queue_says_so_in_one_line(tmp_path: Path) -> None:
+    old = load(tmp_path, TWO)
+    entry = "{id: 1, name: Repairs}"
+    assert entry in TWO
+    new = load(tmp_path, TWO.replace(entry, f"{{id: 0, name: New}}, {entry}"))
+    assert compare(old, new) == {"enterprises[1].queues: [1] -> [0, 1]": False}

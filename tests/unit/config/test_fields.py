@@ -237,5 +237,5 @@ def test_ages(text: str, age: int) -> None:
 
 @pytest.mark.parametrize("text", ["never", "0d", "1h", "7"])
 def test_invalid_age_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="must be ever, or at least 1d"):
         parse_age(text)

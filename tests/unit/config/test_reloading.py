@@ -33,13 +33,14 @@ def test_nothing_changed(old: Config) -> None:
         (
             "bridge:\n",
             "bridge:\n  limits: {file: 1MiB}\n",
-            "bridge.limits.file: 52428800 -> 1048576",
+            "bridge.limits.file: 50MiB -> 1MiB",
         ),
         (
             "bridge:\n",
             "retention: {bodies: 1h}\nbridge:\n",
-            "retention.bodies: 86400000 -> 3600000",
+            "retention.bodies: 1d -> 1h",
         ),
+        ("bridge:\n", "retention: {audit: 90d}\nbridge:\n", "retention.audit: ever -> 90d"),
         ("bridge:\n", "logging: {level: DEBUG}\nbridge:\n", "logging.level: INFO -> DEBUG"),
         ("Sales}", "Verkauf}", "queues[0].name: Sales -> Verkauf"),
         ("Sales}", "Sales, aliases: [a, b]}", "queues[0].aliases: [] -> [a, b]"),
@@ -73,7 +74,7 @@ def test_live_keys(tmp_path: Path, old: Config, line: str, becomes: str, says: s
         ("bridge:\n", "bridge:\n  encryption: {allow: false}\n", "bridge.encryption.allow"),
         ("bridge:\n", "logging: {format: json}\nbridge:\n", "logging.format"),
         ("webchat:\n", "webchat:\n  max_frame_bytes: 4000\n", "webchat.max_frame_bytes"),
-        ("Sales}", "Sales}\n  - {id: 2, name: Two}", "queues[1].id"),
+        ("Sales}", "Sales}\n  - {id: 2, name: Two}", "queues"),
     ],
 )
 def test_restart_needed(tmp_path: Path, old: Config, line: str, becomes: str, says: str) -> None:
@@ -82,6 +83,14 @@ def test_restart_needed(tmp_path: Path, old: Config, line: str, becomes: str, sa
     assert any(change.startswith(f"{says}: ") for change in changes)
     assert not any(changes.values())
     assert take_over(old, new) == old
+
+
+def test_a_queue_that_goes_is_one_line(tmp_path: Path) -> None:
+    """Else the next queue's values would be told as changes of its own."""
+    two = edited("queues:\n", "queues:\n  - {id: 7, name: Returns}\n")
+    old, new = load(tmp_path, two), load(tmp_path, SMALLEST)
+    assert compare(old, new) == {"queues: [1, 7] -> [1]": False}
+    assert compare(new, old) == {"queues: [1] -> [1, 7]": False}
 
 
 def test_live_and_other_keys_change_together(tmp_path: Path, old: Config) -> None:

@@ -53,6 +53,22 @@ async def test_unreachable_servers(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("terminal", [True, False])
+async def test_a_terminal_shows_that_the_checks_are_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, terminal: bool
+) -> None:
+    """A server that hangs keeps the command silent for twenty seconds."""
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm")
+    folder = Folder(tmp_path)
+    configured(tmp_path)
+    result = await examined(folder)
+    assert ("testing (a server" in result.output) is terminal
+    assert result.output.splitlines()[-1].endswith("2 passed, 2 failed, 1 not tried")
+
+
+@pytest.mark.asyncio
 async def test_unusable_database_is_not_reported_as_lost_keys(tmp_path: Path) -> None:
     folder, fake = Folder(tmp_path), FakeHomeserver(keys={"@webchatbot:example.org": {}})
     async with serving(fake.routes()) as fake.port:
