@@ -302,7 +302,9 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
     text = _shown(push)
     phase = turn.state.phase
     there = phase.agents if isinstance(phase, model.Chatting) else ()
-    robots = there if isinstance(phase, model.Chatting) and phase.robot else ()
+    robots: tuple[Agent, ...] = ()
+    if isinstance(phase, model.Chatting):
+        robots = there if phase.robot else phase.robots
     agent = robots[0] if robots else _NAMELESS
     if text:
         turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))
