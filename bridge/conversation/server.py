@@ -249,12 +249,14 @@ def _replace_agents(
             chat.connected(turn, changes)  # the card may show a position, an id or nobody
         if came or changed:
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
-        presented = chat.introduced(turn, came)
-        if came and left:
-            turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
-        elif person or presented != chat.names(came):
-            turn.say("chat.agent_joined", {"names": presented}, ping=person)
-    chat.dismiss(turn, left)
+    chat.dismiss(turn, left)  # at once, as clients fold neighbouring joins and leaves into one line
+    if phase.unwanted:
+        return
+    presented = chat.introduced(turn, came)
+    if came and left:
+        turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
+    elif person or presented != chat.names(came):
+        turn.say("chat.agent_joined", {"names": presented}, ping=person)
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:
@@ -266,12 +268,12 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
         key = "chat.ended_by_you" if phase.close else "chat.ended"
         later = not all(chat.is_for(phase, one) for one in turn.state.held)
         chat.end_chat(turn, phase, key, ask=phase.unwanted or later)
+    elif not isinstance(phase, model.Chatting) and session_id == turn.state.last_session:
+        chat.ask_rating(turn, session_id)  # a -11 was faster (row 24)
     # else a foreign session (row 40, test 81)
 
 
 def _is_about(phase: model.Chatting | model.Ended, session_id: SessionId) -> bool:
-    elif not isinstance(phase, model.Chatting) and session_id == turn.state.last_session:
-        chat.ask_rating(turn, session_id)  # a -11 was faster (row 24)
     return session_id in {phase.session_id, _NOT_SAID}
 
 
@@ -332,6 +334,8 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
         _rating_pushed(turn, push.session_id)
     elif notice.notice_type in _SILENT_NOTICES:
         return
+    elif notice.notice_type == NoticeType.USER_LEFT and _is_gone(turn, push.agent_id):
+        return  # the room shows that the ghost has left
     elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
         turn.ask(model.TakeBack(agent, push.message_id))
     elif _PICTURE.search(notice.text):  # notices cannot hold images: send it as the agent's ghost
@@ -342,6 +346,12 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
         rings = isinstance(phase, model.Chatting) and phase.ping_at is None and not phase.close
         rings = rings and silence >= UNWATCHED and notice.notice_type not in _OF_AGENTS
         turn.say("chat.notice", {"text": text}, ping=rings)
+
+
+def _is_gone(turn: Turn, agent_id: str) -> bool:
+    phase = turn.state.phase
+    there = phase.agents if isinstance(phase, model.Chatting) else ()
+    return agent_id != "" and all(agent.id != agent_id for agent in there)
 
 
 # --- replies --------------------------------------------------------------------------------------
