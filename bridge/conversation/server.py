@@ -525,8 +525,13 @@ def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.
     phase = turn.state.phase
     if not isinstance(phase, model.Queued) or phase.request_id != command.request_id:
         return  # a 202 (row 22) or status 7 was faster
-    if reply.ok or reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
+    if reply.ok:
         queue.cancelled(turn)
+        return
+    if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
+        # Forgotten, or just accepted: then the 202 follows, and closes an unwanted chat.
+        by = phase.cancel_by and min(phase.cancel_by, turn.now + UNKNOWN_CHAT_WAIT)
+        turn.enter(phase, request_id=None, accepted=True, heard_at=turn.now, cancel_by=by)
         return
     turn.enter(phase, cancel_by=None)
     queue.show_card(turn)
