@@ -120,7 +120,9 @@ def end_chat(
     if not phase.unwanted:  # else the customer never saw this chat, only the end of the queue
         turn.say(inviting(key, turn.policy), {"queue": phase.queue_id})  # the room may have another
         if closed:
-            ask_rating(turn, phase)
+            ask_rating(turn, phase.session_id)
+    else:
+        turn.set(poll=phase.session_id)  # nor does a late 205 ask for a rating
     queue.resume_held(turn, ask=ask)
 
 
@@ -182,13 +184,13 @@ def introduced(turn: Turn, agents: tuple[Agent, ...]) -> tuple[str, ...]:
     return tuple(f"{name} ({note})" if note else name for name, note in named)
 
 
-def ask_rating(turn: Turn, phase: model.Chatting | model.Ended) -> None:
+def ask_rating(turn: Turn, session_id: SessionId) -> None:
     """Request a rating, once per session, unless it is rated already (rows 28 and 29)."""
     state = turn.state
     known = {state.poll, *(one.session_id for one in (state.rating, state.rated) if one)}
-    if phase.session_id not in known and not turn.policy.leaving:
-        turn.set(poll=phase.session_id)
-        turn.ask(model.AskRating(phase.session_id, state.ratings))
+    if session_id not in known and not turn.policy.leaving:
+        turn.set(poll=session_id)
+        turn.ask(model.AskRating(session_id, state.ratings))
 
 
 def rate(turn: Turn, wish: model.Rate) -> None:
@@ -300,7 +302,9 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
     text = _shown(push)
     phase = turn.state.phase
     there = phase.agents if isinstance(phase, model.Chatting) else ()
-    robots = there if isinstance(phase, model.Chatting) and phase.robot else ()
+    robots: tuple[Agent, ...] = ()
+    if isinstance(phase, model.Chatting):
+        robots = there if phase.robot else phase.robots
     agent = robots[0] if robots else _NAMELESS
     if text:
         turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))

@@ -206,9 +206,12 @@ def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
     words = {event.event_id, *event.also}
     uncomment(turn, words)
     empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
-    gone = (*words, *unique_events(empty))
+    gone, kept = (*words, *unique_events(empty)), queue.kept(turn.state)
     turn.forget_dropped(gone)
     turn.rewrite(gone, partial(_unquoted, events=words))
+    fewer = queue.kept(turn.state) < kept and isinstance(turn.state.phase, model.Idle)
+    if fewer and queue.is_near(turn):
+        queue.show_end(turn)  # its card counts them
     if event.note:
         noted(turn, model.Noted(event.by, event.note, event.event_id))
 

@@ -234,6 +234,8 @@ class Chatting(Value, frozen=True):
     """True, with `robot`, while it looks for a person (XFER of the reference)."""
     choices: tuple[str, ...] = ()
     """The robot's last proposals, in the order shown; the customer answers by number."""
+    robots: tuple[Agent, ...] = ()
+    """The robot that a person has replaced, to name it if it speaks late or comes back."""
     request_id: RequestId | None = None
     """The request that led to this chat; the agents have its pre-messages."""
     close_order: int | None = None

@@ -227,7 +227,8 @@ def _replace_agents(
     came = tuple(agent for agent in new.values() if agent.id not in old)
     left = tuple(agent for agent in old.values() if agent.id not in new)
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
-    robot = phase.robot and not came
+    back = bool(phase.robots) and new.keys() <= {agent.id for agent in phase.robots}
+    robot = (phase.robot and not came) or back
     if isinstance(push, frames.ChatStarted):
         same = robot if old else phase.robot and not (phase.human or phase.seeking)
         robot = push.robot or same
@@ -236,6 +237,7 @@ def _replace_agents(
         phase,
         agents=tuple(new.values()),
         robot=robot,
+        robots=phase.agents if person else phase.robots,
         human=phase.human and robot,
         seeking=phase.seeking and robot,
         unanswered=phase.unanswered or person,
@@ -247,12 +249,14 @@ def _replace_agents(
             chat.connected(turn, changes)  # the card may show a position, an id or nobody
         if came or changed:
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
-        presented = chat.introduced(turn, came)
-        if came and left:
-            turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
-        elif person or presented != chat.names(came):
-            turn.say("chat.agent_joined", {"names": presented}, ping=person)
-    chat.dismiss(turn, left)
+    chat.dismiss(turn, left)  # at once, as clients fold neighbouring joins and leaves into one line
+    if phase.unwanted:
+        return
+    presented = chat.introduced(turn, came)
+    if came and left:
+        turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
+    elif person or presented != chat.names(came):
+        turn.say("chat.agent_joined", {"names": presented}, ping=person)
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:
@@ -264,6 +268,8 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
         key = "chat.ended_by_you" if phase.close else "chat.ended"
         later = not all(chat.is_for(phase, one) for one in turn.state.held)
         chat.end_chat(turn, phase, key, ask=phase.unwanted or later)
+    elif not isinstance(phase, model.Chatting) and session_id == turn.state.last_session:
+        chat.ask_rating(turn, session_id)  # a -11 was faster (row 24)
     # else a foreign session (row 40, test 81)
 
 
@@ -278,7 +284,7 @@ def _rating_pushed(turn: Turn, session_id: SessionId) -> None:
     """Ask for a rating at the agent's request (row 28)."""
     phase = turn.state.phase
     if isinstance(phase, model.Chatting | model.Ended) and _is_about(phase, session_id):
-        chat.ask_rating(turn, phase)
+        chat.ask_rating(turn, phase.session_id)
 
 
 def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numbered: bool) -> None:
@@ -328,6 +334,8 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
         _rating_pushed(turn, push.session_id)
     elif notice.notice_type in _SILENT_NOTICES:
         return
+    elif notice.notice_type == NoticeType.USER_LEFT and _is_gone(turn, push.agent_id):
+        return  # the room shows that the ghost has left
     elif notice.notice_type == NoticeType.REVOKE_MESSAGE:
         turn.ask(model.TakeBack(agent, push.message_id))
     elif _PICTURE.search(notice.text):  # notices cannot hold images: send it as the agent's ghost
@@ -338,6 +346,12 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
         rings = isinstance(phase, model.Chatting) and phase.ping_at is None and not phase.close
         rings = rings and silence >= UNWATCHED and notice.notice_type not in _OF_AGENTS
         turn.say("chat.notice", {"text": text}, ping=rings)
+
+
+def _is_gone(turn: Turn, agent_id: str) -> bool:
+    phase = turn.state.phase
+    there = phase.agents if isinstance(phase, model.Chatting) else ()
+    return agent_id != "" and all(agent.id != agent_id for agent in there)
 
 
 # --- replies --------------------------------------------------------------------------------------
@@ -511,8 +525,13 @@ def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.
     phase = turn.state.phase
     if not isinstance(phase, model.Queued) or phase.request_id != command.request_id:
         return  # a 202 (row 22) or status 7 was faster
-    if reply.ok or reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
+    if reply.ok:
         queue.cancelled(turn)
+        return
+    if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
+        # Forgotten, or just accepted: then the 202 follows, and closes an unwanted chat.
+        by = phase.cancel_by and min(phase.cancel_by, turn.now + UNKNOWN_CHAT_WAIT)
+        turn.enter(phase, request_id=None, accepted=True, heard_at=turn.now, cancel_by=by)
         return
     turn.enter(phase, cancel_by=None)
     queue.show_card(turn)

@@ -147,9 +147,9 @@ def read_any(text: str, client_id: str) -> frames.Reply | frames.Received | fram
     frame = flat(frame)
     kind = integer(frame.get("type"))
     if kind is None:
-        if "result" not in frame:
+        if "result" not in frame and not _from_agent(frame):
             return frames.Ignored("frame without type")
-        kind = frames.UNTYPED
+        kind = frames.UNTYPED if "result" in frame else int(FrameType.MESSAGE_RECEIVED)
     if _is_reply(kind, frame):
         return _reply(kind, frame, client_id)
     push = _push(kind, frame, client_id)
@@ -210,9 +210,6 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
             return read_robot_message(frame) or frames.Ignored(f"push {kind} without content")
         case FrameType.ROBOT_TRANSFER:
             return _robot_transfer(frame)
-        case FrameType.MESSAGE_RECEIVED:
-            content, number = read_content(frame.get("msg")), _message_id(frame)
-            return frames.MessageReceived(session_id, agent_id, content, number)
         case FrameType.RATING_PUSHED:
             return frames.RatingPushed(session_id, agent_id)
         case FrameType.SESSION_CLOSED:
@@ -226,8 +223,16 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
             config = early if early.ratings or early.extensions else None
             continued = flag(frame.get("continueLastSession"))
             return frames.ChatStarted(session_id, people, robot, config, continued)
+        case _ if kind == FrameType.MESSAGE_RECEIVED or _from_agent(frame):
+            content, number = read_content(frame.get("msg")), _message_id(frame)
+            return frames.MessageReceived(session_id, agent_id, content, number)
         case _:
             return frames.Ignored(f"unknown type {kind}")
+
+
+def _from_agent(frame: JsonObject) -> bool:
+    """Return whether a frame of an unknown type has what only an agent's message has."""
+    return first(frame, "msg") is not None and text_of(frame, "agentId") != ""
 
 
 def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
@@ -350,20 +355,29 @@ def read_content(message: object) -> frames.AgentContent:
     """Decode `msg`, which should be an object with `type` and `content` but may be anything."""
     msg = mapping(message)
     if msg is None:
-        return frames.UnknownContent(None, _raw(message))
+        return _in_words(None, message)
     kind = integer(msg.get("type"))
     content = msg.get("content")
     match kind:
         case MessageType.TEXT if "content" in msg:
             return frames.AgentText(_fragment(content))
         case MessageType.LOCATION:
-            return _location(content) or frames.UnknownContent(kind, _raw(content))
+            return _location(content) or _in_words(kind, content)
         case MessageType.SYSTEM_NOTICE:
             return _notice(integer(msg.get("noticeType")), content)
         case int() if kind in _MEDIA:
             return _media(*_MEDIA[kind], content) or frames.UnknownContent(kind, _raw(content))
         case _:
-            return frames.UnknownContent(kind, _raw(content))
+            return _in_words(kind, content)
+
+
+def _in_words(kind: int | None, content: object) -> frames.AgentText | frames.UnknownContent:
+    """Return the words in content of an undocumented type or shape, which may be an agent's."""
+    about = unwrap(content)
+    words = _entry(about, picture=False) if isinstance(about, dict) else ""
+    if isinstance(about, str) and not (len(about) >= _SHORTEST_ROOTED_BASE64 and _base64(about)):
+        words = _fragment(about)
+    return frames.AgentText(words) if words.strip() else frames.UnknownContent(kind, _raw(content))
 
 
 def _notice(kind: int | None, content: object) -> frames.AgentNotice | frames.AgentText:
@@ -544,7 +558,7 @@ def _entry(entry: object, *, picture: bool) -> str:
     if about is None:
         text = string(entry) if isinstance(entry, str) else ""
         return _image(text) if picture and _ABSOLUTE.match(text) else text
-    title = html.escape(text_of(about, "title", "name"))
+    title = html.escape(text_of(about, "title", "name", "poi", "locationAddress"))
     url = text_of(about, "url", "link", "linkUrl")
     words = text_of(about, "description", "digest", "content", "text")
     source = text_of(about, "picUrl", "picurl", "imgUrl", "imageUri", "image", "pic")

@@ -209,10 +209,10 @@ def test_61_unknown_notice_is_shown(number: dict[str, object]) -> None:
 
 
 def test_62_message_of_unknown_type_is_passed_on() -> None:
-    """Row 62: a message of unknown type is passed on, to be shown as a placeholder."""
+    """Row 62: a message of unknown type without words is shown as a placeholder."""
     scene = Scene()
     scene.begin()
-    scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 77, "content": "?"})
+    scene.push(210, sessionId=5150, agentId="K00017", msg={"type": 77, "content": {"a": 1}})
     content = scene.relayed[0].content
     assert isinstance(content, UnknownContent)
     assert content.message_type == 77

@@ -161,8 +161,9 @@ def test_61_unknown_notice(told: dict[str, object], kind: int) -> None:
 
 
 def test_62_unknown_message_type() -> None:
-    """Row 62: it is kept, with its number, for a placeholder."""
-    assert content({"type": 77, "content": "x"}) == UnknownContent(77, '"x"')
+    """Row 62: its words are shown; without any it is kept, with its number, for a placeholder."""
+    assert content({"type": 77, "content": "x"}) == AgentText("x")
+    assert content({"type": 77, "content": {"a": 1}}) == UnknownContent(77, '{"a":1}')
 
 
 def test_75_long_text() -> None:

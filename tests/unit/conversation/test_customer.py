@@ -638,6 +638,26 @@ def test_a_redacted_pre_message_is_not_sent_to_the_next_agent() -> None:
     assert scene.reported == {}
 
 
+def test_the_card_of_a_closed_call_centre_does_not_count_a_redacted_message() -> None:
+    scene = Scene()
+    scene.text("one")
+    scene.reply(-3)
+    two = scene.text("two")
+    scene.reply(-3)
+    assert scene.card_args["count"] == 2
+    scene.happen(Withdrawn(two))
+    assert scene.card_args["count"] == 1
+    assert scene.card == ["result.-3", "queue.kept", "callback.offer"]
+    scene.happen(Withdrawn(EventId("$1")))
+    assert scene.card == ["result.-3", "callback.offer"]
+    cards = len(scene.cards)
+    scene.text("three")
+    scene.reply(-3)
+    scene.later(3600)
+    scene.happen(Withdrawn(EventId("$3")))
+    assert len(scene.cards) == cards + 1, "it is out of view by now"
+
+
 def test_a_redaction_of_an_unknown_message_changes_nothing() -> None:
     scene = Scene()
     scene.begin()

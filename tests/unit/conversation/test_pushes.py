@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.conversation.model import AgentsCame, AgentsLeft, Card, Chatting, Queued, TakeBack
+from bridge.conversation.model import AgentsCame, AgentsLeft, Card, Chatting, Queued, Say, TakeBack
 from bridge.conversation.turn import Policy
 from bridge.ids import AgentId
 from bridge.webchat import frames
@@ -251,6 +251,34 @@ def test_a_recall_is_passed_on_without_raw_data() -> None:
     words = {"type": 1, "content": "hello"}
     scene.push(210, sessionId=SESSION, agentId="K00017", messageId=152821, msg=words)
     assert [relay.message_id for relay in scene.relayed] == ["152821"]
+
+
+@pytest.mark.parametrize("kind", [10, 11, 12])
+def test_only_a_notice_of_a_departure_is_needless_once_the_room_shows_it(kind: int) -> None:
+    scene = Scene()
+    scene.begin(MEI, JUN)
+    scene.forget()
+    told = {"type": 99, "noticeType": kind, "content": "Mei has left"}
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=told)
+    scene.push(204, sessionId=SESSION, agents=[JUN])
+    assert scene.notices == ["chat.notice"]
+    scene.push(210, sessionId=SESSION, agentId="K00017", msg=told)
+    scene.push(205, sessionId=SESSION, agentId=JUN["id"])
+    scene.push(210, sessionId=SESSION, agentId=JUN["id"], msg=told)
+    scene.push(210, sessionId=SESSION, agentId="", msg=told)
+    assert scene.notices.count("chat.notice") == (2 if kind == 12 else 4)
+
+
+def test_the_room_hears_of_a_transfer_after_both_agents_have_moved() -> None:
+    """Clients fold neighbouring joins and leaves into one line."""
+    scene = Scene()
+    scene.begin()
+    scene.forget()
+    scene.push(204, sessionId=SESSION, agents=[JUN])
+    came, left, told = scene.effects
+    assert isinstance(came, AgentsCame)
+    assert isinstance(left, AgentsLeft)
+    assert isinstance(told, Say)
 
 
 def test_a_notice_with_a_picture_is_shown_as_a_message() -> None:

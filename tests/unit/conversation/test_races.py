@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bridge.conversation.model import AskRobot, CallWebChat, Offer
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
 from bridge.webchat.codes import RobotUse
-from tests.support.scene import MEI, SESSION, Json, Scene, message
+from tests.support.scene import MEI, REQUEST, SESSION, Json, Scene, message
 
 BOT: Json = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}
 
@@ -50,3 +52,43 @@ def test_a_message_of_unknown_fate_is_marked_when_the_next_chat_gets_it() -> Non
     assert len({call.call_id for call in calls}) == 1
     scene.reply()
     assert scene.delivered == [event]
+
+
+@pytest.mark.parametrize("requested", [False, True])
+def test_an_end_that_comes_after_its_refusal_can_be_rated(requested: bool) -> None:
+    """WebChat answers -11 and only then pushes the 205 (table row 24)."""
+    scene = Scene()
+    scene.begin()
+    scene.text("are you there?")
+    scene.reply(-11)
+    if requested:
+        scene.reply(requestId=9002)
+        scene.reply()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    assert scene.asked == [SESSION]
+    assert scene.notices.count("chat.ended") == 0, "told already"
+    if not requested:
+        scene.reply(requestId=9002)
+        scene.reply()
+    scene.rate(5)
+    assert scene.last["type"] == 104
+    assert scene.last["sessionId"] == SESSION
+    scene.reply()
+    scene.push(202, sessionId=5151, agents=[MEI])
+    assert scene.state.last_session == 5151
+
+
+def test_an_unseen_chat_is_not_rated_at_its_late_end() -> None:
+    """The customer left the queue as an agent accepted (table row 22)."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.reply(-10)
+    scene.reply()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    scene.start()
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    assert scene.asked == []

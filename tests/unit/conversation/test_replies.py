@@ -285,8 +285,28 @@ def test_a_cancel_of_a_vanished_request_succeeds() -> None:
     event = scene.queue_up("one")
     scene.cancel()
     scene.reply(-10)
+    assert scene.phase == "Queued", "an agent may just have accepted"
+    assert len(scene.sent(102)) == 1
+    scene.later(5)
     assert (scene.phase, scene.card) == ("Idle", ["queue.cancelled", "queue.dropped"])
     assert scene.reported == {event: "queue.dropped"}
+    assert scene.notices == []
+
+
+@pytest.mark.parametrize("wait", [0, 4])
+def test_a_cancel_that_an_acceptance_overtook_closes_the_chat(wait: int) -> None:
+    """WebChat forgets an accepted request before its 202 comes."""
+    scene = Scene()
+    scene.queue_up("one")
+    scene.cancel()
+    scene.reply(-10)
+    scene.later(wait)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    assert scene.last == {"type": 103, "sessionId": SESSION}
+    scene.reply()
+    assert scene.phase == "Ended"
+    assert scene.card == ["queue.cancelled"]
+    assert scene.ghosts == set()
     assert scene.notices == []
 
 

@@ -165,6 +165,31 @@ def test_a_late_message_of_a_robot_that_is_still_listed() -> None:
     assert scene.ghosts == {agent.id for agent in phase.agents} == {"robot", MEI["id"]}
 
 
+def test_a_robot_keeps_its_name_after_the_handover() -> None:
+    """Its answer crosses the 204; later a 204 gives the chat back to it."""
+    scene = named()
+    scene.happen(Human())
+    scene.reply()
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    scene.forget()
+    said(scene, "Which order?", kind=1)
+    relay, left = scene.effects
+    assert isinstance(relay, Relay)
+    assert (relay.agent.id, relay.agent.name) == ("BOT007", "Helper")
+    assert left == AgentsLeft((relay.agent.id,))
+
+    scene.push(204, sessionId=SESSION, agents=[{"id": "BOT007", "name": "Helper"}])
+    said(scene, "Good evening", kind=1)
+    phase = scene.state.phase
+    assert isinstance(phase, Chatting)
+    assert (phase.robot, [agent.id for agent in phase.agents]) == (True, ["BOT007"])
+    assert scene.ghosts == {"BOT007"}
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    phase = scene.state.phase
+    assert isinstance(phase, Chatting)
+    assert not phase.robot
+
+
 def test_a_session_known_only_by_the_robots_message() -> None:
     scene = Scene()
     said(scene, "hello", kind=1)

@@ -256,7 +256,8 @@ def test_media_without_data_or_address_becomes_a_placeholder(kind: int, content:
             {"longitude": "inf", "latitude": 1},
             UnknownContent(4, '{"longitude":"inf","latitude":1}'),
         ),
-        ("somewhere", UnknownContent(4, '"somewhere"')),
+        ("somewhere", AgentText("somewhere")),
+        ({"poi": "Bund & more"}, AgentText("<p>Bund &amp; more</p>")),
     ],
 )
 def test_location(content: object, expected: object) -> None:
@@ -284,10 +285,18 @@ def test_notice(msg: object, expected: AgentNotice | AgentText) -> None:
     ("msg", "expected"),
     [
         ({"type": 77, "content": {"a": 1}}, UnknownContent(77, '{"a":1}')),
-        ({"content": "x"}, UnknownContent(None, '"x"')),
-        ({"type": "odd", "content": "x"}, UnknownContent(None, '"x"')),
+        ({"type": 77, "content": "two words"}, AgentText("two words")),
+        ({"type": 77, "content": " "}, UnknownContent(77, '" "')),
+        ({"type": 77, "content": 5}, UnknownContent(77, "5")),
+        ({"type": 77, "content": "iVBO" * 50}, UnknownContent(77, f'"{"iVBO" * 50}"')),
+        (
+            {"type": 7, "content": '{"title":"Tea","url":"https://a.example/","digest":"50 g"}'},
+            AgentText('<p><a href="https://a.example/">Tea</a></p><p>50 g</p>'),
+        ),
+        ({"content": "x"}, AgentText("x")),
+        ({"type": "odd", "content": {"text": "x"}}, AgentText("<p>x</p>")),
         (None, UnknownContent(None)),
-        ("words", UnknownContent(None, '"words"')),
+        ("words", AgentText("words")),
         ('{"type":1,"content":"hi"}', AgentText("hi")),
     ],
 )

@@ -318,6 +318,14 @@ def test_a_message_without_session_is_delivered_all_the_same() -> None:
     assert push(type=210) == MessageReceived(SessionId(0), AgentId(""), UnknownContent(None))
 
 
+@pytest.mark.parametrize("kind", [{}, {"type": None}, {"type": 211}])
+def test_a_frame_of_another_type_with_an_agents_message_is_read(kind: dict[str, object]) -> None:
+    words = {"sessionId": 5150, "agentId": "K1", "msg": {"type": 1, "content": "hi"}}
+    assert push(**kind, **words) == MessageReceived(SESSION, AgentId("K1"), AgentText("hi"))
+    assert isinstance(parse_frame(json.dumps(kind | words | {"agentId": ""})), Ignored)
+    assert isinstance(parse_frame(json.dumps(kind | words | {"msg": None})), Ignored)
+
+
 @pytest.mark.parametrize(("rs_id", "expected"), [("r-1", "r-1"), (17, "17"), (None, ""), (" ", "")])
 def test_receipt_id(rs_id: object, expected: str) -> None:
     found = parse_frame(json.dumps({"type": 205, "sessionId": 1, "rsId": rs_id}))
