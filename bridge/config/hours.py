@@ -5,9 +5,13 @@
 Groups are separated by `;`; each has days (`Mon`, `Mon-Fri`, `Mon,Wed,Fri`, `daily`) and one or
 more time spans. The last word is the IANA time zone. A span whose end is not after its begin
 continues into the next day (`Fri 22:00-06:00`); `24:00` is the end of a day. Holidays cannot be
-given: the call centre knows them, and its answer decides. The same in Chinese, as `_ALIKE` lists:
+given: the call centre knows them, and its answer decides. The same as people write it in Chinese,
+Japanese and English, as `_ALIKE` lists:
 
     周一至周五 9:00-12:00、13:00-18:00，周六 10:00-14:00 北京时间
+    工作日上午9点到12点，下午1点半到6点 北京时间
+    平日9時から18時まで 日本時間
+    Monday to Friday 9 a.m. to 5 p.m. Europe/London
 
 Times are local: 09:00 stays 09:00 across daylight saving changes. If such a change repeats or
 skips a time, a begin is read as early and an end as late as possible: open rather than closed.
@@ -26,29 +30,46 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_SPAN = re.compile(r"(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})")
+_SPAN = re.compile(r"([上下]?)\s*(\d{1,2}):(\d{2})\s*-\s*([上下]?)\s*(\d{1,2}):(\d{2})")
 _GROUPS = re.compile(r";|(?<=\d)[\s,]+(?=[A-Za-z])")
 _NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 """Full-width letters, digits and signs; NFKC would take quadratic time on hostile text."""
+_SIGNS = "一二三四五六日月火水木金土"
+"""Days in Chinese, then Japanese: both share that of Sunday."""
 _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
-    ("[至到~〜–—]", "-"),
-    ("、", ","),
+    ("北京[时時][间間]", " Asia/Shanghai"),
+    ("[台臺]北[时時][间間]", " Asia/Taipei"),
+    ("日本(?:標準)?時間", " Asia/Tokyo"),
+    (r"[至到~〜–—―−‐ー]|から|(?i:\b(?:to|until|till)\b)", "-"),
+    (r"[、・&和及と]|(?i:\band\b)", ","),
+    ("は|まで|曜日?", " "),
     ("天", "日"),
-    ("每日", "daily"),
-    ("[周週]末", "Sat,Sun"),
+    ("[每毎]日|(?i:every ?day)", "daily"),
+    (r"工作日|平日|(?i:\bweekdays?\b)", "Mon-Fri"),
+    (r"[周週]末|(?i:\bweekends?\b)", "Sat,Sun"),
     (
-        "(?:星期|[周週]|礼拜|禮拜|(?<=[-, ]))([一二三四五六日]+)",
-        lambda found: ",".join(DAYS["一二三四五六日".index(one)] for one in found[1]),
+        "(?:星期|[周週]|礼拜|禮拜|(?<![^-,; ])|(?=[月火水木金土]))([一二三四五六日月火水木金土]+)",
+        lambda found: ",".join(DAYS[_SIGNS.index(one) % _WEEK] for one in found[1]),
     ),
-    ("[点點]半", ":30"),
-    (r"[点點](?=\d)", ":"),
-    ("[点點]整?", ":00"),
-    ("北京[时時][间間]", "Asia/Shanghai"),
-    ("[台臺]北[时時][间間]", "Asia/Taipei"),
+    (rf"(?i:\b({'|'.join(DAYS)})(?:s|nes|rs|ur)?days?\b)", r"\1"),
+    ("[点點时時]半", ":30"),
+    (r"[点點时時](?=\d)", ":"),
+    ("[点點时時]整?", ":00"),
+    (r"(?<=:\d\d)分", ""),
+    ("中午(?=12)", ""),
+    ("上午|早上?|午前", "上"),
+    ("下午|晚上?|午後", "下"),
+    (
+        r"(?<![\d:])(1[0-2]|0?[1-9])(:\d\d)? ?(?i:([ap])\.?m\b\.?)",
+        lambda found: (
+            f"{'上' if found[3] in 'aA' else '下'}{int(found[1]) % 12}{found[2] or ':00'}"
+        ),
+    ),
 )
-"""Other ways to write something, once full-width signs are narrow, and what they mean."""
+"""Other ways to write something, once full-width signs are narrow, and what they mean: 上 before
+noon, 下 after."""
 _WEEK = 7
-_DAY_END = 24 * 60
+_NOON, _DAY_END = 12 * 60, 24 * 60
 
 
 @dataclass(frozen=True)
@@ -104,7 +125,7 @@ def parse_hours(text: str) -> Hours:
     text = " ".join(text.translate(_NARROW).split())
     for written, meant in _ALIKE:
         text = re.sub(written, meant, text)
-    week, _, zone_name = text.rpartition(" ")
+    week, _, zone_name = text.strip().rpartition(" ")
     if not zone_name[:1].isalpha() or zone_name in DAYS:
         raise ValueError(
             'must end with a time zone, as in "Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai"'
@@ -133,7 +154,7 @@ def _zones() -> dict[str, str]:
 
 def _group(group: str) -> Iterator[Span]:
     """Parse `Mon-Fri 09:00-12:00, 13:00-18:00` into spans."""
-    match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:\s*|\s+|(?=\d))(.+)", group)
+    match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:\s*|\s+|(?=[上下\d]))(.+)", group)
     if match is None:
         raise ValueError(f'"{group}" must be days and times, such as Mon-Fri 09:00-18:00')
     times = [_times(part.strip()) for part in match[2].split(",")]
@@ -164,12 +185,28 @@ def _times(text: str) -> tuple[int, int]:
     match = _SPAN.fullmatch(text)
     if match is None:
         raise ValueError(f'"{text}" must be a start and an end time, such as 09:00-18:00')
-    begins, ends = (_minute(match[at], match[at + 1]) for at in (1, 3))
+    begins, ends = _minute(match[2], match[3]), _minute(match[5], match[6])
+    if match[1] or match[4]:
+        begins, ends = _in_halves(text, (begins, match[1]), (ends, match[4]))
     if begins == _DAY_END:
         raise ValueError(f'"{text}" begins at 24:00; write 00:00 of the next day')
     if begins == ends:
         raise ValueError(f'"{text}" is empty; for the whole day, write 00:00-24:00')
     return begins, ends or _DAY_END
+
+
+def _in_halves(text: str, begin: tuple[int, str], end: tuple[int, str]) -> tuple[int, int]:
+    """Read two times, of which at least one stands beside the half of the day that it is in.
+
+    "下午2点到6点" says so once for both. 12 beside such a word has no clear meaning.
+    """
+    half, other = begin[1], end[1]
+    times = (begin, (end[0], half if not other and end[0] < _NOON else other))
+    unclear = any(word and (at // 60 == 12 or (word == "上" and at > _NOON)) for at, word in times)
+    begins, ends = (at + _NOON if word == "下" and at < _NOON else at for at, word in times)
+    if unclear or (not half and begins < _NOON) or (not other and ends <= begins):
+        raise ValueError(f'"{text}" is not clear: write 09:00-18:00, without words for before noon')
+    return begins, ends
 
 
 def _minute(hour: str, minute: str) -> int:

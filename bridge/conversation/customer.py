@@ -41,8 +41,9 @@ def said(turn: Turn, event: model.Said) -> None:
     if not pieces:
         turn.report((model.Held(event.event_id, event.content, turn.now),), "undelivered.blank")
         return
-    waiting = len(state.held) if chatting and state.outstanding is None else len(all_pieces(state))
-    if waiting + len(pieces) > turn.policy.max_held:
+    waiting = state.held if chatting and state.outstanding is None else all_pieces(state)
+    counted = len(waiting) if event.again else sum(not one.again for one in waiting)
+    if counted + len(pieces) > turn.policy.max_held:
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
     if (waiting or len(pieces) > 1) and _refuse_long(turn, pieces):  # one piece alone is short
@@ -125,6 +126,7 @@ def _pieces(turn: Turn, event: model.Said, former: int | None) -> tuple[model.He
             amends=event.amends,
             instead=instead if index == quoting or event.amends is not None else (),
             sender=event.sender,
+            again=event.again,
         )
         for index, part in enumerate(parts)
     )

@@ -104,6 +104,8 @@ class Held(Value, frozen=True):
     nothing replaces it."""
     sender: UserId = UserId("")
     """Author, in a room where several people may speak; empty elsewhere and in older rows."""
+    again: bool = False
+    """True if it was sent again on request: then it takes no place from new messages."""
 
     @property
     def ready(self) -> bool:

@@ -638,7 +638,7 @@ MOST_FOUND = 3
 LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
 """Maximum characters of an answer: preview in the room, short form to an agent."""
 
-_PERSON_WORDS, _ENOUGH_WORDS = frozenset(WORDS["person"]), frozenset(WORDS["enough"])
+_ENOUGH_WORDS = frozenset(WORDS["enough"])
 _ENOUGH = frozenset(_bare(narrow(one)) for one in _ENOUGH_WORDS)
 _ENDINGS = " .!。~"
 
@@ -714,6 +714,23 @@ def _offering(visit: Visit, key: str) -> str:
     return f"robot.no_person.{key.removeprefix('robot.')}"
 
 
+def _words(*kinds: str) -> re.Pattern[str]:
+    """Return a pattern for any of these words; Chinese and Japanese have no blanks between them."""
+    known = sorted((narrow(one) for kind in kinds for one in WORDS[kind]), key=len, reverse=True)
+    return re.compile("|".join(rf"\b{one}\b" if one.isascii() else one for one in known))
+
+
+_PERSON, _ASKING = _words("person"), _words("person", "asking")
+
+
+def wants_person(words: str) -> bool:
+    """True for a text that does nothing but ask for a person, with whatever politeness."""
+    if len(words) > LONGEST_THANKS:
+        return False
+    text = narrow(words).casefold().replace("’", "'")
+    return _PERSON.search(text) is not None and not _bare(_ASKING.sub(" ", text))
+
+
 def robot_wish(visit: Visit, words: str) -> model.Input | None:
     """Return the input for plain words such as "human" or thanks while the robot answers, if any.
 
@@ -723,10 +740,10 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
     phase = conversation.phase
     word = folded(" ".join(words.split())).strip(_ENDINGS)
     if isinstance(phase, model.Chatting):
-        return model.Human() if phase.robot and word in _PERSON_WORDS else None
+        return model.Human() if phase.robot and wants_person(words) else None
     if use is RobotUse.OFF or not isinstance(phase, model.NoChat):
         return None
-    if word in _PERSON_WORDS and (use is RobotUse.FIRST or conversation.questions):
+    if wants_person(words) and (use is RobotUse.FIRST or conversation.questions):
         return model.Human()
     enough = word in _ENOUGH_WORDS or is_thanks(words, _ENOUGH)
     answered = any(one.note for one in conversation.questions) or _answered_aside(visit)

@@ -171,7 +171,7 @@ def parse(text: str, prefix: str, *, prefix_needed: bool) -> Reading | None:
     first, wanted = text.split(None, 1)[:1], _wanted(prefix)
     if not first:
         return None
-    word = folded(first[0])
+    word = folded(first[0][:LONGEST_WORD])  # Chinese has no blanks
     slashed = word == f"/{wanted[1:]}" and word != "/" and not wanted[0].isalnum()
     if slashed or word.startswith(wanted):
         words = text.split()

@@ -138,7 +138,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     def may_command(self, text: str) -> bool:
         """Whether a text may hold a command with a prefix: a quick test that few pass."""
-        return self._prefixes.search(narrow(text).casefold()) is not None
+        return self._prefixes.search(narrow(text.strip()).casefold()) is not None
 
     def are_of(self, record: RoomRecord) -> bool:
         """True if these rules' enterprise serves the room; always, if there is only one."""

@@ -662,13 +662,12 @@ class Delivery:
             await self._matrix.redact(where, host, event_id, self.txn_id(host, part))
 
     async def _describe(self, relay: model.Relay) -> EventId:
-        key, content = "chat.unknown", relay.content
+        key, content = "chat.unshown", relay.content
         args: model.Args = {"agent": relay.agent.name or relay.agent.id}
         if isinstance(content, frames.AgentMedia):
             key, args["name"] = self._no_media, content.name or content.kind
-        else:
-            kind = content.message_type if isinstance(content, frames.UnknownContent) else None
-            args["type"] = "?" if kind is None else kind
+        elif isinstance(content, frames.UnknownContent) and content.message_type is not None:
+            key, args["type"] = "chat.unknown", content.message_type
         return await self._say(model.Say(key, args, ping=relay.ping), spoken=True)
 
     async def _send(

@@ -44,7 +44,7 @@ async def test_a_robot_answers_and_hands_over(
     talk = await Talk.open(stage, customer, "How do I return it?")
     answer = await talk.reads("Send it back & wait")
     assert answer["sender"] == ROBOT
-    await talk.say("!wc human")
+    await talk.say("Can I talk to a real person, please?")
     await talk.queued()
     await talk.desk("accept", agent="A00001")
     await talk.sees(membership(MEI, "join"))

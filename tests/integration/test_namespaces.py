@@ -13,6 +13,7 @@ from bridge.app.settings import registration_of, tokens_of
 from bridge.config.loading import load_config
 from bridge.demo.child_process import ChildProcess
 from bridge.matrix.users import NOT_LOADED, load_registration, save_registration
+from bridge.texts import Texts
 from tests.support.client import restart
 from tests.support.operator import examined, succeeds
 from tests.support.ports import free_port
@@ -49,7 +50,7 @@ async def test_the_doctor_reports_a_namespace_that_synapse_has_not_loaded(stage:
     await talk.queued()
     await talk.desk("accept", agent="A00001")
     await talk.desk("say", text="hello from Mei")
-    await talk.reads("sent a message that cannot be shown here", stage.bot)
+    await talk.reads_exactly(Texts().render("en", "chat.unshown", {"agent": "Mei"}), stage.bot)
     listed = await succeeds(stage, "dead-letters", "list")
     letters = [line.split()[0] for line in listed.splitlines() if NOT_LOADED in line]
     assert letters, listed

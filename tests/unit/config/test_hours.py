@@ -103,6 +103,60 @@ def test_days_and_half_hours_in_chinese() -> None:
         assert parse_hours(f"{day} 8:00-20:00 UTC") == parse_hours("Sun 08:00-20:00 UTC")
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("工作日 9:00-18:00 北京时间", "Mon-Fri 9:00-18:00 Asia/Shanghai"),
+        ("工作日早上9点到晚上9点半北京时间", "Mon-Fri 9:00-21:30 Asia/Shanghai"),
+        (
+            "周一到周五 上午9点到12点，下午2点到6点 北京时间",
+            "Mon-Fri 9:00-12:00, 14:00-18:00 Asia/Shanghai",
+        ),
+        ("每天 上午9:00-中午12:00、下午14:00-18:00 UTC", "daily 9:00-12:00, 14:00-18:00 UTC"),
+        ("每天晚上10点到早上6点 UTC", "daily 22:00-6:00 UTC"),
+        ("週六和週日上午9點到18:00 臺北時間", "Sat,Sun 9:00-18:00 Asia/Taipei"),
+        ("平日9時から18時まで日本時間", "Mon-Fri 9:00-18:00 Asia/Tokyo"),
+        (
+            "平日は午前9時～12時、午後1時～6時 Asia/Tokyo",
+            "Mon-Fri 9:00-12:00, 13:00-18:00 Asia/Tokyo",
+        ),
+        ("月〜金 9:00〜18:00 日本時間", "Mon-Fri 9:00-18:00 Asia/Tokyo"),
+        (
+            "月曜・水曜 9時30分ー17時半、土日 午後0時〜4時 UTC",
+            "Mon,Wed 9:30-17:30; Sat,Sun 12:00-16:00 UTC",
+        ),
+        ("Mon-Fri 9am-6pm UTC", "Mon-Fri 9:00-18:00 UTC"),
+        ("Mon–Fri 9 a.m. to 5 p.m. Europe/London", "Mon-Fri 9:00-17:00 Europe/London"),
+        (
+            "Monday to Thursday: 9:30AM–1PM; weekends 10 am until 12 pm UTC",
+            "Mon-Thu 9:30-13:00; Sat,Sun 10:00-12:00 UTC",
+        ),
+        ("Weekdays and Saturdays 1pm-5:30 UTC", "Mon-Sat 13:00-17:30 UTC"),
+        ("every day 12am - 12pm UTC", "daily 0:00-12:00 UTC"),
+    ],
+)
+def test_hours_as_people_write_them(text: str, meant: str) -> None:
+    assert parse_hours(text) == parse_hours(meant)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        "下午12点到6点",
+        "晚上6点到晚上12点",
+        "晚上10点到6点",
+        "上午9点到6点",
+        "上午14:00-18:00",
+        "9点到下午6点",
+        "1:30-5:30pm",
+        "9am-5:30",
+    ],
+)
+def test_hours_with_two_meanings_are_refused(times: str) -> None:
+    with pytest.raises(ValueError, match="is not clear"):
+        parse_hours(f"daily {times} UTC")
+
+
 def test_hours_on_several_lines() -> None:
     """As a block of YAML has them: what stood behind the first line did not count."""
     assert parse_hours(WEEK.replace("; ", "\n").replace(", ", "\n, ")) == parse_hours(WEEK)

@@ -161,6 +161,20 @@ def test_messages_beyond_the_limit_are_reported() -> None:
     assert scene.reported == {third: "undelivered.too_many"}
 
 
+def test_messages_sent_again_take_no_place_from_new_ones() -> None:
+    """200 of them that waited for an agent had each new word refused."""
+    scene = Scene(Policy(max_held=2))
+    for number in range(3):
+        scene.happen(Said(EventId(f"$old{number}"), CustomerText("old"), again=True))
+    new, newer, newest = (scene.text(text) for text in ("one", "two", "three"))
+    assert list(scene.reported) == ["$old2", newest]
+    scene.reply(requestId=REQUEST)
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    for _ in range(4):
+        scene.reply()
+    assert scene.delivered == ["$old0", "$old1", new, newer]
+
+
 def test_long_messages_that_wait_are_limited_by_their_length_too() -> None:
     scene = Scene()
     scene.text("x" * 600_000)

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bridge.config.model import Encryption
@@ -492,6 +492,17 @@ def test_of_many_arguments_two_are_compared(monkeypatch: pytest.MonkeyPatch) -> 
     assert action_of.call_count == 2
 
 
+@pytest.mark.parametrize("prefix", ["!wc", "！ｗｃ", "！WC，"])
+def test_a_prefix_begins_a_command_without_blanks_of_any_length(prefix: str) -> None:
+    """As Chinese is written; a full-width one was no prefix before more than 98 signs."""
+    login = parse(f"{prefix}登录，ada，{'S3cret' * 20}", "!wc", prefix_needed=True)
+    assert login is not None
+    assert (login.verb, login.secret) == ("login", True)
+    question = parse(f"{prefix}提问我的包裹在哪里{'？' * 100}", "!wc", prefix_needed=True)
+    assert question is not None
+    assert question.verb == "ask"
+
+
 PREFIXES = ("!wc", "wc", "!!", "!", "客服", "#Ｗc", "ß", "ﬁ.", "c\u0327")
 SPELLINGS = (*PREFIXES, "/wc", "/!", "！ｗｃ", "！！", "SS", "FI", "fi", "ç", "\u0327", "x" * 499)
 
@@ -500,6 +511,8 @@ SPELLINGS = (*PREFIXES, "/wc", "/!", "！ｗｃ", "！！", "SS", "FI", "fi", "�
     st.lists(st.sampled_from(PREFIXES), min_size=1, max_size=3, unique=True),
     st.lists(st.sampled_from((*SPELLINGS, *' \n"「」.', "login ada S3cret", "登录 ")), max_size=9),
 )
+@example(["c\u0327"], [" " * 499, "c\u0327"])  # a border of `narrow` within the prefix
+@example(["!wc"], ["!wc", "\u0327", "x" * 499])  # "!wç"
 def test_the_quick_test_lets_no_command_pass(prefixes: list[str], parts: list[str]) -> None:
     first, *others = prefixes
     rules = msgspec.structs.replace(

@@ -214,7 +214,7 @@ async def test_a_refused_effect_is_a_dead_letter_and_the_next_one_goes_on() -> N
             await quiet()
     (line,) = (log for log in logs if log["log_level"] == "error")
     assert (line["room"], line["chat"], line["event_id"], line["seq"]) == (ROOM, 1, "p", 1)
-    assert world.matrix.texts(ROOM) == ["chat.unknown", "two"], "the customer knows of it"
+    assert world.matrix.texts(ROOM) == ["chat.unshown", "two"], "the customer knows of it"
     (letter,) = await dead_letters(world.store)
     assert letter.why == "M_FORBIDDEN"
     assert ("matrix", Outcome.DEAD) in world.counts.settled_rows

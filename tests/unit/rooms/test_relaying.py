@@ -86,15 +86,17 @@ async def test_agents_content_is_posted_by_the_ghost(content: AgentContent, show
         AgentMedia("image", data="no base64 at all"[:1]),
         AgentMedia("image", data="===="),
         UnknownContent(42, "{}"),
+        UnknownContent(None, "{}"),
     ],
-    ids=["broken", "empty", "unknown"],
+    ids=["broken", "empty", "unknown", "untyped"],
 )
 async def test_content_that_cannot_be_shown_is_described(content: AgentContent) -> None:
     """It notifies like the message that it stands for, also if it is not the chat's first."""
     world = World()
     ((sender, text),) = await relayed(world, content)
     assert sender == "@webchatbot:example.org"
-    assert text in {"chat.media_failed", "chat.unknown"}
+    typed = not isinstance(content, UnknownContent) or content.message_type is not None
+    assert text in ({"chat.media_failed", "chat.unknown"} if typed else {"chat.unshown"})
     assert [(one.ping, one.mentions) for one in world.matrix.posted] == [(True, ())]
 
 
@@ -354,7 +356,7 @@ async def test_why_a_room_refuses_may_stay_unknown(trouble: Exception) -> None:
         await engine.pushed(ROOM, "p", said("hello?"))
         await world.clock.turn(1)
     waits = isinstance(trouble, Unavailable)
-    assert world.matrix.texts(ROOM) == ["hello?" if waits else "chat.unknown"]
+    assert world.matrix.texts(ROOM) == ["hello?" if waits else "chat.unshown"]
     assert len(await dead_letters(world.store)) == (0 if waits else 1)
 
 

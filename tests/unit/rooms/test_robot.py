@@ -392,6 +392,39 @@ def test_the_welcome_says_who_answers_first() -> None:
     assert other.notices == ["room.welcome"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "I'd like to talk to a real person, please",
+        "Could you connect me to a customer service representative?",
+        "请帮我转人工客服，谢谢",
+        "可以转人工吗？",
+        "請幫我轉真人客服",
+        "轉接專員",
+        "担当者に繋いでください",
+        "担当の方と話したいのですが",
+        "オペレーターに代わっていただけますか",
+    ],
+)
+def test_a_wish_for_a_person_in_a_sentence(words: str) -> None:
+    """No words for a robot; a text of other words than these is for it."""
+    assert cards.wants_person(words)
+    assert not cards.wants_person(f"{words} 007")
+    assert not cards.wants_person(words * 40)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("Are you a human?", "my agent said no", "personal data", "agents", "not a person"),
+        *("你是真人吗", "人工智能", "不要转人工", "客服电话", "个人", "一个人", "给我一位"),
+        *("担当者の名前は？", "人気の商品", "個人に", "担当者ではありません"),
+    ],
+)
+def test_no_wish_for_a_person(words: str) -> None:
+    assert not cards.wants_person(words)
+
+
 @pytest.mark.parametrize(("words", "meant"), [("人工", Human()), ("1", None), ("thanks", None)])
 def test_plain_words_to_the_robot_of_a_queue(words: str, meant: Input | None) -> None:
     house = House(RULES).served().chat()
