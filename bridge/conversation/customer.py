@@ -42,8 +42,8 @@ def said(turn: Turn, event: model.Said) -> None:
         turn.report((model.Held(event.event_id, event.content, turn.now),), "undelivered.blank")
         return
     waiting = state.held if chatting and state.outstanding is None else all_pieces(state)
-    counted = len(waiting) if event.again else sum(not one.again for one in waiting)
-    if counted + len(pieces) > turn.policy.max_held:
+    most = turn.policy.max_held - len(pieces)
+    if len(waiting) > most and (event.again or sum(not one.again for one in waiting) > most):
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
     if (waiting or len(pieces) > 1) and _refuse_long(turn, pieces):  # one piece alone is short
