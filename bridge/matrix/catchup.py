@@ -146,11 +146,11 @@ class CatchUp:
         return self.outage.is_set() or self.held.is_set()
 
     async def _noted(self) -> int:
-        """Return since when events may be missing, ms since the epoch."""
+        """Return since when events may be missing, ms since the epoch; 0 if by another clock."""
         now = self.clock.now()
         with suppress(StoreError):
-            noted = await self.store.fact(_SINCE)
-            return min(now - BEFORE, int(noted)) if noted else await self._note(now)
+            noted = int(await self.store.fact(_SINCE) or await self._note(now))
+            return 0 if noted > now else min(now - BEFORE, noted)
         return now - BEFORE
 
     async def _note(self, well: int) -> int:

@@ -81,9 +81,7 @@ class Process:
         self.store = store
         self.report = f"of {name}"
         self.cut_off = 0.0
-        self.replica = Replica(
-            store.shards, name, self.held.set, self.gained.set, self.keys.append
-        )
+        self.replica = Replica(store.shards, name, self.held.set, self.gained.set, self.keys.append)
         self.told = 0
         self.writer: Any = cast(Any, store)._engine._writer
         self.task: asyncio.Task[None]

@@ -452,6 +452,19 @@ async def test_room_that_nobody_has_read_since_an_outage_is_read_after_a_start()
 
 
 @pytest.mark.asyncio
+async def test_time_noted_by_a_clock_that_is_fast_hides_nothing() -> None:
+    """Two hours, on another process's host, say."""
+    house = House()
+    lost = house.event()
+    house.taken += [house.event() for _ in range(2 * PAGE)]
+    await house.clock.turn(WELL)
+    house.noted["caught up"] = str(house.clock.now() + 7_200_000)
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+        assert house.taken[-1] == lost
+
+
+@pytest.mark.asyncio
 async def test_rooms_are_read_while_facts_cannot_be_stored() -> None:
     house = House()
     house.mute = True
