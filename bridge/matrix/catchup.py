@@ -106,8 +106,10 @@ class CatchUp:
     async def _catch_up(self, since: int, took: float) -> tuple[int, float]:
         """Look at the rooms `LOOKS` times, from the start again if the homeserver fails or lags.
 
+        If a room cannot be read, the last look is repeated, until `CALM` is over.
         `took`: seconds of the last look. Returns the new `since` and `took`.
         """
+        await self._until_back()
         looks, entered = 0, self.clock.now()
         while looks < len(LOOKS):
             if looks == 0:
@@ -123,8 +125,11 @@ class CatchUp:
                 whole = await self._look(since, self.engine.recent_rooms(), late)
                 took = min((self.clock.now() - began) / 1000, LOOKS[1])
                 broken, looks = self.held.is_set() or self.outage.is_set(), looks + 1
-                if whole and began - entered >= CALM * 1000:  # some homeservers always push late
+                lasted = began - entered >= CALM * 1000
+                if whole and lasted:  # some homeservers always push late
                     since, entered = await self._note(entered), began
+                elif not (whole or lasted) and looks == len(LOOKS):
+                    looks -= 1
             looks = 0 if broken else looks
         return since, took
 

@@ -359,13 +359,27 @@ async def test_unreadable_room_does_not_delay_the_others() -> None:
         await house.clock.turn(ALL_LOOKS)
         assert house.taken == [lost]
         assert house.noted, "invitations were asked for"
+        await house.clock.turn(CALM)
         asked = house.asked
-        await house.clock.turn(600)
+        await house.clock.turn(CALM)
         assert house.asked == asked, "it is no outage"
         house.sick.clear()
         house.held.set()
         await house.clock.turn(FIRST_LOOK)
         assert later in house.taken
+
+
+@pytest.mark.asyncio
+async def test_room_that_cannot_be_read_for_minutes_is_read_then() -> None:
+    house = House()
+    house.sick = {ROOM}
+    lost = house.event()
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        house.sick.clear()
+        assert house.taken == []
+        await house.clock.turn(LOOKS[-1])
+        assert house.taken == [lost]
 
 
 @pytest.mark.asyncio
