@@ -77,6 +77,8 @@ class Replica:
     """Display name, for people."""
     _held: Callable[[], None]
     """Called when the homeserver delivers held-back events to any replica (`CatchUp.held`)."""
+    _gained: Callable[[], None]
+    """Called when this replica has taken over shards (`CatchUp.outage`)."""
     _keys: Callable[[str | None], None] = lambda _: None
     """Called with notices about keys (`Crypto.told`); None if some may have got lost."""
     _engine: Engine = field(init=False)
@@ -255,6 +257,7 @@ class Replica:
         """
         with suppress(StoreError):
             await self._engine.gain(shards)
+            self._gained()
             LOG.info("serving shards", gained=len(shards), shards=len(self._shards.held))
 
     async def _hand_over(self, shard: int, patience: float) -> None:

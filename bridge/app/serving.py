@@ -399,7 +399,7 @@ class Serving:
             return None
         name = self.config.bridge.replica or f"{gethostname()}:{getpid()}"
         told = () if crypto is None else (crypto.told,)
-        return Replica(store.shards, name, self._held.set, *told)
+        return Replica(store.shards, name, self._held.set, self._outage.set, *told)
 
     def _shared_by(self, replicas: int) -> None:
         """Set the share of the login rate limit."""

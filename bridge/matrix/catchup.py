@@ -8,7 +8,8 @@ So after each start, each outage of the homeserver, and whenever it pushes queue
 the bridge for dead, or the bridge had no database), the ends of the active rooms are read three
 times, as it may still be pushing its queue. Forgotten events may lie between pushed ones, so a room
 is read back to a known event from before the outage, but not beyond the host's join or `reach`. The
-time when all was last well is stored (`_SINCE`): the bridge may be killed before it has looked.
+time when all was last well is stored (`_SINCE`): the bridge may be killed before it has looked. Of
+several processes each reads its own rooms, and again when it takes over some.
 
 When another homeserver could not reach this one for long, it sends only the latest event of a room
 afterwards, and Synapse fetches and pushes no more than the ten before (measured). So a room in
@@ -50,6 +51,9 @@ PAGES = (30, *(100,) * 20)
 page are lost, or come late if the homeserver pushes them yet."""
 WELL = 60.0
 """Seconds between updates of the `_SINCE` fact while all is well."""
+CALM = 600.0
+"""Seconds for which all must be well before `_SINCE` advances: a process that is still reading may
+end, and its rooms fall to others, which have finished, or to the next start."""
 _SINCE = "caught up"
 """Name of the fact that stores since when events may be missing, ms since the epoch."""
 PRUNED = "pruned"
@@ -75,7 +79,8 @@ class CatchUp:
     """Search for events that the homeserver did not push."""
 
     outage: asyncio.Event
-    """Set when the homeserver could not be reached; cleared here."""
+    """Set when the homeserver could not be reached, or rooms were taken over from another process,
+    which may have been reading them; cleared here."""
     held: asyncio.Event
     """Set when it pushed events that it had queued for a while; cleared here."""
     behind: dict[RoomId, int]
@@ -101,14 +106,16 @@ class CatchUp:
     async def _catch_up(self, since: int, took: float) -> tuple[int, float]:
         """Look at the rooms `LOOKS` times, from the start again if the homeserver fails or lags.
 
+        If a room cannot be read, the last look is repeated, until `CALM` is over.
         `took`: seconds of the last look. Returns the new `since` and `took`.
         """
-        looks = 0
+        await self._until_back()
+        looks, entered = 0, self.clock.now()
         while looks < len(LOOKS):
             if looks == 0:
                 await self._until_back()
                 self.held.clear()
-                # Some homeservers always push late: limit the share of time spent on looks.
+                # Limit the share of time spent on looks if they never end.
                 await slept(self.clock, max(LOOKS[0], 2 * took), self.outage)
                 broken = self.outage.is_set()
             else:
@@ -118,8 +125,11 @@ class CatchUp:
                 whole = await self._look(since, self.engine.recent_rooms(), late)
                 took = min((self.clock.now() - began) / 1000, LOOKS[1])
                 broken, looks = self.held.is_set() or self.outage.is_set(), looks + 1
-                if whole or (looks == len(LOOKS) and not broken):
-                    since = await self._note(began)
+                lasted = began - entered >= CALM * 1000
+                if whole and lasted:  # some homeservers always push late
+                    since, entered = await self._note(entered), began
+                elif not (whole or lasted) and looks == len(LOOKS):
+                    looks -= 1
             looks = 0 if broken else looks
         return since, took
 
@@ -128,7 +138,9 @@ class CatchUp:
         quiet = 0.0
         while not await self._is_broken_within(WELL):
             began, late = self.clock.now(), await self._late_rooms()
-            since, quiet = await self._note(began), quiet + WELL
+            quiet += WELL
+            if quiet >= CALM:
+                since = await self._note(began)
             if late or quiet % QUIET == 0:
                 await self._look(since, (), late)
         return since
@@ -139,12 +151,12 @@ class CatchUp:
         return self.outage.is_set() or self.held.is_set()
 
     async def _noted(self) -> int:
-        """Return since when events may be missing, ms since the epoch."""
-        noted = None
+        """Return since when events may be missing, ms since the epoch; 0 if by another clock."""
+        now = self.clock.now()
         with suppress(StoreError):
-            noted = await self.store.fact(_SINCE)
-        since = self.clock.now() - BEFORE
-        return min(since, int(noted)) if noted else since
+            noted = int(await self.store.fact(_SINCE) or await self._note(now))
+            return 0 if noted > now else min(now - BEFORE, noted)
+        return now - BEFORE
 
     async def _note(self, well: int) -> int:
         """Store that all was well at `well`, ms since the epoch; return the new `since`."""

@@ -77,11 +77,11 @@ class Process:
         self.shards: Shards = store.shards
         self.rooms = Rooms()
         self.keys: list[str | None] = []
-        self.held = asyncio.Event()
+        self.held, self.gained = asyncio.Event(), asyncio.Event()
         self.store = store
         self.report = f"of {name}"
         self.cut_off = 0.0
-        self.replica = Replica(store.shards, name, self.held.set, self.keys.append)
+        self.replica = Replica(store.shards, name, self.held.set, self.gained.set, self.keys.append)
         self.told = 0
         self.writer: Any = cast(Any, store)._engine._writer
         self.task: asyncio.Task[None]
@@ -246,6 +246,17 @@ async def test_all_replicas_learn_of_queued_events(start: Start) -> None:
     assert not other.held.is_set()
     one.replica.tell_held()
     await until(other.held.is_set)
+
+
+@pytest.mark.asyncio
+async def test_whoever_takes_shards_over_catches_up(start: Start) -> None:
+    """The one that had them may have ended while it was reading a room."""
+    one, other = await start("one"), await start("other")
+    await until(shared(one, other))
+    one.gained.clear()
+    await other.stop()
+    await until(shared(one))
+    await until(one.gained.is_set)
 
 
 @pytest.mark.asyncio

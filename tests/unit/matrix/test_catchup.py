@@ -14,6 +14,7 @@ from bridge.ids import AgentId, EventId, QueueId, RoomId, UserId
 from bridge.matrix.appservice import Arrived
 from bridge.matrix.catchup import (
     BEFORE,
+    CALM,
     LOOKS,
     PACE,
     PAGES,
@@ -317,7 +318,7 @@ async def test_missed_event_between_pushed_ones_is_found(aged: bool) -> None:
     async with house.looked_after():
         await house.clock.turn(ALL_LOOKS)
         house.taken += [house.event() for _ in range(3 * PAGE)]
-        await house.clock.turn(WELL + BEFORE / 1000 + 1)
+        await house.clock.turn(CALM + WELL)
         lost = house.event()
         for _ in range(2 * PAGE):
             if aged:  # the age counts, whatever the homeserver's clock says
@@ -358,13 +359,27 @@ async def test_unreadable_room_does_not_delay_the_others() -> None:
         await house.clock.turn(ALL_LOOKS)
         assert house.taken == [lost]
         assert house.noted, "invitations were asked for"
+        await house.clock.turn(CALM)
         asked = house.asked
-        await house.clock.turn(600)
+        await house.clock.turn(CALM)
         assert house.asked == asked, "it is no outage"
         house.sick.clear()
         house.held.set()
         await house.clock.turn(FIRST_LOOK)
         assert later in house.taken
+
+
+@pytest.mark.asyncio
+async def test_room_that_cannot_be_read_for_minutes_is_read_then() -> None:
+    house = House()
+    house.sick = {ROOM}
+    lost = house.event()
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        house.sick.clear()
+        assert house.taken == []
+        await house.clock.turn(LOOKS[-1])
+        assert house.taken == [lost]
 
 
 @pytest.mark.asyncio
@@ -403,6 +418,61 @@ async def test_event_missed_before_the_bridge_was_killed_is_found(down: int) -> 
     for _ in range(2 * PAGE):
         house.taken.append(house.event())
         await house.clock.turn(2)
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+        assert house.taken[-1] == lost
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("late", [False, True])
+async def test_room_of_a_process_that_ended_while_reading_it_is_read(late: bool) -> None:
+    """By the process that takes the room over, though it has looked at all of its own rooms, and
+    customers have gone on; also if the homeserver goes on pushing late.
+    """
+    house = House()
+    house.looked_into = [(OTHER, OURS.bot)]
+    async with house.looked_after():
+        house.taken.append(house.event())
+        await house.clock.turn(CALM)
+        lost = [house.event() for _ in range(PAGE)]
+        house.held.set()
+        for _ in range(int(CALM / 10)):
+            await house.clock.turn(10)
+            house.taken.append(house.event())
+            if late:
+                house.held.set()
+        house.looked_into.append((ROOM, OURS.bot))
+        house.outage.set()
+        await house.clock.turn(LOOKS[0] + 2)
+        assert house.taken[-PAGE:] == lost
+
+
+@pytest.mark.asyncio
+async def test_room_that_nobody_has_read_since_an_outage_is_read_after_a_start() -> None:
+    """The process that was reading it has ended, after another had finished and noted it."""
+    house = House()
+    house.looked_into = [(OTHER, OURS.bot)]
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS + CALM + WELL)
+        lost = house.event()
+        house.outage.set()
+        await house.clock.turn(ALL_LOOKS)
+        house.taken += [house.event() for _ in range(2 * PAGE)]
+        await house.clock.turn(2 * WELL)
+    house.looked_into = [(ROOM, OURS.bot)]
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+        assert house.taken[-1] == lost
+
+
+@pytest.mark.asyncio
+async def test_time_noted_by_a_clock_that_is_fast_hides_nothing() -> None:
+    """Two hours, on another process's host, say."""
+    house = House()
+    lost = house.event()
+    house.taken += [house.event() for _ in range(2 * PAGE)]
+    await house.clock.turn(WELL)
+    house.noted["caught up"] = str(house.clock.now() + 7_200_000)
     async with house.looked_after():
         await house.clock.turn(FIRST_LOOK)
         assert house.taken[-1] == lost
