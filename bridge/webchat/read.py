@@ -232,7 +232,7 @@ def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.
 
 def _from_agent(frame: JsonObject) -> bool:
     """Return whether a frame of an unknown type has what only an agent's message has."""
-    return first(frame, "msg") is not None and text_of(frame, "agentId") != ""
+    return "content" in (mapping(frame.get("msg")) or {}) and text_of(frame, "agentId") != ""
 
 
 def _queue_status(frame: JsonObject) -> frames.QueueStatus | frames.Ignored:
@@ -373,11 +373,20 @@ def read_content(message: object) -> frames.AgentContent:
 
 def _in_words(kind: int | None, content: object) -> frames.AgentText | frames.UnknownContent:
     """Return the words in content of an undocumented type or shape, which may be an agent's."""
-    about = unwrap(content)
-    words = _entry(about, picture=False) if isinstance(about, dict) else ""
-    if isinstance(about, str) and not (len(about) >= _SHORTEST_ROOTED_BASE64 and _base64(about)):
+    about, words = unwrap(content), ""
+    if isinstance(about, dict):
+        texts = {key: text for key, text in about.items() if _is_worded(text)}
+        words = _entry(texts, picture=False)
+    elif isinstance(about, str) and _is_worded(about):
         words = _fragment(about)
     return frames.AgentText(words) if words.strip() else frames.UnknownContent(kind, _raw(content))
+
+
+def _is_worded(value: object) -> bool:
+    """Return whether a value is text, but no file's data."""
+    if not isinstance(value, str) or _DATA_URI.match(value):
+        return False
+    return len(value) < _SHORTEST_ROOTED_BASE64 or not _base64(value)
 
 
 def _notice(kind: int | None, content: object) -> frames.AgentNotice | frames.AgentText:

@@ -293,6 +293,19 @@ def test_notice(msg: object, expected: AgentNotice | AgentText) -> None:
             {"type": 7, "content": '{"title":"Tea","url":"https://a.example/","digest":"50 g"}'},
             AgentText('<p><a href="https://a.example/">Tea</a></p><p>50 g</p>'),
         ),
+        (
+            {"type": 9, "content": {"content": "iVBO" * 50}},
+            UnknownContent(9, f'{{"content":"{"iVBO" * 50}"}}'),
+        ),
+        ({"type": 9, "content": {"title": "Cat", "image": "iVBO" * 50}}, AgentText("<p>Cat</p>")),
+        (
+            {"type": 9, "content": "data:image/png;base64,iVBO"},
+            UnknownContent(9, '"data:image/png;base64,iVBO"'),
+        ),
+        (
+            {"type": 9, "content": {"content": {"token": "T"}}},
+            UnknownContent(9, '{"content":{"token":"T"}}'),
+        ),
         ({"content": "x"}, AgentText("x")),
         ({"type": "odd", "content": {"text": "x"}}, AgentText("<p>x</p>")),
         (None, UnknownContent(None)),

@@ -323,7 +323,8 @@ def test_a_frame_of_another_type_with_an_agents_message_is_read(kind: dict[str, 
     words = {"sessionId": 5150, "agentId": "K1", "msg": {"type": 1, "content": "hi"}}
     assert push(**kind, **words) == MessageReceived(SESSION, AgentId("K1"), AgentText("hi"))
     assert isinstance(parse_frame(json.dumps(kind | words | {"agentId": ""})), Ignored)
-    assert isinstance(parse_frame(json.dumps(kind | words | {"msg": None})), Ignored)
+    for other in (None, "success", {}, {"typing": True}):  # a status or a typing notification
+        assert isinstance(parse_frame(json.dumps(kind | words | {"msg": other})), Ignored)
 
 
 @pytest.mark.parametrize(("rs_id", "expected"), [("r-1", "r-1"), (17, "17"), (None, ""), (" ", "")])
