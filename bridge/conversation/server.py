@@ -530,8 +530,10 @@ def _request_cancelled(turn: Turn, command: frames.CancelRequest, reply: frames.
         return
     if reply.result == ResultCode.INVALID_CHAT_REQUEST_ID:
         # Forgotten, or just accepted: then the 202 follows, and closes an unwanted chat.
+        turn.set(last_request=phase.request_id)  # its late news is not about the next request
         by = phase.cancel_by and min(phase.cancel_by, turn.now + UNKNOWN_CHAT_WAIT)
-        turn.enter(phase, request_id=None, accepted=True, heard_at=turn.now, cancel_by=by)
+        phase = replace(phase, resync=False, cancel_by=by)  # a 101 would be a new request
+        turn.enter(phase, request_id=None, accepted=True, heard_at=turn.now)
         return
     turn.enter(phase, cancel_by=None)
     queue.show_card(turn)

@@ -11,6 +11,7 @@ from bridge.conversation.model import (
     CallWebChat,
     Chatting,
     Consulted,
+    LinkRestored,
     Outstanding,
     Queued,
     Replied,
@@ -308,6 +309,32 @@ def test_a_cancel_that_an_acceptance_overtook_closes_the_chat(wait: int) -> None
     assert scene.card == ["queue.cancelled"]
     assert scene.ghosts == set()
     assert scene.notices == []
+
+
+def test_late_news_of_a_vanished_request_does_not_end_the_next_one() -> None:
+    scene = Scene()
+    scene.queue_up("one")
+    scene.cancel()
+    scene.reply(-10)
+    scene.text("two")
+    scene.later(5)
+    assert scene.phase == "Requesting"
+    scene.push(201, requestId=REQUEST, requestStatus=7)
+    assert scene.phase == "Requesting"
+    scene.reply(requestId=REQUEST + 1)
+    assert scene.phase == "Queued"
+
+
+def test_a_vanished_request_that_is_cancelled_is_not_made_anew() -> None:
+    """The link had been lost: the request would have been asked after."""
+    scene = Scene()
+    scene.queue_up("one")
+    scene.cancel()
+    scene.happen(LinkRestored())
+    scene.reply(-10)
+    scene.later(5)
+    assert scene.phase == "Idle"
+    assert len(scene.sent(101)) == 1
 
 
 def test_a_cancel_reply_for_another_request_cancels_nothing() -> None:
