@@ -32,7 +32,7 @@ def said(turn: Turn, event: model.Said) -> None:
     if event.replaces:
         held, replaced = turn.state.held, event.replaces[0]
         former = next((one.order for one in held if one.event_id == replaced), None)
-        withdrawn(turn, model.Withdrawn(replaced, event.replaces[1:]))
+        _redact(turn, {replaced, *event.replaces[1:]})
     state, phase = turn.state, turn.state.phase
     chatting = isinstance(phase, model.Chatting)
     if isinstance(phase, model.Chatting) and phase.robot:
@@ -203,19 +203,23 @@ def _text(content: model.CustomerContent) -> str:
 
 def withdrawn(turn: Turn, event: model.Withdrawn) -> None:
     """Redact a message, also in quotations; an agent who may have it gets a note (`amends`)."""
-    for former in (event.event_id, *event.also):
-        turn.lapse(former, notes=False)  # an edit that is not in `also` repeats these words
-    words = {event.event_id, *event.also}
-    uncomment(turn, words)
-    empty = (one for one in all_pieces(turn.state) if words & set(one.quotes) and not one.instead)
-    gone, kept = (*words, *unique_events(empty)), queue.kept(turn.state)
-    turn.forget_dropped(gone)
-    turn.rewrite(gone, partial(_unquoted, events=words))
+    kept = queue.kept(turn.state)
+    _redact(turn, {event.event_id, *event.also})
     fewer = queue.kept(turn.state) < kept and isinstance(turn.state.phase, model.Idle)
     if fewer and queue.is_near(turn):
         queue.show_end(turn)  # its card counts them
     if event.note:
         noted(turn, model.Noted(event.by, event.note, event.event_id))
+
+
+def _redact(turn: Turn, events: set[EventId]) -> None:
+    for former in events:
+        turn.lapse(former, notes=False)  # an edit that is not among them repeats these words
+    uncomment(turn, events)
+    empty = (one for one in all_pieces(turn.state) if events & set(one.quotes) and not one.instead)
+    gone = (*events, *unique_events(empty))
+    turn.forget_dropped(gone)
+    turn.rewrite(gone, partial(_unquoted, events=events))
 
 
 def noted(turn: Turn, note: model.Noted) -> None:
@@ -229,7 +233,7 @@ def noted(turn: Turn, note: model.Noted) -> None:
 def unsaid(state: model.Conversation, events: Sequence[EventId]) -> model.Conversation:
     """Return the conversation with these messages redacted, without any effects."""
     turn = Turn(state, 0, Policy())
-    withdrawn(turn, model.Withdrawn(events[0], tuple(events[1:])))
+    _redact(turn, set(events))
     return turn.state
 
 
