@@ -672,17 +672,6 @@ def test_the_card_of_a_closed_call_centre_does_not_count_a_redacted_message() ->
     assert len(scene.cards) == cards + 1, "it is out of view by now"
 
 
-def test_the_card_of_a_closed_call_centre_still_counts_a_corrected_message() -> None:
-    scene = Scene(Policy(start_on_message=False))
-    scene.start()
-    scene.reply(-3)
-    scene.text("one")
-    two = scene.text("two")
-    cards = len(scene.cards)
-    scene.happen(Said(EventId("$edit"), CustomerText("too"), replaces=(two,)))
-    assert len(scene.cards) == cards, "as many as before are kept"
-
-
 def test_a_redaction_of_an_unknown_message_changes_nothing() -> None:
     scene = Scene()
     scene.begin()

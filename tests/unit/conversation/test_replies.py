@@ -11,10 +11,12 @@ from bridge.conversation.model import (
     CallWebChat,
     Chatting,
     Consulted,
+    CustomerText,
     LinkRestored,
     Outstanding,
     Queued,
     Replied,
+    Said,
     Uploaded,
     UploadMedia,
 )
@@ -631,3 +633,14 @@ def test_an_upload_finished_after_a_cancel_is_dropped() -> None:
     scene.uploaded()
     assert scene.state.held == ()
     assert scene.last["type"] == 102
+
+
+def test_the_card_of_a_closed_call_centre_still_counts_a_corrected_message() -> None:
+    scene = Scene(Policy(start_on_message=False))
+    scene.start()
+    scene.reply(-3)
+    scene.text("one")
+    two = scene.text("two")
+    cards = len(scene.cards)
+    scene.happen(Said(EventId("$edit"), CustomerText("too"), replaces=(two,)))
+    assert len(scene.cards) == cards, "as many as before are kept"
