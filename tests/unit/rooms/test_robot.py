@@ -399,10 +399,12 @@ def test_the_welcome_says_who_answers_first() -> None:
         "Could you connect me to a customer service representative?",
         "请帮我转人工客服，谢谢",
         "可以转人工吗？",
+        "Can you put me through to someone? I would like to speak with somebody",
         "請幫我轉真人客服",
         "轉接專員",
         "担当者に繋いでください",
         "担当の方と話したいのですが",
+        "オペレーターと話したいです",
         "オペレーターに代わっていただけますか",
     ],
 )
@@ -418,6 +420,8 @@ def test_a_wish_for_a_person_in_a_sentence(words: str) -> None:
     [
         *("Are you a human?", "my agent said no", "personal data", "agents", "not a person"),
         *("你是真人吗", "人工智能", "不要转人工", "客服电话", "个人", "一个人", "给我一位"),
+        *("Someone", "I want to transfer to someone", "I like the agent", "I need someone like you"),
+        *("担当者です", "担当の方ですか", "人間ですか？", "スタッフです"),
         *("担当者の名前は？", "人気の商品", "個人に", "担当者ではありません"),
     ],
 )
