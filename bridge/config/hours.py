@@ -51,7 +51,9 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         # Alone and together they are other things: 五一 (a holiday), 三月, 六日.
         rf"(?:星期|[周週]|礼拜|禮拜)[一二三四五六日]+|(?<![^-,; ])[一二三四五六](?![{_SIGNS}])"
         r"|(?:(?<![^-,; ])日|[月火水木金土])[日月火水木金土]*",
-        lambda found: ",".join(DAYS[_SIGNS.index(one) % _WEEK] for one in found[0] if one in _SIGNS),
+        lambda found: ",".join(
+            DAYS[_SIGNS.index(one) % _WEEK] for one in found[0] if one in _SIGNS
+        ),
     ),
     (rf"(?i:\b({'|'.join(DAYS)})(?:s|nes|rs|ur)?days?\b)", r"\1"),
     ("[点點时時]半", ":30"),
