@@ -49,8 +49,10 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"[周週]末|(?i:\bweekends?\b)", "Sat,Sun"),
     (
         # Alone and together they are other things: 五一 (a holiday), 三月, 六日.
-        rf"(?:星期|[周週]|礼拜|禮拜)[一二三四五六日]+|(?<![^-,; ])[一二三四五六](?![{_SIGNS}])"
-        r"|(?:(?<![^-,; ])日|[月火水木金土])[日月火水木金土]*",
+        (
+            rf"(?:星期|[周週]|礼拜|禮拜)[一二三四五六日]+|(?<![^-,; ])[一二三四五六](?![{_SIGNS}])"
+            r"|(?:(?<![^-,; ])日|[月火水木金土])[日月火水木金土]*"
+        ),
         lambda found: ",".join(
             DAYS[_SIGNS.index(one) % _WEEK] for one in found[0] if one in _SIGNS
         ),
