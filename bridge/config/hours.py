@@ -48,17 +48,24 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"工作日|平日|(?i:\bweekdays?\b)", "Mon-Fri"),
     (r"[周週]末|(?i:\bweekends?\b)", "Sat,Sun"),
     (
-        "(?:星期|[周週]|礼拜|禮拜|(?<![^-,; ])|(?=[月火水木金土]))([一二三四五六日月火水木金土]+)",
-        lambda found: ",".join(DAYS[_SIGNS.index(one) % _WEEK] for one in found[1]),
+        # Alone and together they are other things: 五一 (a holiday), 三月, 六日.
+        (
+            rf"(?:星期|[周週]|礼拜|禮拜)[一二三四五六日]+|(?<![^-,; ])[一二三四五六](?![{_SIGNS}])"
+            r"|(?:(?<![^-,; ])日|[月火水木金土])[日月火水木金土]*"
+        ),
+        lambda found: ",".join(
+            DAYS[_SIGNS.index(one) % _WEEK] for one in found[0] if one in _SIGNS
+        ),
     ),
     (rf"(?i:\b({'|'.join(DAYS)})(?:s|nes|rs|ur)?days?\b)", r"\1"),
     ("[点點时時]半", ":30"),
     (r"[点點时時](?=\d)", ":"),
     ("[点點时時]整?", ":00"),
     (r"(?<=:\d\d)分", ""),
-    ("中午(?=12)", ""),
+    (r"中午 ?12(?=:\d\d ?-)", "下0"),  # "中午12点到2点" ends at 14:00
+    ("中午 ?(?=12)", ""),
     ("上午|早上?|午前", "上"),
-    ("下午|晚上?|午後", "下"),
+    (r"下午|晚上?+(?! ?0?[0-4]:)|午後", "下"),  # not 晚上1点, which is after midnight
     (
         r"(?<![\d:])(1[0-2]|0?[1-9])(:\d\d)? ?(?i:([ap])\.?m\b\.?)",
         lambda found: (

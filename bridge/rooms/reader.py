@@ -364,8 +364,8 @@ def _commanded(
 
 def _said(visit: Visit, spoke: ports.Spoke, facts: Facts) -> None:
     """Handle a text or a file that is no command: a message to an agent, or a card's answer."""
-    meant, earlier = None, facts.earlier
-    if not visit.with_person or spoke.reply_to is not None:
+    meant, earlier, text = None, facts.earlier, isinstance(spoke.content, model.CustomerText)
+    if text and (not visit.with_person or spoke.reply_to is not None):  # a caption's file is sent
         meant = cards.robot_wish(visit, spoke.plain)
         if meant is None and cards.about_chat(visit, spoke, answers=earlier is not None):
             return
@@ -373,7 +373,7 @@ def _said(visit: Visit, spoke: ports.Spoke, facts: Facts) -> None:
         visit.report(spoke.event_id, "undelivered.elsewhere", {"link": facts.elsewhere})
         return
     if meant is None:
-        plain = earlier is None and not spoke.wrap and isinstance(spoke.content, model.CustomerText)
+        plain = earlier is None and not spoke.wrap and text
         said = model.Said(spoke.event_id, spoke.content, spoke.plain)
         meant = said if plain else references.spoken(visit, spoke, earlier)
     _step(visit, spoke.sender, [meant])

@@ -114,6 +114,10 @@ def test_days_and_half_hours_in_chinese() -> None:
         ),
         ("每天 上午9:00-中午12:00、下午14:00-18:00 UTC", "daily 9:00-12:00, 14:00-18:00 UTC"),
         ("每天晚上10点到早上6点 UTC", "daily 22:00-6:00 UTC"),
+        (
+            "周六日、一 中午12点到2点，中午12点半到18点 UTC",
+            "Sat,Sun,Mon 12:00-14:00, 12:30-18:00 UTC",
+        ),
         ("週六和週日上午9點到18:00 臺北時間", "Sat,Sun 9:00-18:00 Asia/Taipei"),
         ("平日9時から18時まで日本時間", "Mon-Fri 9:00-18:00 Asia/Tokyo"),
         (
@@ -155,6 +159,25 @@ def test_hours_as_people_write_them(text: str, meant: str) -> None:
 def test_hours_with_two_meanings_are_refused(times: str) -> None:
     with pytest.raises(ValueError, match="is not clear"):
         parse_hours(f"daily {times} UTC")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "每天晚上1点到早上7点",
+            "每天晚上 02:30-03:30",
+            "每天下午6点到晚上1点",
+            "每天晚上0点到早上6点",
+        ),
+        *("五一 9:00-18:00", "三月 9:00-18:00", "一月至五月 9:00-18:00", "六日 9:00-18:00"),
+        *("土日祝日 9:00-18:00", "第2土曜 9:00-18:00", "月二 9:00-18:00", "三天 9:00-18:00"),
+    ],
+)
+def test_hours_after_midnight_and_dates_are_refused(text: str) -> None:
+    """晚上1点 is no time in the afternoon, and 五一 is no Friday and Monday."""
+    with pytest.raises(ValueError, match="must be"):
+        parse_hours(f"{text} UTC")
 
 
 def test_hours_on_several_lines() -> None:

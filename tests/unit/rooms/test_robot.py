@@ -10,6 +10,7 @@ import pytest
 from bridge.conversation.model import (
     AskRobot,
     Chatting,
+    CustomerMedia,
     CustomerText,
     Human,
     Idle,
@@ -399,10 +400,12 @@ def test_the_welcome_says_who_answers_first() -> None:
         "Could you connect me to a customer service representative?",
         "请帮我转人工客服，谢谢",
         "可以转人工吗？",
+        "Can you put me through to someone? I would like to speak with somebody",
         "請幫我轉真人客服",
         "轉接專員",
         "担当者に繋いでください",
         "担当の方と話したいのですが",
+        "オペレーターと話したいです",
         "オペレーターに代わっていただけますか",
     ],
 )
@@ -418,6 +421,9 @@ def test_a_wish_for_a_person_in_a_sentence(words: str) -> None:
     [
         *("Are you a human?", "my agent said no", "personal data", "agents", "not a person"),
         *("你是真人吗", "人工智能", "不要转人工", "客服电话", "个人", "一个人", "给我一位"),
+        *("Someone", "I want to transfer to someone", "I like the agent"),
+        "I need someone like you",
+        *("担当者です", "担当の方ですか", "人間ですか？", "スタッフです"),
         *("担当者の名前は？", "人気の商品", "個人に", "担当者ではありません"),
     ],
 )
@@ -433,6 +439,17 @@ def test_plain_words_to_the_robot_of_a_queue(words: str, meant: Input | None) ->
     phase = msgspec.structs.replace(conversation.phase, robot=True)
     house.visit.set(conversation=msgspec.structs.replace(conversation, phase=phase))
     assert cards.robot_wish(house.visit, words) == meant
+
+
+@pytest.mark.parametrize("caption", ["Please connect me to an agent", "人工", "ok", "thanks"])
+def test_a_file_whose_caption_is_a_wish_is_sent(caption: str) -> None:
+    house = House(FIRST).served()
+    house.say("how?")
+    file = CustomerMedia("image", "a.png", "mxc://example.org/a")
+    media = msgspec.structs.replace(file, caption=caption)
+    house.receive(Spoke(EventId("$picture"), ADA, media, plain=caption))
+    held = [one.content for one in house.record.conversation.held]
+    assert held[1:] == [file, CustomerText(caption)]
 
 
 def test_the_robot_gets_the_text_without_the_senders_name() -> None:
