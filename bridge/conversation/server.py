@@ -349,9 +349,11 @@ def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.Agen
 
 
 def _is_gone(turn: Turn, agent_id: str) -> bool:
+    """True for an agent who has left the chat that goes on."""
     phase = turn.state.phase
-    there = phase.agents if isinstance(phase, model.Chatting) else ()
-    return agent_id != "" and all(agent.id != agent_id for agent in there)
+    if not isinstance(phase, model.Chatting) or not agent_id:
+        return False
+    return all(agent.id != agent_id for agent in phase.agents)
 
 
 # --- replies --------------------------------------------------------------------------------------

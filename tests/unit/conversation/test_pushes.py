@@ -266,7 +266,7 @@ def test_only_a_notice_of_a_departure_is_needless_once_the_room_shows_it(kind: i
     scene.push(205, sessionId=SESSION, agentId=JUN["id"])
     scene.push(210, sessionId=SESSION, agentId=JUN["id"], msg=told)
     scene.push(210, sessionId=SESSION, agentId="", msg=told)
-    assert scene.notices.count("chat.notice") == (2 if kind == 12 else 4)
+    assert scene.notices.count("chat.notice") == (3 if kind == 12 else 4)
 
 
 def test_the_room_hears_of_a_transfer_after_both_agents_have_moved() -> None:
