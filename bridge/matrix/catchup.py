@@ -109,11 +109,11 @@ class CatchUp:
         If a room cannot be read, the last look is repeated, until `CALM` is over.
         `took`: seconds of the last look. Returns the new `since` and `took`.
         """
-        await self._until_back()
-        looks, entered = 0, self.clock.now()
+        looks, entered = 0, 0
         while looks < len(LOOKS):
             if looks == 0:
                 await self._until_back()
+                entered = entered or self.clock.now()
                 self.held.clear()
                 # Limit the share of time spent on looks if they never end.
                 await slept(self.clock, max(LOOKS[0], 2 * took), self.outage)
