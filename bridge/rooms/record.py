@@ -516,8 +516,12 @@ def when_sent(event: Raw, host: UserId, received: int) -> int:
 
     Told of others than its own users, an age may be forged. All times are ms since the epoch.
     """
-    own = str(event.get("sender")).endswith(host[host.find(":") :])
-    return received - int(age_of(event)) if own else received
+    return received - int(age_of(event)) if is_local(event, host) else received
+
+
+def is_local(event: Raw, host: UserId) -> bool:
+    """Return whether an event was sent by a user of the host's homeserver."""
+    return str(event.get("sender")).endswith(host[host.find(":") :])
 
 
 def permalink(room_id: RoomId, event_id: EventId | None, servers: tuple[str, ...]) -> str:

@@ -603,7 +603,7 @@ class Room:
             draft.handled,
             draft.buried,
             [one.settlement for one in draft.ended],
-            draft.chat_rows(),
+            draft.chat_rows() if draft.chats else [],
             draft.changes,
             clear=not self.record.encrypted,
             exact=draft.exact,

@@ -62,6 +62,7 @@ from bridge.rooms.record import (
     dump_chat,
     dump_input,
     dump_record,
+    is_local,
     load_input,
     load_record,
     note_chat,
@@ -223,13 +224,14 @@ class Visit(msgspec.Struct, eq=False):
         Synapse pushes events that it has soft-failed, too: somebody who was banned may name the
         state before that, when they might still write, or remove the bridge.
         """
-        record, sender = self.record, str(raw.get("sender"))
-        if sender.endswith(record.host[record.host.find(":") :]):
+        record = self.record
+        if is_local(raw, record.host):
             return False
         if record.membership is not Membership.JOINED or isinstance(meaning, Nothing):
             return False
         if isinstance(meaning, MemberGone | MemberJoined):
             return True
+        sender = str(raw.get("sender"))
         here = record.direct and sender == record.customer
         return not (here or any(one.user == sender for one in record.people))
 

@@ -38,7 +38,7 @@ BRIDGE = Path(__file__).parents[2] / "bridge"
 FROM_CUSTOMER, FROM_AGENT = 30, 27
 """Maximum number of files each way; lower it whenever the path gets shorter. One limits connections
 to the bridge's ports (`ops/metrics.py`), one is a link (`link/link.py`)."""
-CALLS_FROM_CUSTOMER, CALLS_FROM_AGENT = 339, 299
+CALLS_FROM_CUSTOMER, CALLS_FROM_AGENT = 335, 293
 """Maximum number of calls of the bridge's own functions each way, on Python 3.11; later ones call
 no function for a comprehension. In a batch they are what a message costs: twenty more took 10 %."""
 MESSAGES = 5
