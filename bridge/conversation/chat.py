@@ -302,9 +302,7 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
     text = _shown(push)
     phase = turn.state.phase
     there = phase.agents if isinstance(phase, model.Chatting) else ()
-    robots: tuple[Agent, ...] = ()
-    if isinstance(phase, model.Chatting):
-        robots = there if phase.robot else phase.robots
+    robots = phase.robots if isinstance(phase, model.Chatting) and not phase.robot else there
     agent = robots[0] if robots else _NAMELESS
     if text:
         turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))

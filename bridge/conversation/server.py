@@ -227,7 +227,7 @@ def _replace_agents(
     came = tuple(agent for agent in new.values() if agent.id not in old)
     left = tuple(agent for agent in old.values() if agent.id not in new)
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
-    back = bool(phase.robots) and new.keys() <= {agent.id for agent in phase.robots}
+    back = new.keys() <= {agent.id for agent in phase.robots}
     robot = (phase.robot and not came) or back
     if isinstance(push, frames.ChatStarted):
         same = robot if old else phase.robot and not (phase.human or phase.seeking)
