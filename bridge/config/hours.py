@@ -141,7 +141,11 @@ def parse_hours(text: str) -> Hours:
     if zone is None:
         raise ValueError(f'"{zone_name}" is not a time zone such as Asia/Shanghai or Europe/Berlin')
     groups = map(str.strip, _GROUPS.split(week))
-    return Hours(tuple(span for group in groups for span in _group(group)), zone)
+    try:
+        return Hours(tuple(span for group in groups for span in _group(group)), zone)
+    except ValueError as error:
+        told = str(error).replace("上", "AM ").replace("下", "PM ")  # signs of ours (`_ALIKE`)
+        raise ValueError(told) from None
 
 
 def read_zone(name: str) -> ZoneInfo | None:

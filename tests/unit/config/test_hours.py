@@ -157,8 +157,9 @@ def test_hours_as_people_write_them(text: str, meant: str) -> None:
     ],
 )
 def test_hours_with_two_meanings_are_refused(times: str) -> None:
-    with pytest.raises(ValueError, match="is not clear"):
+    with pytest.raises(ValueError, match="is not clear") as refused:
         parse_hours(f"daily {times} UTC")
+    assert not {*"上下"} & {*str(refused.value)}, "an operator who wrote 9am reads no Chinese"
 
 
 @pytest.mark.parametrize(
