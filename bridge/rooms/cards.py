@@ -411,8 +411,8 @@ def reads_as_rating(visit: Visit, words: Sequence[str]) -> bool:
 
 # --- after a chat: thanks, ratings in words -------------------------------------------------------
 
-LONGEST_THANKS = 80
-"""Maximum characters of a message that may be mere thanks."""
+LONGEST_PHRASE = 80
+"""Maximum characters of a message that may be mere thanks, or only ask for a person."""
 
 
 def is_thanks(
@@ -424,7 +424,7 @@ def is_thanks(
     stand at either end of each. Case, spaces, emoji and full-width letters (NFKC) are ignored; a
     question mark or any other word makes a message.
     """
-    if len(words) > LONGEST_THANKS:
+    if len(words) > LONGEST_PHRASE:
         return False
     text, known, parts = narrow(words), _THANKS | _GOODBYES | beside, set[str]()
     if (signs := set("".join(bare_sign(text).split()))) and signs <= _SIGNS:
@@ -725,7 +725,7 @@ _PERSON, _ASKING = _words("person"), _words("person", "asking")
 
 def wants_person(words: str) -> bool:
     """True for a text that does nothing but ask for a person, with whatever politeness."""
-    if len(words) > LONGEST_THANKS:
+    if len(words) > LONGEST_PHRASE:
         return False
     text = narrow(words).casefold().replace("’", "'")
     return _PERSON.search(text) is not None and not _bare(_ASKING.sub(" ", text))

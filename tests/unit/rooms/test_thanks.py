@@ -21,7 +21,7 @@ from bridge.conversation.model import (
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import AgentId, QueueId, SessionId
-from bridge.rooms.cards import LONGEST_THANKS, SOON, is_thanks
+from bridge.rooms.cards import LONGEST_PHRASE, SOON, is_thanks
 from bridge.rooms.ports import Spoke
 from bridge.rooms.record import Chat, ChatAgent
 from tests.unit.rooms.visits import ADA, House
@@ -105,7 +105,7 @@ def test_sentences_that_are_only_thanks(words: str) -> None:
             "感谢信怎么写",
             "thanksgiving opening hours",
             "还没解决，谢谢",
-            "thanks" * LONGEST_THANKS,
+            "thanks" * LONGEST_PHRASE,
         ),
         *("Thank you Mei", "谢谢小梅", "thanks bye", "Thanks, Mei", "thanks?", "ありがとう？"),
         *("ok, bye", "好的，再见", "thanks, it is broken", "thanks, 5", "知道了", "了解しました"),
@@ -181,7 +181,7 @@ BY_NAME = (
 )
 MORE_THAN_A_NAME = (
     *("Mei", "小梅", "Thanks Meier", "Thanks, Mei, it is broken", "Thanks Jun", "thanks, Mei?"),
-    *("谢谢小梅，还有一个问题", "thanks " + "Mei " * LONGEST_THANKS + "but it is broken"),
+    *("谢谢小梅，还有一个问题", "thanks " + "Mei " * LONGEST_PHRASE + "but it is broken"),
 )
 
 
