@@ -184,6 +184,14 @@ class Scene:
         self.reply(requestId=REQUEST)
         self.push(202, sessionId=session, agents=list(agents or (MEI,)))
 
+    def leave_too_late(self) -> None:
+        """Leave the queue just as an agent accepts: the chat is closed, unseen (table row 22)."""
+        self.start()
+        self.reply(requestId=REQUEST)
+        self.cancel()
+        self.push(202, sessionId=SESSION, agents=[MEI])
+        self.reply(-10)
+
     # --- effects ----------------------------------------------------------------------------
 
     @property

@@ -8,7 +8,7 @@ from bridge.conversation.model import AskRobot, CallWebChat, Offer
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
 from bridge.webchat.codes import RobotUse
-from tests.support.scene import MEI, REQUEST, SESSION, Json, Scene, message
+from tests.support.scene import MEI, SESSION, Json, Scene, message
 
 BOT: Json = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}
 
@@ -82,11 +82,7 @@ def test_an_end_that_comes_after_its_refusal_can_be_rated(requested: bool) -> No
 def test_an_unseen_chat_is_not_rated_at_its_late_end() -> None:
     """The customer left the queue as an agent accepted (table row 22)."""
     scene = Scene()
-    scene.start()
-    scene.reply(requestId=REQUEST)
-    scene.cancel()
-    scene.push(202, sessionId=SESSION, agents=[MEI])
-    scene.reply(-10)
+    scene.leave_too_late()
     scene.reply()
     scene.push(205, sessionId=SESSION, agentId="K00017")
     scene.start()

@@ -363,11 +363,7 @@ def test_a_refused_close_leaves_the_chat() -> None:
 
 def test_an_unwanted_chat_that_cannot_be_closed_is_shown() -> None:
     scene = Scene()
-    scene.start()
-    scene.reply(requestId=REQUEST)
-    scene.cancel()
-    scene.push(202, sessionId=SESSION, agents=[MEI])
-    scene.reply(-10)
+    scene.leave_too_late()
     scene.reply(-8)
     assert scene.notices == ["close.refused", "chat.started"]
     assert scene.ghosts == {"K00017"}
