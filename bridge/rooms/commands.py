@@ -41,7 +41,7 @@ from bridge.rooms.rules import (
     queue_named,
     unquoted,
 )
-from bridge.rooms.visit import By, Visit, audit_order, undo_change
+from bridge.rooms.visit import By, Call, Visit, audit_order, undo_change
 from bridge.texts import nearest
 from bridge.webchat.codes import RobotUse
 
@@ -81,28 +81,6 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 _LIKE_LOGIN = Reading("login", bare=True, fault="undelivered.like_login")
-
-
-class Call(msgspec.Struct, frozen=True):
-    """A command to run; the room's answer is a reply to `event_id`."""
-
-    words: Words
-    event_id: EventId
-    """Empty for an order from outside the room (`Order`)."""
-    target: EventId | None = None
-    """The message to which the command is a reply."""
-    reports: EventId | None = None
-    """The undelivered message that `target`, a notice of the bridge, reports."""
-    by: By = By()
-    """Author of the command, and its way."""
-    admin: bool = False
-    """True if given by a room admin."""
-    settings: Mapping[str, str] = {}
-    """`Order.settings`, in place of words."""
-    elsewhere: str = ""
-    """See `Facts.elsewhere`."""
-    place: int = 0
-    """Number of the visit's effects before the command: its answer precedes what it causes."""
 
 
 class Command(msgspec.Struct, frozen=True):

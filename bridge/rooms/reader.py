@@ -28,11 +28,10 @@ from msgspec.structs import replace
 
 from bridge.config.model import SERVED, Permission
 from bridge.conversation import model
-from bridge.conversation.machine import deadline, no_deadline_but_retry
 from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms import cards, commands, own_account, people, ports, references, surroundings
-from bridge.rooms.commands import COMMANDS, Call, Reading
+from bridge.rooms.commands import COMMANDS, Reading
 from bridge.rooms.effects import Conceal, ShowSettings
 from bridge.rooms.erasure import erase_person, record_of
 from bridge.rooms.people import Standing
@@ -61,7 +60,17 @@ from bridge.rooms.references import Earlier
 from bridge.rooms.rules import GONE, Rules, bare_sign
 from bridge.rooms.store import InputRow, StoreError, Unstorable
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import By, Came, Visit, as_failed, excessive, signed, too_fast, undelivered
+from bridge.rooms.visit import (
+    By,
+    Call,
+    Came,
+    Visit,
+    as_failed,
+    excessive,
+    signed,
+    too_fast,
+    undelivered,
+)
 from bridge.texts import CLEAR, followed
 from bridge.webchat.frames import MessageReceived
 
@@ -418,25 +427,6 @@ def _elsewhere(record: RoomRecord, raw: Raw) -> RoomId | None:
     """Return the Matrix room of an event, if it is not the record's present one (upgrades)."""
     where = raw.get("room_id")
     return None if where is None or where == record.matrix_id else RoomId(str(where))
-
-
-# --- deadlines ------------------------------------------------------------------------------------
-
-
-_DUE = (references.sealed_due, references.erasing_due, people.due)
-
-
-def next_moment(record: RoomRecord, rules: Rules) -> int | None:
-    """Return the next deadline of a room, when it needs a Tick; ms since the epoch."""
-    state = record.conversation
-    first = state.retry_at
-    if not no_deadline_but_retry(state):
-        first = deadline(state, rules.policy_for(record))
-    timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
-    if not (record.sealed or record.erasing or timed or record.gone_at is not None):
-        return first
-    moments = (first, *(due(record) for due in _DUE))
-    return min((moment for moment in moments if moment is not None), default=None)
 
 
 # --- inputs ---------------------------------------------------------------------------------------

@@ -37,16 +37,16 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from bridge.conversation import model
-from bridge.conversation.machine import wants_link
+from bridge.conversation.machine import deadline, no_deadline_but_retry, wants_link
 from bridge.ids import AgentId, EffectSeq, EventId, InputSeq, RoomId, SessionId, UserId, server_of
 from bridge.rooms import people, references, store
 from bridge.rooms.effects import EnterRoom
 from bridge.rooms.erasure import has_ended
 from bridge.rooms.ports import Account, describe
-from bridge.rooms.reader import Reader, next_moment
+from bridge.rooms.reader import Reader
 from bridge.rooms.receipts import Receipts, Typist
 from bridge.rooms.record import EntryFailed, MatrixEvent, RoomRecord, changed_chats, kept_chats
-from bridge.rooms.rules import chosen, named
+from bridge.rooms.rules import Rules, chosen, named
 from bridge.rooms.surroundings import Loops, Shut, Stopping, Surroundings, Timetable
 from bridge.rooms.visit import (
     Came,
@@ -766,3 +766,19 @@ class Room:
         gone = self.record.gone_at is not None and not self.behind
         if gone and has_ended(self.durable, self.around.clock.now(), idle=idle):
             self._engine.erase(self)
+
+
+_DUE = (references.sealed_due, references.erasing_due, people.due)
+
+
+def next_moment(record: RoomRecord, rules: Rules) -> int | None:
+    """Return the next deadline of a room, when it needs a Tick; ms since the epoch."""
+    state = record.conversation
+    first = state.retry_at
+    if not no_deadline_but_retry(state):
+        first = deadline(state, rules.policy_for(record))
+    timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
+    if not (record.sealed or record.erasing or timed or record.gone_at is not None):
+        return first
+    moments = (first, *(due(record) for due in _DUE))
+    return min((moment for moment in moments if moment is not None), default=None)

@@ -20,7 +20,7 @@ waiting message is older than the newest delivered one; one reported as undelive
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple, TypeGuard, get_args
 
@@ -411,6 +411,29 @@ class By(NamedTuple):
 
     actor: str = ""
     way: str = "command"
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A command to run; the room's answer is a reply to `event_id`."""
+
+    words: tuple[str, ...]
+    """Arguments: the words after the verb."""
+    event_id: EventId
+    """Empty for an order from outside the room (`Order`)."""
+    target: EventId | None = None
+    """The message to which the command is a reply."""
+    reports: EventId | None = None
+    """The undelivered message that `target`, a notice of the bridge, reports."""
+    by: By = By()
+    """Author of the command, and its way."""
+    admin: bool = False
+    """True if given by a room admin."""
+    settings: Mapping[str, str] = {}
+    """`Order.settings`, in place of words."""
+    elsewhere: str = ""
+    """See `Facts.elsewhere`."""
+    place: int = 0
+    """Number of the visit's effects before the command: its answer precedes what it causes."""
 
 
 def change(visit: Visit, settings: RoomSettings, by: By) -> None:

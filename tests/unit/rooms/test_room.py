@@ -25,7 +25,6 @@ from bridge.conversation.model import (
     TurnAwaited,
 )
 from bridge.ids import QueueId, RequestId, RoomId
-from bridge.rooms import reader
 from bridge.rooms import room as rooms
 from bridge.rooms.effects import EnterRoom
 from bridge.rooms.ports import Unavailable
@@ -395,7 +394,7 @@ async def test_an_outcome_that_cannot_be_stored_settles_its_effect() -> None:
 async def test_a_deadline_without_effect_does_not_spin(monkeypatch: pytest.MonkeyPatch) -> None:
     world, store = await flaky_chat()
     async with world.running() as engine:
-        monkeypatch.setattr(reader, "deadline", lambda *_: world.clock.now() - 5)
+        monkeypatch.setattr(rooms, "deadline", lambda *_: world.clock.now() - 5)
         store.calls.clear()
         engine.timetable.add(ROOM, world.clock.now())
         steps = 0

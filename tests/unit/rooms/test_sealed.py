@@ -13,8 +13,9 @@ from bridge.conversation.model import CustomerText, Ended, Reported
 from bridge.ids import EventId, InputSeq, RoomId, SessionId, UserId
 from bridge.rooms import references
 from bridge.rooms.ports import Corrected, MatrixPort, Meaning, Spoke, Undecryptable, Unreadable
-from bridge.rooms.reader import Reader, next_moment
+from bridge.rooms.reader import Reader
 from bridge.rooms.record import MatrixEvent, SealedEvent, dump_input, dump_record, load_record
+from bridge.rooms.room import next_moment
 from bridge.rooms.store import InputRow
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.visit import Visit
