@@ -33,7 +33,7 @@ from bridge.rooms.effects import PutSigns, ShowAnswer
 from bridge.rooms.record import CardKind, CardPosted, OurCard, RobotAnswered, RoomRecord
 from bridge.rooms.rules import NUMERALS, Rules, bare_sign, folded, narrow
 from bridge.rooms.surroundings import Surroundings, Waits
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Call, Visit
 from bridge.texts import WORDS, Texts, duration, fallbacks, waiting_range
 from bridge.webchat.codes import FailureReason, RobotUse, Silence
 from bridge.webchat.http import RobotAnswer
@@ -239,12 +239,12 @@ def _rating_by_gesture(
     return [] if value is None else [make_rating(visit, card, value)]
 
 
-def want_person(visit: Visit, event_id: EventId) -> None:
+def want_person(visit: Visit, call: Call) -> None:
     """Carry out `human`, with the newest question to the robot since the last chat."""
     cards = [one for one in visit.record.cards if one.kind is CardKind.ROBOT and one.text]
     asked = [one for one in cards if one.number == visit.record.conversation.number]
-    for happened in _handed_over(visit, asked[-1], event_id) if asked else [model.Human()]:
-        visit.step(happened, event_id)
+    for happened in _handed_over(visit, asked[-1], call.event_id) if asked else [model.Human()]:
+        visit.step(happened, call.event_id)
 
 
 def solved(visit: Visit) -> model.Solved:
@@ -384,16 +384,16 @@ def _tell_unknown(visit: Visit, value: int, reply_to: EventId) -> None:
     visit.say("rating.unknown", args, reply_to=reply_to)
 
 
-def rate(visit: Visit, words: Sequence[str], event_id: EventId) -> None:
+def rate(visit: Visit, call: Call) -> None:
     """Rate the newest chat with an offered id; also 0 if neither server nor operator lists any."""
-    value, known = int(words[0]), offered_ratings(visit)
+    value, known = int(call.words[0]), offered_ratings(visit)
     conversation = visit.record.conversation
     unsaid = not conversation.ratings and not visit.rules.ratings
     if conversation.last_session is None or value in known or (unsaid and value == 0):
-        wish = make_rating(visit, rating_card(visit), value, " ".join(words[1:]))
-        visit.step(replace(wish, said_by=event_id) if wish.comment else wish, event_id)
+        wish = make_rating(visit, rating_card(visit), value, " ".join(call.words[1:]))
+        visit.step(replace(wish, said_by=call.event_id) if wish.comment else wish, call.event_id)
     else:
-        _tell_unknown(visit, value, event_id)
+        _tell_unknown(visit, value, call.event_id)
 
 
 def reads_as_rating(visit: Visit, words: Sequence[str]) -> bool:
@@ -643,11 +643,12 @@ _ENOUGH = frozenset(_bare(narrow(one)) for one in _ENOUGH_WORDS)
 _ENDINGS = " .!。~"
 
 
-def ask(visit: Visit, question: str, event_id: EventId) -> None:
+def ask(visit: Visit, call: Call) -> None:
+    """Carry out `ask`."""
     if visit.rules.robot:
-        visit.ask(model.AskRobot(event_id, question))
+        visit.ask(model.AskRobot(call.event_id, call.words[0]))
     else:
-        visit.say(_offering(visit, "robot.off"), reply_to=event_id)
+        visit.say(_offering(visit, "robot.off"), reply_to=call.event_id)
 
 
 async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:

@@ -700,21 +700,16 @@ COMMANDS: Mapping[str, Command] = {
     "close": Command(partial(_step, model.Close), arguments.no_words,
         "结束 結束 終了 关闭 關閉 结束对话 結束對話", "stop end quit exit bye", in_clear=True,
         leaves=True, outside="acts"),
-    "rate": Command(
-        lambda visit, call: cards.rate(visit, call.words, call.event_id),
-        partial(arguments.number_and_words, form=arguments.RATING), "评价 評分 評価 评分 評價",
-        "rating stars score", own=1, makes_sense=cards.reads_as_rating),
-    "ask": _OfRobot(
-        lambda visit, call: cards.ask(visit, call.words[0], call.event_id), arguments.sentence,
-        "提问 提問 質問", own=0,
+    "rate": Command(cards.rate, partial(arguments.number_and_words, form=arguments.RATING),
+        "评价 評分 評価 评分 評價", "rating stars score", own=1, makes_sense=cards.reads_as_rating),
+    "ask": _OfRobot(cards.ask, arguments.sentence, "提问 提問 質問", own=0,
         makes_sense=lambda visit, _: visit.rules.robot),
-    "human": Command(
-        lambda visit, call: cards.want_person(visit, call.event_id), arguments.no_words,
+    "human": Command(cards.want_person, arguments.no_words,
         "人工 真人 担当者 转人工 轉人工 轉真人 人工客服 转人工客服 真人客服 客服 オペレーター "
         "有人対応", "agent person operator", asks=True),
     "solved": _OfRobot(
-        lambda visit, call: visit.step(cards.solved(visit), call.event_id or None),
-        arguments.no_words, "已解决 已解決 解決しました 解决了 解決了",
+        lambda visit, call: visit.step(cards.solved(visit), call.event_id), arguments.no_words,
+        "已解决 已解決 解決しました 解决了 解決了",
         makes_sense=lambda visit, _: cards.can_be_solved(visit)),
     "callback": Command(partial(_step, model.CallBack), arguments.no_words,
         "通知 通知 折り返し 回电 回電 回叫 回撥", "recall notify remind 提醒", asks=True,
@@ -748,13 +743,11 @@ COMMANDS: Mapping[str, Command] = {
         "历史 歷史 履歴", "chats log"),
     "transcript": Command(_transcript, arguments.number_and_form,
         "记录 紀錄 記録 对话记录 對話紀錄", "export save download"),
-    "login": _OfAccounts(
-        lambda visit, call: own_account.log_in(visit, call.words, call.event_id),
-        partial(arguments.just, 2), "登录 登入 ログイン 登陆 登陸 登錄 サインイン ログオン",
+    "login": _OfAccounts(own_account.log_in, partial(arguments.just, 2),
+        "登录 登入 ログイン 登陆 登陸 登錄 サインイン ログオン",
         "signin signon logon 登 ログ サイン", secret=True, own=0,
         makes_sense=lambda visit, _: visit.rules.seal is not None),
-    "logout": _OfAccounts(
-        lambda visit, call: own_account.log_out(visit, call.event_id), arguments.no_words,
+    "logout": _OfAccounts(own_account.log_out, arguments.no_words,
         "退出登录 登出 ログアウト 退出登陆 サインアウト", "signout", in_clear=True),
     "pause": _ForAdmins(_pause, arguments.no_words, "暂停 暫停 一時停止"),
     "resume": _ForAdmins(_resume, arguments.no_words, "恢复 恢復 再開", "继续 繼續 启用 啟用"),

@@ -12,22 +12,20 @@ from msgspec.structs import replace
 
 from bridge.conversation import model
 from bridge.conversation.queue import result_key
-from bridge.ids import EventId
 from bridge.rooms.effects import Conceal, TryLogin
 from bridge.rooms.ports import Account, CallFailure, Refused
 from bridge.rooms.record import LoginTried, LookedUp, OwnLogin, RoomRecord
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Call, Visit
 from bridge.webchat.codes import FailureReason, ResultCode
 
 LOGIN_EVERY = 60_000
 """ms between two login attempts of a room: all share the server's rate limit (reference 3.7)."""
 
 
-def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
-    """Handle the command `login`: try the account, to be used from the next chat on."""
-    name, password = words
-    seal = visit.rules.seal
+def log_in(visit: Visit, call: Call) -> None:
+    """Carry out `login`: try the account, to be used from the next chat on."""
+    (name, password), event_id, seal = call.words, call.event_id, visit.rules.seal
     if seal is None:
         visit.say("login.off", reply_to=event_id)
     elif not visit.record.direct:
@@ -42,9 +40,9 @@ def log_in(visit: Visit, words: tuple[str, ...], event_id: EventId) -> None:
         visit.ask(TryLogin(event_id, login))
 
 
-def log_out(visit: Visit, event_id: EventId) -> None:
-    """Handle the command `logout`: return to the account that the operator configured."""
-    login = visit.record.login
+def log_out(visit: Visit, call: Call) -> None:
+    """Carry out `logout`: return to the account that the operator configured."""
+    login, event_id = visit.record.login, call.event_id
     if login is None:
         visit.say("logout.nobody", reply_to=event_id)
     elif _is_busy(visit.record):
