@@ -364,10 +364,15 @@ def _commanded(
     if command.for_admins and not admin:
         people.refuse_admin(visit, facts.standing, spoke.event_id)
         return
-    target = spoke.reply_to if isinstance(spoke, ports.Spoke) else None
-    reports = None if facts.earlier is None else facts.earlier.reports
-    by, link = By(spoke.sender), facts.elsewhere
-    call = Call(command.words, spoke.event_id, target, reports, by, admin, {}, link)
+    call = Call(
+        command.words,
+        spoke.event_id,
+        target=spoke.reply_to if isinstance(spoke, ports.Spoke) else None,
+        reports=None if facts.earlier is None else facts.earlier.reports,
+        by=By(spoke.sender),
+        admin=admin,
+        elsewhere=facts.elsewhere,
+    )
     commands.carry_out(visit, command.verb, call)
 
 
@@ -694,12 +699,11 @@ class Reader:
             # New here if it was found on entering: then the engine has not seen it.
             here = visit.record.matrix_id
             await self.around.upgrades.note(self.around.store, here, meaning.into)
-        command = read_command(visit, meaning)
-        person = needs_standing(visit, meaning, command)
         if isinstance(meaning, ports.Invited):
             await self._invited(visit, meaning)
             return
-        if person is not None:
+        command = read_command(visit, meaning)
+        if (person := needs_standing(visit, meaning, command)) is not None:
             standing = await self._standing(visit, person)
         before, earlier = visit.record, await self._earlier(visit, meaning)
         begins = isinstance(meaning, (ports.Spoke, ports.Corrected)) and _begins_chat(before)
@@ -728,10 +732,9 @@ class Reader:
         lately = () if before.room_id in begun else begun
         records = {one: await record_of(store, one) for one in dict.fromkeys((*listed, *lately))}
         # A room that is being refused is in none of the inviter's numbers.
-        taken = ((one, record) for one, record in records.items() if not record.refusal)
-        served = {one: record for one, record in taken if rules.are_of(record)}
-        rooms = sum(one in served and people.inviter_stays(served[one]) for one in listed)
-        others = tuple(begun[one] for one in lately if one in served)
+        counted = {one for one, its in records.items() if not its.refusal and rules.are_of(its)}
+        rooms = sum(one in counted and people.inviter_stays(records[one]) for one in listed)
+        others = tuple(begun[one] for one in lately if one in counted)
         people.invited(visit, invited, rooms, others)
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:

@@ -768,9 +768,6 @@ class Room:
             self._engine.erase(self)
 
 
-_DUE = (references.sealed_due, references.erasing_due, people.due)
-
-
 def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     """Return the next deadline of a room, when it needs a Tick; ms since the epoch."""
     state = record.conversation
@@ -780,5 +777,5 @@ def next_moment(record: RoomRecord, rules: Rules) -> int | None:
     timed = record.empty_since is not None or record.greet_at is not None or record.upgrade
     if not (record.sealed or record.erasing or timed or record.gone_at is not None):
         return first
-    moments = (first, *(due(record) for due in _DUE))
-    return min((moment for moment in moments if moment is not None), default=None)
+    others = references.sealed_due(record), references.erasing_due(record), people.due(record)
+    return min((moment for moment in (first, *others) if moment is not None), default=None)
