@@ -69,7 +69,6 @@ first within which others begin: a file that drips must not hold up the agent's 
 STORE_WITHIN = 60_000
 """ms after which a file is given up that only the homeserver's media repository does not take: it
 may be a process of its own, or its disk be full, and the agent's words wait behind the file."""
-_NOT_FETCHED = "an agent's file cannot be fetched"
 ICON_LIMIT = 2 * 1024 * 1024
 """Maximum bytes of an agent's picture."""
 GIVE_UP_AFTER, LEAST_WAIT = 24 * 3_600_000, 3600.0
@@ -728,17 +727,17 @@ class Delivery:
         """Send a file; return () if it cannot be fetched or exceeds the homeserver's limit."""
         began, why = self._around.clock.now(), ""
         for attempt in range(FETCH_TRIES):
-            if why:
+            if attempt:
                 await self._room.pause(2 ** (attempt - 1))
-            if self._around.clock.now() - began > FETCH_WITHIN:
-                break
+                if self._around.clock.now() - began > FETCH_WITHIN:
+                    break
             try:
                 async with AsyncExitStack() as opened:
-                    blob = await self._file(media, opened)
-                    if blob is None:
-                        why = ""  # `_file` has logged it
+                    found = await self._file(media, opened)
+                    if isinstance(found, str):
+                        why = found
                         break
-                    what = ports.RelayedMedia(media.kind, blob, media.seconds)
+                    what = ports.RelayedMedia(media.kind, found, media.seconds)
                     return await self._send(relay, what, txn_id)
             except ports.BrokenOff as error:
                 why = str(error)
@@ -752,10 +751,9 @@ class Delivery:
                     raise
                 told = "an agent's file is too large for the homeserver or limits.file"
                 _log.warning(told, **log_fields(self.record), why=str(error))
-                self._no_media, why = "chat.media_too_big", ""
-                break
-        if why:
-            _log.info(_NOT_FETCHED, **log_fields(self.record), why=why)
+                self._no_media = "chat.media_too_big"
+                return ()
+        _log.info("an agent's file cannot be fetched", **log_fields(self.record), why=why)
         return ()
 
     async def _stores_nothing(self) -> bool:
@@ -770,16 +768,15 @@ class Delivery:
         self._unstored_since = self._unstored_since or now
         return now - self._unstored_since >= STORE_WITHIN
 
-    async def _file(self, media: frames.AgentMedia, opened: AsyncExitStack) -> ports.Blob | None:
-        """Open an agent's file until the stack is closed; None if there is none to be had."""
+    async def _file(self, media: frames.AgentMedia, opened: AsyncExitStack) -> ports.Blob | str:
+        """Open an agent's file until the stack is closed; return why if there is none to be had."""
         limit = self._around.rules.limits.file
         if media.data:
-            return embedded(media.data, limit, media.name)
+            return embedded(media.data, limit, media.name) or "its Base64 holds no bytes"
         try:
             blob = await opened.enter_async_context(self._around.link.fetch(media.url, limit))
         except ports.Refused as error:
-            _log.info(_NOT_FETCHED, **log_fields(self.record), why=error.code)
-            return None
+            return error.code
         except ports.Unavailable as error:
             raise ports.BrokenOff(str(error)) from error
         return ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)

@@ -207,6 +207,16 @@ async def test_a_file_that_cannot_be_fetched(trouble: list[Exception], shown: st
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("data", ["====", "=", "***"])
+async def test_the_operator_is_told_of_an_embedded_file_that_is_none(data: str) -> None:
+    with capture_logs() as logs:
+        found = await relayed(World(), AgentMedia("image", data=data))
+    assert [text for _, text in found] == ["chat.media_failed"]
+    events = [one["event"] for one in logs]
+    assert events.count("an agent's file cannot be fetched") == 1
+
+
+@pytest.mark.asyncio
 async def test_an_embedded_file_that_is_too_big() -> None:
     world = World(rules=replace(RULES, limits=RULES.limits.model_copy(update={"file": 2})))
     found = await relayed(world, AgentMedia("file", data="AAAA", name="a.pdf"))
