@@ -112,8 +112,9 @@ class Shared:
         self.logins = Logins(settings, self.tokens, door, learnt, clock, self.metrics)
         self.budget = Budget()
         self.pulse = Pulse()
-        self.opening, self.dialling = 0, asyncio.Semaphore(settings.reconnect_limit)
-        """Number of links that open a socket or wait for a place to do so, and these places."""
+        self.dialling = asyncio.Semaphore(settings.reconnect_limit)
+        self.opening = 0
+        """Number of links that open a socket, or wait until `dialling` lets them."""
         self.turns = asyncio.Semaphore(settings.at_once)
         """Limits concurrent calls of `LinkEvents`."""
         self.epoch = f"{clock.now():x}.{secrets.token_hex(4)}"
@@ -361,7 +362,8 @@ class Link:
         self._backoff = around.backoff()
         self.deliveries = Deliveries(account.room_id, around)
         self._token: Token
-        self._strikes, self._fresh = 0, False  # refusals in a row; logged in anew after the last
+        self._strikes, self._fresh = 0, False
+        """Refusals of a token in a row, and whether a login has replaced the last of these."""
         self._been_up = False
         self._lost_at = 0.0
         """When the link went down, in loop time."""
@@ -650,7 +652,6 @@ UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None
 """Stands for a frame that cannot be read, since it may have been an agent's message."""
 REPEATED = 60
 """Multiple of `Timing.stable` that lies between two unreadable frames of which both are told."""
-
 
 _Push = tuple[str, Received | Ignored | LinkRestored, int]
 """Key, push and its bytes in memory."""

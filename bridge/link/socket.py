@@ -118,8 +118,8 @@ class Budget:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self.taken = 0
-        self._halves: dict[Callable[[], None], int] = {}
-        """Bytes of each half-read message, by the callback that drops it."""
+        self._halves: dict[Connection, int] = {}
+        """Bytes of each link's half-read message."""
         self._line: dict[Connection, None] = {}
         """Links with data to be read, the next one first."""
         self._began: float | None = None
@@ -162,17 +162,17 @@ class Budget:
             if self._line:
                 loop.call_soon(self._read_on, loop)
 
-    def half(self, size: int, give_up: Callable[[], None]) -> None:
-        """Set the bytes of a half-read message; 0 once it is complete or dropped."""
-        before = self._halves.pop(give_up, 0)
+    def half(self, link: Connection, size: int) -> None:
+        """Set the bytes of a link's half-read message; 0 once it is complete or dropped."""
+        before = self._halves.pop(link, 0)
         if size:
-            self._halves[give_up] = size
+            self._halves[link] = size
         self.taken += size - before
         if size > before and self.spent:
             largest = max(self._halves, key=self._halves.__getitem__)
             if (held := self._halves[largest]) > USUAL:
                 self._say(held)
-                largest()
+                largest.give_up()
 
     def _say(self, held: int) -> None:
         if (now := time.monotonic()) >= self._quiet_until:
@@ -265,7 +265,7 @@ class Connection(ClientConnection):
         half = len(self._fragments) + len(self.protocol.reader.buffer)
         if half != self._half:
             self._half = half
-            self.budget.half(half, self.give_up)
+            self.budget.half(self, half)
 
     def give_up(self) -> None:
         """Fail the connection over a message too big for the memory limit, and free its bytes."""
@@ -276,7 +276,7 @@ class Connection(ClientConnection):
 
     def _let_go(self) -> None:
         self._fragments, self._half = bytearray(), 0
-        self.budget.half(0, self.give_up)
+        self.budget.half(self, 0)
 
     def process_event(self, event: Event) -> None:
         """Handle a data frame, which may be a fragment; the library handles control frames."""

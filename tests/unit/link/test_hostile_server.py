@@ -12,8 +12,8 @@ import gzip
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from socket import SO_RCVBUF, SOL_SOCKET
+from unittest.mock import create_autospec
 
 import pytest
 from aiohttp import web
@@ -321,16 +321,15 @@ async def test_endless_messages_on_many_links(*, fragmented: bool, slowly: bool)
 
 
 async def test_budget_used_up_by_small_messages_closes_no_link() -> None:
-    told: list[int] = []
     tight = Budget(100)
-    ways = [partial(told.append, number) for number in range(3)]
-    for way in ways:
-        tight.half(USUAL, way)
-    assert told == []
-    tight.half(USUAL + 1, ways[1])
-    assert told == [1]
-    tight.half(0, ways[1])
-    tight.half(0, ways[0])
+    links = [create_autospec(Connection, instance=True) for _ in range(3)]
+    for link in links:
+        tight.half(link, USUAL)
+    assert not any(link.give_up.called for link in links)
+    tight.half(links[1], USUAL + 1)
+    assert [link.give_up.call_count for link in links] == [0, 1, 0]
+    tight.half(links[1], 0)
+    tight.half(links[0], 0)
     assert tight.taken == USUAL
     assert MOST < 100 << 20
 
