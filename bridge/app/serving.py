@@ -333,7 +333,7 @@ class Serving:
             accept=engine.accept_events,
             answer_user_query=matrix.ghosts.answer_user_query,
             typing=engine.typing,
-            held=self._catch_up_all,
+            on_held=self._catch_up_all,
             behind=self._behind,
             home=self.config.homeserver.domain,
             timing=lru_cache(self._metrics.matrix_event.labels),

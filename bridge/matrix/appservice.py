@@ -138,7 +138,7 @@ class Endpoint:
     """Handlers of further paths on this port, open to anyone without a token."""
     folders: Mapping[str, Page] = field(default_factory=dict)
     """Handlers by path prefix, which authenticate requests themselves."""
-    held: Callable[[], None] = lambda: None
+    on_held: Callable[[], None] = lambda: None
     """Called when an event of a user of `home` arrives that is older than `HELD`."""
     home: str = ""
     """The homeserver's name. The age of other servers' events is whatever those claim."""
@@ -202,7 +202,7 @@ class Endpoint:
             elif len(body) > LONG_BODY:
                 await asyncio.sleep(0)
         if late:
-            self.held()
+            self.on_held()
         if self.timing is not None:
             took = perf_counter() - began
             for kind in kinds:

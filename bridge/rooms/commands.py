@@ -546,7 +546,8 @@ def _retry(visit: Visit, call: Call) -> None:
 
 
 TRANSCRIPT_EVERY = 60_000
-"""Minimum ms between two transcripts in a room: a long chat is a load on the homeserver."""
+"""Minimum ms between two transcripts in a room, and two of `stats`: both are a load, one on the
+homeserver, one on the database."""
 
 
 def _transcript(visit: Visit, call: Call) -> None:

@@ -249,7 +249,7 @@ class RoomKeys:
         if opened.part != index // IN_A_ROW:
             notes = await self._replays.notes(sealed.key_name, index // IN_A_ROW)
             opened.part, opened.notes = index // IN_A_ROW, notes
-        repeated = self._replays.is_one(opened.notes, index, event_id, key.keep_until)
+        repeated = self._replays.is_replay(opened.notes, index, event_id, key.keep_until)
         if self._replays.waiting >= AT_MOST:
             await again(self._replays.save)
         if not used:
@@ -446,8 +446,8 @@ class Replays:
                     found = self._live[name] = Notes(name, seen or Seen(), stored)
         return found
 
-    def is_one(self, notes: Notes, index: int, event_id: str, keep_until: int) -> bool:
-        """Replay check: True if another event carried this message before; else note it."""
+    def is_replay(self, notes: Notes, index: int, event_id: str, keep_until: int) -> bool:
+        """True if another event carried this message before; else note that this one does."""
         seen, text = notes.seen, event_id.encode("utf-8", "surrogatepass")
         digest = hashlib.sha256(text).digest()[:8]
         count = len(seen.events)
@@ -743,9 +743,9 @@ class Sharing:
         """
         for (user, device_id, _), found in self._outbound.items():
             if (user, device_id) == (own.user, own.device_id):
-                there = found.readers
-                lost = {one for one in there if (one.user, one.curve25519) in renewed}
-                found.readers, found.complete = there - lost, None if lost else found.complete
+                lost = {one for one in found.readers if (one.user, one.curve25519) in renewed}
+                found.readers -= lost
+                found.complete = None if lost else found.complete
 
     async def claim(
         self, user: UserId, devices: Iterable[Device], now: int, *, anew: bool = False
@@ -757,10 +757,10 @@ class Sharing:
         for device in wanting:
             request[device.user][device.device_id] = wire.ONE_TIME
 
-        async def claim(users: Sequence[str]) -> Json:
+        async def ask(users: Sequence[str]) -> Json:
             return await self._server.claim(user, {one: request[one] for one in users})
 
-        replies = await self._peers.ask(user, request, "one_time_keys", claim)
+        replies = await self._peers.ask(user, request, "one_time_keys", ask)
         for at, device in enumerate(wanting, 1):
             if at % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # each signature takes 0.1 ms to check

@@ -91,7 +91,7 @@ async def running(
         accept=intake.accept,
         answer_user_query=answer_user_query,
         typing=intake.typing,
-        held=intake.held.set,
+        on_held=intake.held.set,
         behind=intake.behind,
         home="a",
         max_body=max_body,
