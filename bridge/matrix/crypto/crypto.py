@@ -142,8 +142,8 @@ class Crypto:
         self._keys = keys.RoomKeys(vault, keys.Owners(known, users.main))
         self.forget = self._keys.drop
         self._sharing = keys.Sharing(vault, server, known, self._places, self.upkeep)
-        parts, home = (self.upkeep, known, self._keys, self._sharing), server_of(users.main)
-        self._arrivals = Arrivals(vault, server, *parts, home)
+        sharing, home = self._sharing, server_of(users.main)
+        self._arrivals = Arrivals(vault, server, self.upkeep, known, self._keys, sharing, home)
         self._mending = Mending(self._arrivals, clock)
         self._caught_up: set[UserId] = set()
         """Hosts whose mailboxes have been read since this process began to serve them."""
@@ -155,9 +155,11 @@ class Crypto:
         """Waits for the keys of a sender in a room that timed out."""
         self._requested = peers.RateLimit(1, _AGAIN_MS)
         self._requests = peers.RateLimit(_REQUESTS, peers.HOUR_MS)
-        self._changed, self._changes = {""}, asyncio.Event()
-        """Users who may have a device for the keys that they are owed; "" stands for all users."""
         self._giving = asyncio.Semaphore(AT_ONCE)
+        self._to_give = {""}
+        """Users who may have a device for the keys that they are owed; "" stands for all users."""
+        self._give_now = asyncio.Event()
+        """Set when `_to_give` may have grown, and regularly."""
         self._mailboxes = peers.RateLimit(1, _MAILBOX_MS)
         """Reads of a ghost's mailbox."""
 
@@ -322,7 +324,7 @@ class Crypto:
         """Save replay notes and the mark periodically, whether or not a mailbox can be read."""
         while True:
             await self._clock.sleep(wire.SYNC_SECONDS)
-            self._changes.set()  # what could not be given
+            self._give_now.set()  # what could not be given
             try:
                 await again(self._keys.save)
                 await self.upkeep.follow()
@@ -406,35 +408,35 @@ class Crypto:
                 self._peers.cache.forget_all()
                 self._wake([*self._waited_for])
                 self._on_key(None)
-                self._changed.add("")
+                self._to_give.add("")
             self._hear(found)
 
     def _hear(self, notice: Notice) -> None:
         self._wake(name for name, _ in notice.keys)
         for room_id in {room_id for _, room_id in notice.keys}:
             self._on_key(room_id)
-        self._changed.update(notice.users)
-        self._changes.set()
+        self._to_give.update(notice.users)
+        self._give_now.set()
 
     async def _keep_giving(self) -> None:
         """Give owed keys after a start, and after device lists have changed."""
-        self._changes.set()
+        self._give_now.set()
         while True:
-            await self._changes.wait()
+            await self._give_now.wait()
             await self._clock.sleep(_GIVING)
-            self._changes.clear()
-            changed, self._changed = self._changed, set()
+            self._give_now.clear()
+            changed, self._to_give = self._to_give, set()
             try:
                 await self._give_owed(changed)
             except Exception as error:  # noqa: BLE001 - logged; the mailboxes must go on being read
-                self._changed |= changed
+                self._to_give |= changed
                 LOG.info("room keys cannot be shared yet", why=describe(error))
 
     async def _give_owed(self, users: Collection[str]) -> None:
         """Give users, who may have a device again, the keys that they are owed."""
         owing = await self._sharing.owing(users) if users else {}
         known = await self._peers.known(self._main, owing)
-        self._changed |= owing.keys() - known.keys()
+        self._to_give |= owing.keys() - known.keys()
         able = [user for user, one in known.items() if one.devices]
         await asyncio.gather(*[self._give(user, name) for user in able for name in owing[user]])
 
@@ -447,7 +449,7 @@ class Crypto:
                     scheme = await self._places.scheme(sender, room_id)
                     await again(partial(self._share_and_encrypt, sender, room_id, scheme, owed))
         except (Unavailable, StoreError) as error:
-            self._changed.add(user)
+            self._to_give.add(user)
             LOG.info("a room key cannot be shared yet", user=user, why=str(error))
         except Exception as error:  # noqa: BLE001 - logged; the mailboxes must go on being read
             LOG.info("a room key cannot be shared", user=user, why=describe(error))

@@ -281,7 +281,7 @@ async def test_somebody_without_a_device_gets_the_key_once_there_is_one(
         await bridge.caught_up()
         for _ in range(6):
             bridge.crypto.told(notice)
-        while bridge.crypto._changed:  # noqa: ASYNC110 - another task
+        while bridge.crypto._to_give:  # noqa: ASYNC110 - another task
             await asyncio.sleep(0)
         assert bridge.phone.fetch() == [], "no device yet"
         bridge.world.devices[alice] = dict([listed])
