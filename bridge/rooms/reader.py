@@ -729,6 +729,7 @@ class Reader:
         # The store may list this room, too.
         listed = [one for one in await store.rooms_of(invited.by) if one != before.room_id]
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
+        # To come back to one of these rooms costs no further login: no limit on new rooms then.
         lately = () if before.room_id in begun else begun
         records = {one: await record_of(store, one) for one in dict.fromkeys((*listed, *lately))}
         # A room that is being refused is in none of the inviter's numbers.
