@@ -77,6 +77,7 @@ class MatrixAdapter:
         homeserver = self.homeserver
         self.is_ours = self.users.is_ours
         self.interpret = partial(events.interpret, ours=self.users)
+        self.event = homeserver.event
         self.timeline = homeserver.timeline
         self.show_typing = homeserver.show_typing
         self.is_joined = homeserver.is_joined
@@ -282,9 +283,6 @@ class MatrixAdapter:
             self._bridged[room_id] = content  # do not retry at every chat
             raise
         self._bridged[room_id] = content
-
-    async def event(self, room_id: RoomId, reader: UserId, event_id: EventId) -> Json | None:
-        return await self.homeserver.event(room_id, reader, event_id)
 
     async def is_hidden(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:
         if await self.event(room_id, reader, event_id) is not None:
