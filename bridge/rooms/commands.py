@@ -459,23 +459,22 @@ def _step(make: Callable[[], model.Input], visit: Visit, call: Call) -> None:
 def _help(visit: Visit, call: Call) -> None:
     """Answer in five lines with what makes sense now, or with `all` list every command."""
     rules, direct = visit.rules, visit.record.direct
-    now, verbs = _sensible(visit, call.elsewhere)
+    key, verbs = _sensible(visit, call.elsewhere)
     if call.words:
-        now, verbs = "help.all", tuple(verb for verb in COMMANDS if direct or verb != "login")
-    if visit.rules.policy_for(visit.record).paused:
-        now = _idle_help(visit)
+        key, verbs = "help.all", tuple(verb for verb in COMMANDS if direct or verb != "login")
+    if rules.policy_for(visit.record).paused:
+        key = _idle_help(visit)
     args: model.Args = {"queue": rules.queue_name(rules.queue_for(visit.record))}
     args |= cards.status_sentence(visit)[1]  # of a callback or wait, its own queue
-    now = visit.for_room(now, {**args, "prefix": rules.prefix, "link": call.elsewhere})
-    rows = {verb: COMMANDS[verb] for verb in verbs if COMMANDS[verb].provided(rules)}
-    mine = (verb for verb, row in rows.items() if call.admin or not row.for_admins(()))
+    now = visit.for_room(key, {**args, "prefix": rules.prefix, "link": call.elsewhere})
     # "help" does not tell the language, and its answer may not be understood.
-    unknown = people.is_language_open(visit) and not call.words
-    named = {"lang": "room.languages"} if unknown else {}
-    lead, lines = people.lead(visit), list[str]()
-    for verb in mine:
-        args = {"command": _as_typed(visit, verb), "lang": f"{lead}lang"}
-        lines.append(visit.for_room(named.get(verb, f"usage.{verb}"), args))
+    named = "room.languages" if people.is_language_open(visit) and not call.words else "usage.lang"
+    lang, lines = f"{people.lead(visit)}lang", list[str]()
+    for verb in verbs:
+        row = COMMANDS[verb]
+        if row.provided(rules) and (call.admin or not row.for_admins(())):
+            usage = named if verb == "lang" else f"usage.{verb}"
+            lines.append(visit.for_room(usage, {"command": _as_typed(visit, verb), "lang": lang}))
     _answer(visit, call, "command.help", now=now, commands="\n".join(lines))
 
 
