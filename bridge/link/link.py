@@ -32,7 +32,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import structlog
@@ -386,11 +386,11 @@ class Link:
         self._around.note(self.account.room_id, event, warn=False, **told)
 
     def state(self) -> LinkState:
-        trouble = "" if self.up or self.gate.trouble is None else str(self.gate.trouble)
-        waits = self.gate.pause_left() > 0
-        state: Literal["up", "opening", "waiting"] = "waiting" if waits else "opening"
-        shown, of = "up" if self.up else state, self._around.settings.enterprise
-        return LinkState(self.account.room_id, shown, self._since, trouble, of)
+        room_id, of = self.account.room_id, self._around.settings.enterprise
+        if self.up:
+            return LinkState(room_id, "up", self._since, "", of)
+        waits, trouble = self.gate.pause_left() > 0, str(self.gate.trouble or "")
+        return LinkState(room_id, "waiting" if waits else "opening", self._since, trouble, of)
 
     async def run(self) -> None:
         """Keep the link up and deliver its pushes, until it has been unused for a while."""
@@ -535,12 +535,11 @@ class Link:
         return failure
 
     async def _serve(self, wire: Wire) -> Loss:
-        deliveries = self.deliveries
-        deliveries.wire = wire
+        self.deliveries.wire = wire
         try:
-            return await wire.serve(self._up, deliveries)
+            return await wire.serve(self._up, self.deliveries)
         finally:
-            deliveries.wire = None
+            self.deliveries.wire = None
             self.gate.shut()
             if self.up:
                 self.up = False
