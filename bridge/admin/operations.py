@@ -67,7 +67,7 @@ class Operation:
         """Matches a percent-encoded path; its groups are the path parameters."""
         self.in_path = tuple(self.pattern.groupindex)
         *given, asked, answer = get_type_hints(handler).values()
-        self._told = Caller in given
+        self._takes_caller = Caller in given
         self.asked: type[Asked] = asked
         self.answer: type[Answer] = answer
         names = self.asked.__struct_encode_fields__
@@ -77,7 +77,7 @@ class Operation:
         """True if the other parameters come from a JSON body instead of the query."""
 
     async def carry_out(self, bridge: Bridge, caller: Caller, asked: Asked) -> Answer:
-        given = (bridge, caller) if self._told else (bridge,)
+        given = (bridge, caller) if self._takes_caller else (bridge,)
         return await self._handler(*given, asked)
 
 

@@ -405,7 +405,7 @@ class Wire:
         """Set once the token is refused or the socket is gone."""
         self._drained = Flag()
         """Set once the socket is gone, or its token is refused and no call waits any more."""
-        self._told = Flag()
+        self._pushed = Flag()
         """Set once the server has pushed something, or never will."""
         self._opened = self._loop.time()
         self._up_since: float | None = None
@@ -429,13 +429,13 @@ class Wire:
     @property
     def dialect_wait(self) -> float:
         """Seconds to wait for a push that shows the server's dialect (reference 5)."""
-        if self.learnt.known or self._told.is_set():
+        if self.learnt.known or self._pushed.is_set():
             return 0.0
         return self._opened + self._timing.dialect_wait - self._loop.time()
 
     async def told_dialect(self) -> None:
         if (left := self.dialect_wait) > 0:
-            await self._told.wait(left)
+            await self._pushed.wait(left)
 
     def write_now(
         self, call_id: CallId, command: frames.Command, keys: Dialect, settle: Settle
@@ -577,7 +577,7 @@ class Wire:
                     self.pulse.wake(self, waiter.deadline)
         if isinstance(told, frames.Ignored) or told.later:
             self.learnt.saw_later()
-        self._told.set()
+        self._pushed.set()
         self._reader.push(told, size)
 
     def _remove(self, call_id: CallId) -> _Waiter:
@@ -611,7 +611,7 @@ class Wire:
         """End the wire because its token is refused: write no more, but read pending replies."""
         self._refused = True
         self._over.set()
-        self._told.set()
+        self._pushed.set()
         if not self._waiters:
             self._drained.set()
 
@@ -649,7 +649,7 @@ class Wire:
             # Wait for replies to commands written before: each makes an outcome certain.
             await self._drained.wait(self._timing.settle)
         finally:
-            self._told.set()
+            self._pushed.set()
             try:
                 await self.close()
             finally:

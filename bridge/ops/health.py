@@ -58,7 +58,7 @@ class Health:
         digits -> its latest wording."""
         self._seen: set[str] = set()
         self._began = self._clock.now()
-        self._told = self._stopping = False
+        self._was_ready = self._stopping = False
 
     async def watch(self) -> None:
         """Probe all parts until cancelled; log `ready` once none is missing."""
@@ -93,8 +93,8 @@ class Health:
         if lost or part not in self._seen:
             self.on_change(part, True)  # noqa: FBT003
         self._seen.add(part)
-        if not self._told and not self.missing():
-            self._told = True
+        if not self._was_ready and not self.missing():
+            self._was_ready = True
             LOG.info("ready", after_ms=self._clock.now() - self._began)
 
     def stop(self) -> None:

@@ -249,7 +249,7 @@ class Delivery:
             return self._relay(effect)
         match effect:
             case model.Say():
-                return self._told(effect)
+                return self._notify(effect)
             case model.Reported():
                 return self._report(effect)
             case model.Card():
@@ -293,7 +293,7 @@ class Delivery:
 
     # --- notices ----------------------------------------------------------------------------
 
-    async def _told(self, say: model.Say) -> Done:
+    async def _notify(self, say: model.Say) -> Done:
         return Done(await self._say(say))
 
     async def _say(self, say: model.Say, *, spoken: bool = False) -> EventId:
