@@ -463,7 +463,8 @@ def ordered(visit: Visit, order: Order) -> None:
     call = Call(parsed.words, EventId(""), by=by, settings=order.settings)
     carry_out(visit, parsed.verb, call)
     if COMMANDS[parsed.verb].outside == "acts":
-        audit_order(visit, by, parsed.verb, " ".join(parsed.words))
+        named = _as_typed(visit, parsed.verb).removeprefix(people.lead(visit))
+        audit_order(visit, by, parsed.verb, " ".join(parsed.words), named)
 
 
 def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str, ...]) -> None:
