@@ -79,7 +79,7 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 """Other ways to write something, once full-width signs are narrow, and what they mean: 上 before
 noon, 下 after, 時 between hours and minutes of a spoken time."""
 _SHOWN = {"上": "AM ", "下": "PM ", "時": ":"}
-"""What errors show for these signs."""
+"""Signs of our own as errors show them."""
 _WEEK = 7
 _NOON, _DAY_END = 12 * 60, 24 * 60
 
