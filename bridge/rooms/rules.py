@@ -61,6 +61,8 @@ GONE = "?"
 """Name for every enterprise that is no longer configured; it serves nobody."""
 LONGEST_WORD = 100
 """Maximum characters of a word that may be a command."""
+_WIDE = re.compile("[０-：Ａ-Ｚａ-ｚ－／]+")
+"""Full-width letters and signs that are made narrow in hours: not "～" and "，"."""
 _PART = 500
 """Characters that `narrow` normalises at a time."""
 TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -577,6 +579,7 @@ def _truth(key: str, value: object, _: Rules) -> bool:
 
 def _hours(value: object) -> str:
     hours = value.strip().strip(AROUND) if isinstance(value, str) else ""
+    hours = _WIDE.sub(lambda found: narrow(found[0]), hours)
     if len(hours) <= LONGEST_HOURS and readable_hours(hours):
         return hours
     raise BadOrder("config.bad_hours", {"value": shown_value(value)})

@@ -80,6 +80,12 @@ def test_settings_are_understood_by_the_names_that_are_shown(language: str) -> N
         assert meant.words == ("reset", key)
 
 
+def test_hours_are_shown_as_they_were_typed_but_for_wide_digits() -> None:
+    typed = "周一至周五 ９：００～１８：００，周六 10:00～12:00 北京时间"
+    shown = "周一至周五 9:00～18:00，周六 10:00～12:00 北京时间"
+    assert settings_of_event({"hours": typed}, RULES).hours == shown
+
+
 def test_a_value_is_refused_with_the_possible_ones_in_the_language() -> None:
     with pytest.raises(BadOrder) as caught:
         settings_of_event({"start": "自动"}, RULES)
