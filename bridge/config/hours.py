@@ -4,9 +4,10 @@
 
 Groups are separated by `;`; each has days (`Mon`, `Mon-Fri`, `Mon,Wed,Fri`, `daily`) and one or
 more time spans. The last word is the IANA time zone. A span whose end is not after its begin
-continues into the next day (`Fri 22:00-06:00`); `24:00` is the end of a day. Holidays cannot be
-given: the call centre knows them, and its answer decides. The same as people write it in Chinese,
-Japanese and English, as `_ALIKE` lists:
+continues into the next day (`Fri 22:00-06:00`), but spoken ones are refused where the afternoon may
+be meant (`_turns_back`); `24:00` is the end of a day. Holidays cannot be given: the call centre
+knows them, and its answer decides. The same as people write it in Chinese, Japanese and English, as
+`_ALIKE` lists:
 
     周一至周五 9:00-12:00、13:00-18:00，周六 10:00-14:00 北京时间
     工作日上午9点到12点，下午1点半到6点 北京时间
@@ -24,13 +25,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import cache
+from itertools import pairwise
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_SPAN = re.compile(r"([上下]?)\s*(\d{1,2}):(\d{2})\s*-\s*([上下]?)\s*(\d{1,2}):(\d{2})")
+_SPAN = re.compile(r"([上下]?)\s*(\d{1,2})[:時](\d{2})\s*-\s*([上下]?)\s*(\d{1,2})[:時](\d{2})")
 _GROUPS = re.compile(r";|(?<=\d)[\s,]+(?=[A-Za-z])")
 _NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 """Full-width letters, digits and signs; NFKC would take quadratic time on hostile text."""
@@ -44,7 +46,8 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"[、・&和及と]|(?i:\band\b)", ","),
     ("は|まで|曜日?", " "),
     ("天", "日"),
-    ("[每毎]日|(?i:every ?day)", "daily"),
+    ("[每毎]日|年中無休|(?i:every ?day)", "daily"),
+    (r"(?<!\d)24 ?(?:小[时時]|時間)(?=[ ;,]|$)", " 00:00-24:00"),
     (r"工作日|平日|(?i:\bweekdays?\b)", "Mon-Fri"),
     (r"[周週]末|(?i:\bweekends?\b)", "Sat,Sun"),
     (
@@ -58,14 +61,14 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         ),
     ),
     (rf"(?i:\b({'|'.join(DAYS)})(?:s|nes|rs|ur)?days?\b)", r"\1"),
-    ("[点點时時]半", ":30"),
-    (r"[点點时時](?=\d)", ":"),
-    ("[点點时時]整?", ":00"),
-    (r"(?<=:\d\d)分", ""),
-    (r"中午 ?12(?=:\d\d ?-)", "下0"),  # "中午12点到2点" ends at 14:00
+    ("[点點时時]半", "時30"),
+    (r"[点點时時](?=\d)", "時"),
+    (r"[点點时時]整?(?!\d)", "時00"),
+    (r"(?<=[:時]\d\d)分", ""),
+    (r"中午 ?12(?=[:時]\d\d ?-)", "下0"),  # "中午12点到2点" ends at 14:00
     ("中午 ?(?=12)", ""),
     ("上午|早上?|午前", "上"),
-    (r"下午|晚上?+(?! ?0?[0-4]:)|午後", "下"),  # not 晚上1点, which is after midnight
+    (r"下午|晚上?+(?! ?0?[0-4][:時])|午後", "下"),  # not 晚上1点, which is after midnight
     (
         r"(?<![\d:])(1[0-2]|0?[1-9])(:\d\d)? ?(?i:([ap])\.?m\b\.?)",
         lambda found: (
@@ -74,7 +77,9 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ),
 )
 """Other ways to write something, once full-width signs are narrow, and what they mean: 上 before
-noon, 下 after."""
+noon, 下 after, 時 between hours and minutes of a spoken time."""
+_SHOWN = {"上": "AM ", "下": "PM ", "時": ":"}
+"""Signs of our own as errors show them."""
 _WEEK = 7
 _NOON, _DAY_END = 12 * 60, 24 * 60
 
@@ -129,11 +134,11 @@ class Hours:
 
 def parse_hours(text: str) -> Hours:
     """Parse opening hours; raises ValueError with a message for the operator."""
-    text = " ".join(text.translate(_NARROW).split())
+    typed = read = " ".join(text.translate(_NARROW).split())
     for written, meant in _ALIKE:
-        text = re.sub(written, meant, text)
-    week, _, zone_name = text.strip().rpartition(" ")
-    if not zone_name[:1].isalpha() or zone_name in DAYS:
+        read = re.sub(written, meant, read)
+    week, _, zone_name = read.strip().rpartition(" ")
+    if not zone_name[:1].isalpha() or zone_name in DAYS or re.search("[:時]", zone_name):
         raise ValueError(
             'must end with a time zone, as in "Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai"'
         )
@@ -144,8 +149,13 @@ def parse_hours(text: str) -> Hours:
     try:
         return Hours(tuple(span for group in groups for span in _group(group)), zone)
     except ValueError as error:
-        told = str(error).replace("上", "AM ").replace("下", "PM ")  # signs of ours (`_ALIKE`)
-        raise ValueError(told) from None
+        if read == typed:
+            raise
+        week = re.sub(r"(?<=[a-z])(?=[上下\d])", " ", " ".join(week.split()))
+        told = f'was read as "{week}", in which {error}'
+        for sign, shown in _SHOWN.items():
+            told = told.replace(sign, shown)
+        raise ValueError(f'"{typed}" {told}') from None
 
 
 def read_zone(name: str) -> ZoneInfo | None:
@@ -168,7 +178,9 @@ def _group(group: str) -> Iterator[Span]:
     match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:\s*|\s+|(?=[上下\d]))(.+)", group)
     if match is None:
         raise ValueError(f'"{group}" must be days and times, such as Mon-Fri 09:00-18:00')
-    times = [_times(part.strip()) for part in match[2].split(",")]
+    times: list[tuple[int, int]] = []
+    for part in match[2].split(","):
+        times.append(_times(part.strip(), times[-1][1] if times else 0))
     for day in _days(match[1]):
         for begins, ends in times:
             yield Span(day, begins, ends)
@@ -192,13 +204,16 @@ def _day(word: str) -> int:
     return DAYS.index(name)
 
 
-def _times(text: str) -> tuple[int, int]:
+def _times(text: str, before: int) -> tuple[int, int]:
+    """Parse a span that follows one which ends at `before`, in minutes after midnight."""
     match = _SPAN.fullmatch(text)
     if match is None:
         raise ValueError(f'"{text}" must be a start and an end time, such as 09:00-18:00')
     begins, ends = _minute(match[2], match[3]), _minute(match[5], match[6])
     if match[1] or match[4]:
         begins, ends = _in_halves(text, (begins, match[1]), (ends, match[4]))
+    elif "時" in text and _turns_back(before, begins, ends or _DAY_END):
+        raise ValueError(f'"{text}" is not clear: write 09:00-18:00, by the 24-hour clock')
     if begins == _DAY_END:
         raise ValueError(f'"{text}" begins at 24:00; write 00:00 of the next day')
     if begins == ends:
@@ -216,8 +231,16 @@ def _in_halves(text: str, begin: tuple[int, str], end: tuple[int, str]) -> tuple
     unclear = any(word and (at // 60 == 12 or (word == "上" and at > _NOON)) for at, word in times)
     begins, ends = (at + _NOON if word == "下" and at < _NOON else at for at, word in times)
     if unclear or (not half and begins < _NOON) or (not other and ends <= begins):
-        raise ValueError(f'"{text}" is not clear: write 09:00-18:00, without words for before noon')
+        raise ValueError(f'"{text}" is not clear: write 09:00-18:00, by the 24-hour clock')
     return begins, ends
+
+
+def _turns_back(*times: int) -> bool:
+    """True if spoken times probably go on after noon: 9時から5時, or 9点到12点，1点到6点.
+
+    After 13:00 they are by the 24-hour clock: 22点到6点.
+    """
+    return any(later < earlier < _NOON + 60 for earlier, later in pairwise(times))
 
 
 def _minute(hour: str, minute: str) -> int:

@@ -132,7 +132,7 @@ def number_and_form(words: list[str]) -> Words | None:
 
 USUAL_DAYS, MOST_DAYS = 7, 90
 """Days covered by `stats`: the default and the maximum."""
-_DAYS = re.compile("([0-9]{1,4})(?:d|天|日)?")
+_DAYS = re.compile("(?:最?近)?([0-9]{1,4})(?:d|天|日間?)?")
 
 
 def maybe_days(words: list[str]) -> Words | None:

@@ -40,7 +40,7 @@ from bridge.rooms.record import (
     via,
 )
 from bridge.rooms.room import Room
-from bridge.rooms.rules import bridge_state_of, shown_value
+from bridge.rooms.rules import STARTS, Rules, bridge_state_of, shown_value
 from bridge.rooms.store import Change, EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Telling, rated
@@ -246,21 +246,32 @@ async def list_changes(
         changes = [one for one in changes if one.at != changes[-1].at] or changes
     rules = around.rules
     language, zone = rules.language_for(record), rules.timezone
-    by_whom = groupby(changes, lambda one: (one.at, one.actor, rules.way(record, one.way)))
-    lines = [
-        f"{clock_time(language, at, zone)} · {who} · {way} · {'; '.join(map(_line, found))}"
-        for (at, who, way), found in islice(by_whom, limit)
-    ]
+    by_whom = groupby(
+        changes, lambda one: (one.at, one.actor, rules.word(language, f"way.{one.way}"))
+    )
+    lines = []
+    for (at, who, way), found in islice(by_whom, limit):
+        changed = "; ".join(_line(rules, language, one) for one in found)
+        lines.append(f"{clock_time(language, at, zone)} · {who} · {way} · {changed}")
     while sum(map(len, lines)) > LONGEST_LIST and len(lines) > 1:
         lines.pop()
     return LookedUp(order.event_id, "audit.list", {"list": "\n".join(lines)})
 
 
-def _line(change: Change) -> str:
-    if not (change.before or change.after):
-        return change.key
-    before, after = (shown_value(one) or "–" for one in (change.before, change.after))
-    return f"{change.key}: {before} → {after}"
+def _line(rules: Rules, language: str, change: Change) -> str:
+    key, before, after = change.key, change.before, change.after
+    if key == "start" and not before and after not in {"", *STARTS}:
+        return f"{key} {shown_value(after)}"  # the command, not the setting
+    if not (before or after):
+        return key
+
+    def shown(value: str) -> str:
+        if key == "queue" and value.isdecimal() and not rules.choices:  # else maybe of another one
+            return rules.queue_name(int(value))
+        return rules.word(language, f"value.{value}") if key in {"start", "paused"} else value
+
+    both = (shown_value(shown(one)) or "–" for one in (before, after))
+    return rules.line(language, key, " → ".join(both))
 
 
 # --- statistics -----------------------------------------------------------------------------------

@@ -441,7 +441,8 @@ def ordered(visit: Visit, order: Order) -> None:
     call = Call(parsed.words, EventId(""), by=by, settings=order.settings)
     carry_out(visit, parsed.verb, call)
     if COMMANDS[parsed.verb].outside == "acts":
-        audit_order(visit, by, parsed.verb, " ".join(parsed.words))
+        named = _as_typed(visit, parsed.verb).removeprefix(people.lead(visit))
+        audit_order(visit, by, parsed.verb, " ".join(parsed.words), named)
 
 
 def _answer(visit: Visit, call: Call, key: str, /, **args: str | int | tuple[str, ...]) -> None:
@@ -724,7 +725,7 @@ COMMANDS: Mapping[str, Command] = {
     "from": _Setting(partial(_set, "from", "config.from_set"), arguments.one_word,
         "来源 來源 接続元", for_admins=lambda _: True,
         makes_sense=lambda _, words: words[0].casefold() in map(str.casefold, SOURCES)),
-    "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定",
+    "config": _Setting(_config, partial(_action, "reset", 1), "设置 設定 設定 設置",
         "settings configure", for_admins=_changes,
         makes_sense=lambda _, words: words[0] != "reset" or all(map(is_key, words[1:]))),
     "hours": _Setting(_hours, partial(_action, "reset", 0), "营业时间 營業時間 営業時間",
@@ -732,17 +733,17 @@ COMMANDS: Mapping[str, Command] = {
     "undo": _ForAdmins(_undo, arguments.no_words, "撤销 復原 元に戻す 撤消 撤銷", "revert",
         makes_sense=lambda visit, _: bool(visit.record.former)),
     "audit": _ForAdmins(partial(_list, effects.TellChanges), arguments.maybe_number,
-        "变更记录 變更紀錄 変更履歴", "changes"),
-    "stats": Command(_stats, arguments.maybe_days, "统计 統計 統計", "statistics figures report",
-        for_admins=lambda _: True, outside="tells"),
-    "status": Command(_status, arguments.no_words, "状态 狀態 状況 状態", "state info position",
-        in_clear=True, elsewhere=True, outside="tells"),
+        "变更记录 變更紀錄 変更履歴 變更記錄", "changes"),
+    "stats": Command(_stats, arguments.maybe_days, "统计 統計 統計 集計",
+        "statistics figures report", for_admins=lambda _: True, outside="tells"),
+    "status": Command(_status, arguments.no_words, "状态 狀態 状況 状態 ステータス",
+        "state info position", in_clear=True, elsewhere=True, outside="tells"),
     "retry": Command(_retry, arguments.maybe_all, "重发 重傳 再送 重试 重試 重發",
         "resend again", makes_sense=lambda visit, _: bool(visit.record.undelivered)),
     "history": Command(partial(_list, effects.TellHistory), arguments.maybe_number,
         "历史 歷史 履歴", "chats log"),
     "transcript": Command(_transcript, arguments.number_and_form,
-        "记录 紀錄 記録 对话记录 對話紀錄", "export save download"),
+        "记录 紀錄 記録 对话记录 對話紀錄 記錄 對話記錄", "export save download"),
     "login": _OfAccounts(own_account.log_in, partial(arguments.just, 2),
         "登录 登入 ログイン 登陆 登陸 登錄 サインイン ログオン",
         "signin signon logon 登 ログ サイン", secret=True, own=0,

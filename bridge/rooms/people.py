@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import partial
 from math import ceil
 
 from msgspec.structs import replace
@@ -484,8 +485,7 @@ def configured(
         if changed or event_id is not None:
             refuse_admin(visit, standing, event_id)
     elif wrong is not None:
-        told = wrong.told(visit.rules, visit.rules.language_for(visit.record))
-        visit.say(wrong.key, told, reply_to=event_id)
+        visit.say(wrong.key, wrong.values, reply_to=event_id)  # with the keys of the event
     elif changed:
         shown = _adopt(visit, settings, By(sender, "state"))
         visit.say("config.taken", shown, reply_to=event_id)
@@ -536,11 +536,12 @@ def shown_settings(visit: Visit) -> model.Args:
     if rules is not visit.rules and not settled(visit.record.conversation, visit.rules):
         args: model.Args = {"value": rules.enterprise, "now": now}
         known[ENTERPRISE] = visit.for_room("config.enterprise_later", args)
-    own = ((key, value) for key, value in known.items() if key not in KEYS[:5])
+    here = partial(visit.rules.line, visit.rules.language_for(visit.record))
+    own = (here(key, value) for key, value in known.items() if key not in KEYS[:5])
     return {
         "queue": rules.queue_name(queue),
         "hours": rules.hours_of(queue, settings),
-        "more": "".join(f"\n{key}: {value}" for key, value in own),
+        "more": "".join(f"\n{line}" for line in own),
         "source": rules.policy_for(visit.record).source,
         "language": rules.language_for(visit.record),
         "start": visit.for_room(f"value.{settings.start or rules.start}", {}),

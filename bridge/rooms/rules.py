@@ -61,6 +61,8 @@ GONE = "?"
 """Name for every enterprise that is no longer configured; it serves nobody."""
 LONGEST_WORD = 100
 """Maximum characters of a word that may be a command."""
+_WIDE = re.compile("[０-：Ａ-Ｚａ-ｚ－／]+")
+"""Full-width letters and signs that are made narrow in hours: not "～" and "，"."""
 _PART = 500
 """Characters that `narrow` normalises at a time."""
 TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -212,10 +214,15 @@ class Rules(msgspec.Struct, frozen=True):
         usual = self.texts.render(self.language_for(record), key, args)
         return f"{said}\n{usual}" if said else usual
 
-    def way(self, record: RoomRecord, way: str) -> str:
-        """Return the name of `visit.By.way` in the room's language; an unknown one unchanged."""
-        key = f"way.{way}"
-        return self.texts.render(self.language_for(record), key, {}) if key in CATALOGUE else way
+    def word(self, language: str, key: str) -> str:
+        """Return the name of a way, a setting or its value ("way.cli"); unknown ones unchanged."""
+        known = key in CATALOGUE
+        return self.texts.render(language, key, {}) if known else key.partition(".")[2]
+
+    def line(self, language: str, key: str, value: str) -> str:
+        """Return a line that shows a setting and its value."""
+        named = {"key": self.word(language, f"setting.{key}"), "value": value}
+        return self.texts.render(language, "config.line", named)
 
     def language_for(self, record: RoomRecord) -> str:
         """Return the room's language: as set, else as its customers write, else the default."""
@@ -423,12 +430,14 @@ class BadOrder(Exception):
         self.values = args
 
     def told(self, rules: Rules, language: str) -> model.Args:
-        """Return `values`, with the possible ones of a setting named in the language."""
-        known, key = self.values.get("known"), self.values.get("key")
-        if not isinstance(known, tuple) or key not in {"start", "paused"}:
-            return self.values
-        names = tuple(rules.texts.render(language, f"value.{one}", {}) for one in known)
-        return {**self.values, "known": names}
+        """Return `values`, with settings and their possible values named in the language."""
+        told, keys = dict(self.values), self.key == "config.bad_key"
+        if isinstance(known := told.get("known"), tuple):
+            names = (f"setting.{one}" if keys else f"value.{one}" for one in known)
+            told["known"] = tuple(rules.word(language, one) for one in names)
+        if isinstance(key := told.get("key"), str):
+            told["key"] = rules.word(language, f"setting.{key}")
+        return told
 
     def sentence(self, rules: Rules, language: str = "en") -> str:
         args = {"prefix": rules.prefix, **self.told(rules, language)}
@@ -569,7 +578,8 @@ def _truth(key: str, value: object, _: Rules) -> bool:
 
 
 def _hours(value: object) -> str:
-    hours = narrow(value).strip().strip(AROUND) if isinstance(value, str) else ""
+    hours = value.strip().strip(AROUND) if isinstance(value, str) else ""
+    hours = _WIDE.sub(lambda found: narrow(found[0]), hours)
     if len(hours) <= LONGEST_HOURS and readable_hours(hours):
         return hours
     raise BadOrder("config.bad_hours", {"value": shown_value(value)})

@@ -404,7 +404,7 @@ class Delivery:
         if isinstance(wait := known.get("wait"), int):
             known["wait"] = waiting_range(language, 0, wait)
         if isinstance(way := known.get("way"), str):
-            known["way"] = rules.way(self.record, way)
+            known["way"] = rules.word(language, f"way.{way}")
         if isinstance(rating, int):
             told = self.record.conversation.ratings
             known["rating"] = cards.rating_label(rules, language, told, rating)

@@ -468,11 +468,14 @@ def audit(visit: Visit, by: By, key: str, before: str = "", after: str = "") -> 
     visit.changes.append(row)
 
 
-def audit_order(visit: Visit, by: By, verb: str, words: str) -> None:
-    """Note an order from outside that acts, and tell the room of it unless its answer did."""
+def audit_order(visit: Visit, by: By, verb: str, words: str, named: str) -> None:
+    """Note an order from outside that acts, and tell the room of it unless its answer did.
+
+    `named` is the verb in the room's language.
+    """
     audit(visit, by, verb, after=words)
     if not any(isinstance(one, model.Say) and one.also == "order.by" for one in visit.effects):
-        args: model.Args = {"actor": by.actor, "command": f"{verb} {words}".strip()}
+        args: model.Args = {"actor": by.actor, "command": f"{named} {words}".strip()}
         visit.say("order.acted", args | {"way": by.way})
 
 

@@ -325,13 +325,13 @@ async def test_a_refusal_is_in_the_language_of_the_page(console: Console) -> Non
     page = await console.signed_in()
     await page.get_by_role("button", name="中文").click()
     toasts, main = page.locator("#toasts"), page.locator("main")
-    for subject, told in (("mei", "mei 既不是房间"), (console.stage.bot, "是桥接服务自己的用户")):
+    for subject, told in (("mei", "mei 既不是房间"), (console.stage.bot, "是网桥自己的用户")):
         await page.goto(f"{console.url}/admin/#/erase/{subject}")
         await page.get_by_role("button", name="查询").click()
         await expect(toasts).to_contain_text(told)
     await page.route("**/admin/api/*", lambda route: route.abort())
     await page.get_by_role("button", name="查询").click()
-    await expect(toasts).to_contain_text("桥接服务没有响应")
+    await expect(toasts).to_contain_text("网桥没有响应")
     await expect(main).to_be_visible()
     await page.unroute("**/admin/api/*")
     await page.get_by_role("button", name="English").click()
@@ -402,6 +402,23 @@ async def test_changes_that_are_not_shown_are_marked(console: Console) -> None:
     await page.route("**/admin/api/changes*", lambda route: route.fulfill(json=answer))
     await page.get_by_role("link", name="Changes").click()
     await expect(page.get_by_role("region", name="Changes").get_by_text("…")).to_be_visible()
+
+
+async def test_changed_settings_are_named_in_the_language_of_the_page(console: Console) -> None:
+    """With a stubbed API."""
+    change = {"enterprise": "", "room_id": "", "actor": "mei", "way": "cli"}
+    ends = [("queue", "1", "2"), ("start", "", "on_command"), ("start", "", "sales")]
+    changes = [
+        {**change, "number": at, "at": at, "key": key, "before": before, "after": after}
+        for at, (key, before, after) in enumerate(ends)
+    ]
+    page = await console.signed_in()
+    answer = {"changes": changes, "next": None}
+    await page.route("**/admin/api/changes*", lambda route: route.fulfill(json=answer))
+    await page.get_by_role("button", name="中文").click()
+    await page.get_by_role("link", name="变更记录").click()
+    rows = page.get_by_role("region", name="变更记录").get_by_role("listitem")
+    await expect(rows).to_have_text(["队列: 1 → 2", "开始方式: — → on_command", "start: — → sales"])
 
 
 async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None:

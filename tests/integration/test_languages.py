@@ -92,7 +92,7 @@ async def test_an_admin_sets_a_room_up_in_chinese(stage: Stage) -> None:
     for words, answer in (
         (
             "！wc 营业时间 设为 周一至周五 ９：００～１８：００ 北京时间",
-            "周一至周五 9:00~18:00 北京时间",
+            "周一至周五 9:00～18:00 北京时间",
         ),
         ("！wc 设置 设为 暂停 是", "开始方式 发消息，暂停 是。"),
         ("！wc 设置 设为 暂停 否", "开始方式 发消息，暂停 否。"),

@@ -77,10 +77,10 @@ async def test_commands_polls_state_events_and_orders_change_the_same_settings(
     lines = wording(await talk.reads("Who changed what here", stage.bot)).splitlines()[1:]
     who = talk.customer.user_id
     assert [line.split(" · ", 1)[1] for line in lines] == [
-        "operator · command line · queue: 2 → 1",
-        f"{who} · command · hours: daily 08:00-20:00 UTC → –; queue: 1 → 2",
-        f"{who} · state event · hours: – → daily 08:00-20:00 UTC; queue: 2 → 1",
-        f"{who} · command · queue: – → 2",
+        "operator · command line · queue: Service → Sales",
+        f"{who} · command · hours: daily 08:00-20:00 UTC → –; queue: Sales → Service",
+        f"{who} · state event · hours: – → daily 08:00-20:00 UTC; queue: Service → Sales",
+        f"{who} · command · queue: – → Service",
         f"{who} · command · language: – → en",
     ]
     printed = await succeeds(stage, "changes", talk.room)

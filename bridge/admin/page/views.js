@@ -297,6 +297,9 @@ function health() {
 
 const WAYS = { state: "state_" };
 
+/** The name of a setting; `start` is also a command, whose words are no values of the setting. */
+const settingName = (key, values) => (key === "start" && !values.startsWith("on_") ? key : said(key));
+
 export function changesTable(changes, { rooms = true } = {}) {
   if (!changes.length) return muted(word("noChanges"));
   // What was changed at once is one line.
@@ -312,7 +315,7 @@ export function changesTable(changes, { rooms = true } = {}) {
     [word("way"), ([one]) => word(WAYS[one.way] ?? one.way)],
     ...(rooms ? [[word("room"), ([one]) => one.room_id && roomLink(one.room_id)], ...centres(lines, ([one]) => one)] : []),
     [word("setting"), (line) => make("ul", {}, line.map(({ key, before, after }) => make("li", {
-      textContent: before || after ? `${key}: ${before || word("none")} → ${after || word("none")}` : key,
+      textContent: before || after ? `${settingName(key, before + after)}: ${before || word("none")} → ${after || word("none")}` : key,
     })))],
   ], lines);
 }

@@ -137,6 +137,11 @@ def test_days_and_half_hours_in_chinese() -> None:
         ),
         ("Weekdays and Saturdays 1pm-5:30 UTC", "Mon-Sat 13:00-17:30 UTC"),
         ("every day 12am - 12pm UTC", "daily 0:00-12:00 UTC"),
+        ("年中無休 10時～22時 日本時間", "daily 10:00-22:00 Asia/Tokyo"),
+        ("每天24小时 北京时间", "daily 00:00-24:00 Asia/Shanghai"),
+        ("年中無休24時間 日本時間", "daily 00:00-24:00 Asia/Tokyo"),
+        ("週五22點到6點、週六18點半到2點 UTC", "Fri 22:00-6:00; Sat 18:30-2:00 UTC"),
+        ("每天9点到12点、12点到17点、9点到0点 UTC", "daily 9:00-12:00, 12:00-17:00, 9:00-0:00 UTC"),
     ],
 )
 def test_hours_as_people_write_them(text: str, meant: str) -> None:
@@ -154,12 +159,19 @@ def test_hours_as_people_write_them(text: str, meant: str) -> None:
         "9点到下午6点",
         "1:30-5:30pm",
         "9am-5:30",
+        "9時から5時",
+        "9点半到5点",
+        "12點到6點",
+        "9点到12点，1点到6点",
+        "上午9点到12点、2点到6点",
     ],
 )
 def test_hours_with_two_meanings_are_refused(times: str) -> None:
     with pytest.raises(ValueError, match="is not clear") as refused:
         parse_hours(f"daily {times} UTC")
-    assert not {*"上下"} & {*str(refused.value)}, "an operator who wrote 9am reads no Chinese"
+    wrong = str(refused.value)
+    assert wrong.startswith(f'"daily {times.replace("，", ",")} UTC" was read as ')
+    assert not {*"上下時"} & {*wrong.partition("was read as")[2]}, "who wrote 9am reads no Chinese"
 
 
 @pytest.mark.parametrize(
@@ -264,3 +276,18 @@ def test_invalid_hours_are_reported_with_their_line(tmp_path: Path) -> None:
     says = '"9-17" must be a start and an end time, such as 09:00-18:00'
     assert found == [f"config.yaml line 7: queues[0].hours: {says}"]
     assert problems(tmp_path, edited("Sales}", f'Sales, hours: "{WEEK}"}}')) == []
+
+
+def test_an_error_quotes_what_was_typed_and_what_it_was_taken_for() -> None:
+    with pytest.raises(ValueError, match="is not a time") as refused:
+        parse_hours("工作日上午9点到25点 北京时间")
+    assert str(refused.value) == (
+        '"工作日上午9点到25点 北京时间" was read as "Mon-Fri AM 9:00-25:00", in which '
+        '"25:00" is not a time of day'
+    )
+    with pytest.raises(ValueError, match=r'^"上海" is not a time zone'):
+        parse_hours("周一 9点-18点 上海")
+    with pytest.raises(ValueError, match=r"^must end with a time zone"):
+        parse_hours("平日9時から18時")
+    with pytest.raises(ValueError, match=r'^"25:00" is not a time of day$'):
+        parse_hours("Mon 09:00-25:00 UTC")

@@ -424,7 +424,7 @@ def test_a_sentence_may_be_of_one_language() -> None:
     assert house.record.settings == settings
     order(house, "config set text.greeting.fr Bonjour")
     key, args = answer(house)
-    assert (key, args["key"], args["value"]) == ("config.bad_value", "language", "fr")
+    assert (key, args["key"], args["value"]) == ("config.bad_value", "语言", "fr")
 
 
 def test_the_total_length_of_a_rooms_sentences_is_limited() -> None:
@@ -753,12 +753,14 @@ def test_the_end_of_a_pause_requests_no_agent_if_nothing_was_kept() -> None:
 
 def test_audit_and_stats_are_looked_up() -> None:
     house = House().served()
-    order(house, "audit", "audit 3", "stats", "stats 30d")
+    order(house, "audit", "audit 3", "stats", "統計 ７日間")
     assert answer_keys(house) == ["stats.too_soon"]
     house.visit.now += 60_000
     order(house, "stats 30d")
+    house.visit.now += 60_000
+    order(house, "统计 最近九天")
     asked = [one for one in house.effects if isinstance(one, TellChanges | TellFigures)]
-    assert [msgspec.structs.astuple(one)[1] for one in asked] == [0, 3, 7, 30]
+    assert [msgspec.structs.astuple(one)[1] for one in asked] == [0, 3, 7, 30, 9]
 
 
 def answer_keys(house: House) -> list[str]:

@@ -616,11 +616,11 @@ def test_settings_name_the_call_centre_and_the_one_that_follows() -> None:
         house.say("!wc config show")
         return str(answer(house)[1]["more"])
 
-    assert shown() == "\nenterprise: acme"
+    assert shown() == "\nenterprise：acme"
     house.visit.set(settings=RoomSettings(enterprise="best"))
-    assert shown() == "\nenterprise: best"
+    assert shown() == "\nenterprise：best"
     house.chat()
-    assert shown().startswith("\nenterprise: best（")
+    assert shown().startswith("\nenterprise：best（")
     assert "acme" in shown()
 
 

@@ -143,6 +143,8 @@ def test_the_room_is_told_who_ended_something(words: str, answers: list[str]) ->
     said = [one for one in house.effects if isinstance(one, Say)]
     assert [one.key for one in said] == answers
     assert said[-1].args["actor"] == "operator"
+    named = {"close": "结束", "cancel": "取消"}.get(words)
+    assert said[-1].args.get("command") == named, "in the language of the room"
 
 
 def test_settings_of_one_order_are_one_change() -> None:

@@ -702,6 +702,7 @@ def test_the_configuration_state_event_of_an_admin(content: dict[str, object], k
     before = house.record.settings
     house.receive(RoomConfigured(EventId("$c"), ADA, content), Standing.ADMIN)
     assert house.notices == [key]
+    assert answer(house)[1].get("key") in {None, *content}, "as in the event, in any language"
     assert (house.record.settings == before) is (key != "config.taken")
 
 

@@ -195,6 +195,27 @@ async def test_audit_lists_the_newest_changes_of_the_room() -> None:
 
 
 @pytest.mark.asyncio
+async def test_the_audit_names_settings_and_values_in_the_language_of_the_room() -> None:
+    world = await prepared()
+    await asked(world, "!wc lang ja")
+    made = [("queue", "1", "2"), ("start", "", "on_message"), ("paused", "true", "")]
+    made += [("from", "", "PC"), ("hours", "", "平日 9:00～18:00 日本時間"), ("start", "", "sales")]
+    for at, (key, *ends) in enumerate((*made, ("text.ended", "a", "b"))):
+        row = Change(NOW + 1 + at, ADA, "command", key, ends[0], ends[1], ROOM)
+        await world.store.record_change(row)
+    lines = (await asked(world, "!wc audit 7")).splitlines()[1:]
+    assert [line.rpartition(" · ")[2] for line in reversed(lines)] == [
+        "窓口：Sales → Returns",
+        "開始方法：– → メッセージ",
+        "一時停止：はい → –",
+        "接続元：– → PC",
+        "営業時間：– → 平日 9:00～18:00 日本時間",
+        "start sales",
+        "text.ended：a → b",
+    ]
+
+
+@pytest.mark.asyncio
 async def test_changes_made_at_once_are_listed_together_and_the_list_fits_an_event() -> None:
     world, keys = await prepared(), [*BY_COMMAND, *(f"text.ended.{one}" for one in LANGUAGES)]
     long = "请" * LONGEST_SENTENCE

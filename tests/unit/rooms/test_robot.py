@@ -402,7 +402,7 @@ def test_the_welcome_says_who_answers_first() -> None:
         "可以转人工吗？",
         "Can you put me through to someone? I would like to speak with somebody",
         "請幫我轉真人客服",
-        "轉接專員",
+        *("轉接專員", "有人工客服吗？", "有没有人工", "請問能有真人嗎"),
         "担当者に繋いでください",
         "担当の方と話したいのですが",
         "オペレーターと話したいです",
@@ -424,6 +424,7 @@ def test_a_wish_for_a_person_in_a_sentence(words: str) -> None:
         *("Someone", "I want to transfer to someone", "I like the agent"),
         "I need someone like you",
         *("担当者です", "担当の方ですか", "人間ですか？", "スタッフです"),
+        *("我有专人", "我们有客服，请联系", "您有專員"),
         *("担当者の名前は？", "人気の商品", "個人に", "担当者ではありません"),
     ],
 )

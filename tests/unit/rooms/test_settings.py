@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from bridge.ids import QueueId
+from bridge.rooms.commands import parse
 from bridge.rooms.record import RoomSettings
-from bridge.rooms.rules import BadOrder, settings_of_event, shown_value
+from bridge.rooms.rules import SETTINGS, BadOrder, settings_of_event, shown_value
 from bridge.texts import LANGUAGES, Texts, listed
 from tests.unit.rooms.visits import RULES
 
@@ -70,11 +71,26 @@ def test_yes_and_no_in_any_language(value: str, paused: bool) -> None:
     assert settings_of_event({"paused": value}, RULES).paused is paused
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_settings_are_understood_by_the_names_that_are_shown(language: str) -> None:
+    for key in SETTINGS:
+        named = Texts().render(language, f"setting.{key}", {})
+        meant = parse(f"!wc config reset {named}", "!wc", prefix_needed=True)
+        assert meant is not None
+        assert meant.words == ("reset", key)
+
+
+def test_hours_are_shown_as_they_were_typed_but_for_wide_digits() -> None:
+    typed = "周一至周五 ９：００～１８：００，周六 10:00～12:00 北京时间"
+    shown = "周一至周五 9:00～18:00，周六 10:00～12:00 北京时间"
+    assert settings_of_event({"hours": typed}, RULES).hours == shown
+
+
 def test_a_value_is_refused_with_the_possible_ones_in_the_language() -> None:
     with pytest.raises(BadOrder) as caught:
         settings_of_event({"start": "自动"}, RULES)
     told = caught.value.sentence(RULES, "zh-CN")
-    assert told == "「start」不能设为「自动」，设置未更改。可用的值：发消息、发命令。"
+    assert told == "「开始方式」不能设为「自动」，设置未更改。可用的值：发消息、发命令。"
     assert settings_of_event({"start": "发命令"}, RULES).start == "on_command"
 
 
