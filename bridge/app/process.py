@@ -19,6 +19,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import uvloop
 
@@ -68,6 +69,7 @@ _with_a_long_stack.__code__ = _with_a_long_stack.__code__.replace(co_stacksize=8
 async def _serve(config: Config, load: Load) -> int:
     serving, hangup = Serving(config), asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(unless_abandoned_lookup)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, serving.stop.set)
     loop.add_signal_handler(signal.SIGHUP, hangup.set)  # set here so that an early one is not lost
@@ -82,6 +84,15 @@ async def _serve(config: Config, load: Load) -> int:
         return EXIT_HOMESERVER
     LOG.info("stopped")
     return 0
+
+
+def unless_abandoned_lookup(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log an error that nobody awaits, except that of a DNS lookup which outlasts its connection.
+
+    uvloop forgets the lookup of a connection that has timed out. The timeout itself was reported.
+    """
+    if not isinstance(context.get("exception"), socket.gaierror):
+        loop.default_exception_handler(context)
 
 
 def tell_systemd(state: str) -> None:

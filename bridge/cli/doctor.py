@@ -242,6 +242,28 @@ async def check_replicas(store: SqlStore | None) -> str | None:
     return f"{len(there)} alive, all {SHARDS} shards are served{'' if notices else slow}"
 
 
+# By what PostgreSQL says: the error's code, or words.
+_POSTGRES_FIXES = {
+    "too many c|connection slots": (  # clients, connections
+        "let PostgreSQL accept more: max_connections, or the role's CONNECTION LIMIT"
+    ),
+    "28P01|28000": "correct user and password (database.url, PGPASSWORD), or pg_hba.conf",
+    "3D000": "`CREATE DATABASE` (docs/operators.md, Database), or correct the name in database.url",
+    "does not offer TLS": "let PostgreSQL offer TLS (`ssl = on`), or relax sslmode in database.url",
+    "42501": (  # insufficient_privilege
+        "let the role create tables: `ALTER DATABASE <name> OWNER TO <role>`, as a superuser"
+    ),
+    "3F000": (  # invalid_schema_name
+        "create the schema, `GRANT USAGE` on it, or correct the search_path (URL, role)"
+    ),
+    _TOO_NARROW: (
+        "`CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`, then `migrate-db` if in use"
+    ),
+    "25006": "set database.url to the primary server (a standby is read-only)",
+    "": "start PostgreSQL, and check host, name, user, password and sslmode in database.url",
+}
+
+
 def _database_fix(error: Exception, kind: str) -> str:
     if isinstance(error, ForeignSchemaError):
         return "set database.url to a database of the bridge's own"
@@ -257,17 +279,7 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "close the other program that has the file of database.url open"
     if kind == "SQLite":
         return _OUR_FOLDER
-    if re.search("too many c|connection slots", str(error)):  # clients, connections
-        return "let PostgreSQL accept more: max_connections, or the role's CONNECTION LIMIT"
-    if "42501" in str(error):  # insufficient_privilege
-        return "let the role create tables: `ALTER DATABASE <name> OWNER TO <role>`, as a superuser"
-    if "3F000" in str(error):  # invalid_schema_name
-        return "create the schema, `GRANT USAGE` on it, or correct the search_path (URL, role)"
-    if _TOO_NARROW in str(error):
-        return "`CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`, then `migrate-db` if in use"
-    if "25006" in str(error):  # read_only_sql_transaction
-        return "set database.url to the primary server (a standby is read-only)"
-    return "start PostgreSQL, and check host, name, user, password and sslmode in database.url"
+    return next(fix for said, fix in _POSTGRES_FIXES.items() if re.search(said, str(error)))
 
 
 # --- encryption's keys ---------------------------------------------------------------------------

@@ -121,7 +121,7 @@ _SPANS = tuple((name, MILLISECONDS[name]) for name in ("d", "h", "m", "s", "ms")
 Bytes = Annotated[
     int,
     Written((("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)), "0"),
-    parsed_by(parse_size),
+    parsed_by(parse_size, str | int),
     WithJsonSchema({"type": ["integer", "string"], "examples": ["50MiB"]}),
 ]
 Milliseconds = Annotated[
@@ -182,6 +182,9 @@ class Section(BaseModel):
     def _or_faulty(
         cls, value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
     ) -> object:
+        number = cls.model_fields[info.field_name or ""].annotation in {int, float}
+        if number and isinstance(value, bool):  # else pydantic counts them as 1 and 0
+            raise ValueError("must be a number, not true or false")
         try:
             return handler(value)
         except ValidationError:
@@ -279,6 +282,12 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _one_line(value: SecretStr) -> SecretStr:
+    if value.get_secret_value().endswith("\n"):
+        raise ValueError("ends with a line break, as | and > add: write it beside the key")
+    return value
+
+
 def _database_url(value: SecretStr, info: ValidationInfo) -> SecretStr:
     url = value.get_secret_value()
     check_database_url(url)
@@ -302,6 +311,9 @@ LISTED = BeforeValidator(lambda value: value[0] if isinstance(value, list) and v
 """Validator of a section that may also be written as a list of one."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""A number in the server's tables; a database holds no larger ones."""
 Localpart = Annotated[str, AfterValidator(_localpart)]
 GhostTemplate = Annotated[str, template(known={"agent"}, needed={"agent"})]
 QueueTemplate = Annotated[str, template(known={"queue"}, needed={"queue"})]
@@ -312,6 +324,8 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 OptionalUrl = Annotated[str, AfterValidator(lambda value: _http_url(value) if value else "")]
 Token = Annotated[SecretStr, AfterValidator(_token)]
 """Sent in an HTTP header, so printable ASCII without spaces."""
+Secret = Annotated[SecretStr, AfterValidator(_one_line)]
+"""Compared with the server's own: a line break at its end is never meant."""
 File = Annotated[str, AfterValidator(_beside)]
 """Name of a file, or empty."""
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]

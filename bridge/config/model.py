@@ -120,7 +120,7 @@ class Login(Section):
     """For type register: URL of the customer's picture; may use {room_key} and {room_id}."""
     ip: str = ""
     """IP address (wire `ip`) by which the server counts logins; Matrix does not tell customers'."""
-    password: SecretStr = SecretStr("")
+    password: fields.Secret = SecretStr("")
     """For type password: password of every account that is not in `accounts`."""
     own_accounts: bool = True
     """Let customers log in with their own account (commands `login` and `logout`)."""
@@ -131,7 +131,7 @@ class AccountEntry(Section):
 
     name: Annotated[str, Field(min_length=1), fields.template(known=_KNOWN)]
     """Login name; may use the placeholders of login.name."""
-    password: SecretStr = SecretStr("")
+    password: fields.Secret = SecretStr("")
     """Password."""
 
 
@@ -144,7 +144,7 @@ class Robot(Section):
 
     enabled: Live[bool] = False
     """Use the robot."""
-    public_key: SecretStr = SecretStr("")
+    public_key: fields.Secret = SecretStr("")
     """Key that signs questions to the robot (guide part four)."""
     mode: Live[_RobotUse] = RobotUse.OFF
     """off | command (`ask`) | first (before a person) | when_no_agent (if no agent is there)."""
@@ -155,7 +155,7 @@ class Robot(Section):
 class Rate(Section):
     """A rate limit, also written as 8/60s."""
 
-    count: Annotated[int, Field(ge=1)] = 8
+    count: fields.Count = 8
     """Maximum number within the window."""
     per_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60
     """Length of the window in seconds."""
@@ -187,7 +187,7 @@ class WebChat(Section):
     login: Login = Login()
     accounts: dict[str, AccountEntry] = {}
     """For type password: room id, user id or pattern -> {name, password}; most specific wins."""
-    sign_key: SecretStr = SecretStr("")
+    sign_key: fields.Secret = SecretStr("")
     """Key of the `sign` header of logins, if the server requires it."""
     robot: Robot = Robot()
     upload_mode: UploadMode = UploadMode.AUTO
@@ -275,7 +275,7 @@ class Database(Section):
 class Queue(Section):
     """A queue of the call centre that customers can be sent to."""
 
-    id: Annotated[int, Field(ge=0, examples=[1])]
+    id: Annotated[fields.Number, Field(examples=[1])]
     """Number of the queue in the call centre (wire `queueId`)."""
     name: Annotated[fields.Name, Field(examples=["Sales"])]
     """Name shown to customers, also of its Matrix user @webchat_queue_<id>."""
@@ -309,12 +309,12 @@ class Limits(Section):
 
     file: Annotated[fields.Bytes, Field(ge=1024)] = 50 * 1024 * 1024
     """Maximum size of a file, in both directions."""
-    messages_per_minute: Annotated[int, Field(ge=1)] = 60
+    messages_per_minute: fields.Count = 60
     """Maximum messages, commands and reactions per room and minute. Those of an outage count in
     the minute in which they were written, if by users of the bridge's own homeserver."""
-    rooms_per_user: Annotated[int, Field(ge=1)] = 5
+    rooms_per_user: fields.Count = 5
     """Maximum rooms that one customer may have at a time."""
-    new_rooms_per_hour: Annotated[int, Field(ge=1)] = 10
+    new_rooms_per_hour: fields.Count = 10
     """Maximum rooms that one customer may begin within an hour, including those left since."""
 
 
@@ -389,7 +389,7 @@ class Bridge(Served):
 class RatingOption(Section):
     """A rating that customers may give."""
 
-    id: Annotated[int, Field(ge=0)]
+    id: fields.Number
     """Number of the rating in the server's table (wire `ratingId`)."""
     labels: Annotated[dict[Language, str], Field(min_length=1)]
     """Language -> label."""
@@ -433,7 +433,7 @@ class Metrics(Section):
 class RequestRate(Rate):
     """Rate limit of requests, also written as 300/60s."""
 
-    count: Annotated[int, Field(ge=1)] = 300
+    count: fields.Count = 300
     """Maximum requests of one address within the window; four times as many of all together."""
 
 
@@ -442,7 +442,7 @@ class Provisioning(Section):
 
     enabled: bool = False
     """Serve /_matrix/provision/v1 on the port of section appservice."""
-    secret: SecretStr = SecretStr("")
+    secret: fields.Token = SecretStr("")
     """Token for full access, 32 characters or more; filled by `matrix-webchat register`."""
     rate: Annotated[RequestRate, fields.parsed_by(fields.parse_rate)] = RequestRate()
 
@@ -514,7 +514,7 @@ class Enterprise(Section):
     """Its server, with the keys of `webchat` above."""
     queues: Live[Annotated[Queues, Field(examples=[[{"id": 1, "name": "Sales"}]])]]
     """Its queues, with the keys of `queues` above; enterprises may use the same ids."""
-    default_queue: Live[Annotated[int, Field(examples=[1])]]
+    default_queue: Live[Annotated[fields.Number, Field(examples=[1])]]
     """Queue of rooms for which no other was chosen."""
     bridge: EnterpriseBridge = EnterpriseBridge()
     rating: Live[RatingSection] = RatingSection()
@@ -536,7 +536,7 @@ class Config(Section):
     """The call centre's server."""
     queues: Live[Queues] = ()
     """The queues that customers can be sent to."""
-    default_queue: Live[Annotated[int, Field(examples=[1])]] = 0
+    default_queue: Live[Annotated[fields.Number, Field(examples=[1])]] = 0
     """Queue of rooms for which no other was chosen."""
     bridge: Bridge = Bridge()
     rating: Live[RatingSection] = RatingSection()

@@ -503,17 +503,21 @@ class Homeserver:
 
         Element X takes the name beside a message from the sender's latest membership. A phone that
         was asleep during the chat, or is new, would show the user's id.
+
+        Without a device: after a restored backup that of a user who has not spoken since is gone.
         """
+        self._check(user)
         content: Json = {"reason": reason} if reason else {}
+        request = partial(self.request, user=user, device=False, timeout=_PATIENT, patient=True)
         if profile:
             path = _room(room_id, "state", "m.room.member", user)
             gone: Json = {"membership": "leave", **profile, **content}
             with suppress(Refused):  # a user who is not in the room cannot
-                await self.request("PUT", path, gone, user=user, timeout=_PATIENT, patient=True)
+                await request("PUT", path, gone)
                 return
         path = _room(room_id, "leave")
         with Despite(*_OUT_ALREADY):
-            await self.request("POST", path, content, user=user, timeout=_PATIENT, patient=True)
+            await request("POST", path, content)
 
     async def send(
         self, user: UserId, room_id: RoomId, kind: str, content: Json, txn_id: str

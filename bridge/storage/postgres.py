@@ -517,16 +517,23 @@ class Channel(msgspec.Struct, eq=False):
             except (*_LOST, asyncpg.PostgresError, UnicodeError) as error:  # invalid host name
                 self._url = turned(self._url)
                 if not left:
-                    at = urlsplit(self._url).netloc.rpartition("@")[2] or "the server"
-                    said = "" if isinstance(error, OSError) else str(error)  # it names no host
-                    if isinstance(error, asyncpg.PostgresError):
-                        said += f" ({error.sqlstate})"
-                    elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
-                        said = "this server accepts no writes (25006)"  # a standby
-                    why = said or f"{at}: {describe(error)}"
-                    if isinstance(error, FileNotFoundError):  # its text names no file
-                        why = "a socket or certificate that database.url names does not exist"
-                    raise Unreachable(f"PostgreSQL cannot be reached: {why}") from error
+                    raise Unreachable(self._why_not(error)) from error
+
+    def _why_not(self, error: Exception) -> str:
+        """Say why no connection was made: nobody answers, or the server refuses it."""
+        at = urlsplit(self._url).netloc.rpartition("@")[2] or "the server"
+        said = " ".join(str(error).split())  # it names no host
+        if isinstance(error, asyncpg.PostgresError):
+            return f"PostgreSQL refuses the connection: {said} ({error.sqlstate})"
+        if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+            said = "this server accepts no writes (25006)"  # a standby
+        elif isinstance(error, FileNotFoundError):  # its text names no file
+            said = "a socket or certificate that database.url names does not exist"
+        elif "rejected SSL upgrade" in said:
+            said = f"{at}: it does not offer TLS, which sslmode requires"
+        elif isinstance(error, OSError) or not said:
+            said = f"{at}: {describe(error)}"
+        return f"PostgreSQL cannot be reached: {said}"
 
     async def _made(self, seconds: float) -> asyncpg.Connection:
         """Connect, with durable commits; close the connection if that or `begin` fails.

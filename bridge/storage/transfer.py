@@ -618,6 +618,10 @@ def _other_schema(name: str, version: int) -> StoreError:
     )
 
 
+_NO_CHATS = {"facts", "secrets", "ghosts"}
+"""Tables with rows of `doctor`, and of a bridge that refused to begin anew with the database."""
+
+
 async def _prepared(
     target: Engine, name: str, mark: Mark, schema: int, now: int, *, replace: bool
 ) -> Mark:
@@ -631,8 +635,7 @@ async def _prepared(
                 return half
             raise UnfinishedError(half)
         async with snapshot(target) as there:
-            # `doctor` may have left facts.
-            if any(one.rows and one.table.name != "facts" for one in there.contents):
+            if any(one.rows and one.table.name not in _NO_CHATS for one in there.contents):
                 raise StoreError(
                     f"{name} already contains data, which would be lost: use an empty database, or "
                     "add --replace"

@@ -87,6 +87,24 @@ async def test_a_restored_database_uses_no_session_twice(stage: Stage, phones: P
     assert len(await sessions_of(talk)) == len(written) > len(sessions)
 
 
+async def test_an_agent_who_has_not_spoken_since_the_restoring_leaves(
+    stage: Stage, phones: Phones
+) -> None:
+    """Her old device is deleted, and she has no new one yet."""
+    talk, _ = await phones.chatting("restored5")
+    await both_ways(talk, "before the backup")
+    await stage.bridge.stop()
+    backup = Backup(stage, "before-silence")
+    backup.make()
+    await stage.bridge.start()
+    await both_ways(talk, "of the lost time")
+    await stage.bridge.stop()
+    backup.restore()
+    await stage.bridge.start()
+    await talk.desk("close")
+    await talk.sees(membership(MEI, "leave"))
+
+
 async def sessions_of(talk: Talk) -> set[tuple[str, str]]:
     """Return the session id and event id of each encrypted message of Mei."""
     return {

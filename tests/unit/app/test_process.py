@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
 import resource
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -24,6 +26,7 @@ from bridge.app.process import (
     reload,
     reload_whenever,
     tell_systemd,
+    unless_abandoned_lookup,
 )
 from bridge.app.serving import Serving
 from bridge.config.document import ConfigUnreadable, Problem
@@ -222,3 +225,24 @@ async def test_memory_of_long_frames_is_returned(tuning: str, kept: bool) -> Non
     )
     out, _ = await made.communicate()
     assert (int(out) > 8) is kept
+
+
+async def test_lookup_that_outlasts_its_connection_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As when name servers answer nothing. Any other error that nobody awaits is logged."""
+
+    async def abandon() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(unless_abandoned_lookup)
+        connecting = loop.create_task(loop.create_connection(asyncio.Protocol, "x.invalid", 1))
+        await asyncio.sleep(0)
+        connecting.cancel()
+        for one in (connecting, loop.create_task(loop.getaddrinfo("x.invalid", 1))):
+            with pytest.raises((asyncio.CancelledError, socket.gaierror)):
+                await one
+        loop.create_future().set_exception(OSError("other"))
+        gc.collect()
+
+    await asyncio.to_thread(uvloop.run, abandon())
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["other"]

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from bridge.config.document import ConfigInvalid, Problem
+from bridge.config.known_keys import known_paths, section_at
 from bridge.config.loading import load_config
 from bridge.config.model import Config, Permission
 from tests.unit.config.configs import SMALLEST, edited, load, problems
@@ -165,6 +167,14 @@ MISTAKES = [
     (edited('"*": customer', '"*": guest'), "line 10: bridge.permissions.\"*\": must be 'none'"),
     (edited('{"*": customer}', "{}"), "line 10: bridge.permissions: must not be empty"),
     # values
+    *(
+        (edited("webchat:\n", f"webchat:\n  login_rate: {{{it}}}\n"), f"login_rate.{it[:5]}")
+        for it in ("count: true", "count: 99999999999", "per_seconds: false")
+    ),
+    (edited("{id: 1, name", "{id: 9223372036854775808, name"), "queues[0].id: must be less than"),
+    (SMALLEST + "appservice: {max_body_size: 9999999999999999}\n", "must be at most 1024TiB"),
+    (edited("webchat:\n", "webchat:\n  sign_key: |\n    abc\n"), "sign_key: ends with a line b"),
+    (SMALLEST + f"provisioning: {{secret: ü{'x' * 32}}}\n", "must be printable ASCII characters"),
     (
         edited("example.org\nweb", "https://x\nweb"),
         "line 3: homeserver.domain: must be a server na",
@@ -255,6 +265,19 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, said: str) -> None:
     all_said = problems(tmp_path, text)
     assert any(said in one for one in all_said), all_said
     assert all(one.startswith("config.yaml") for one in all_said)
+
+
+def test_no_number_takes_true_for_one() -> None:
+    """In any section, also one that is added later: pydantic does."""
+    numbers = {path for path, key in known_paths().items() if key.info.annotation in {int, float}}
+    assert {("appservice", "port"), ("default_queue",), ("retention", "chats")} <= numbers
+    for path in numbers:
+        section = section_at(path[:-1])
+        assert section is not None
+        with pytest.raises(ValidationError) as caught:
+            section.model_validate({path[-1]: True})
+        said = [one["msg"] for one in caught.value.errors() if one["loc"] == path[-1:]]
+        assert said == ["Value error, must be a number, not true or false"], path
 
 
 def test_all_mistakes_are_named_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from bridge.rooms.store import NewInput, StoreError
+from bridge.rooms.store import GhostRow, NewInput, SecretRow, StoreError
 from bridge.storage.migrate import SCHEMA_VERSION, MovedError, NewerSchemaError, UnfinishedError
 from bridge.storage.query import AlreadyInUse, CorruptDatabaseError
 from bridge.storage.sqlstore import SqlStore, described, open_store
@@ -413,13 +413,14 @@ async def test_database_with_chats_is_not_filled_unasked(new_url: NewUrl, engine
 
 @pytest.mark.asyncio
 @either
-async def test_database_with_only_the_doctors_fact_counts_as_empty(
-    new_url: NewUrl, engine: str
-) -> None:
+async def test_database_that_no_room_has_used_counts_as_empty(new_url: NewUrl, engine: str) -> None:
+    """Used by `doctor`, or by a bridge whose former database was lost, and which refused it."""
     first, second = new_url("sqlite"), new_url(engine)
     await fill(first, rooms=1, each=1)
     async with open_store(second, CLOCK) as store:
         await store.save_fact("doctor", "1")
+        await store.save_secrets([SecretRow("epoch", b"1")])
+        await store.save_ghost(GhostRow("@webchatbot:example.org", device=True))
     await move(first, second, CLOCK, Silent())
     assert await contents(second) == await contents(first)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime, timedelta
@@ -169,6 +170,45 @@ async def test_database_without_a_connection_left(
     finding = the(findings, "database")
     assert 'too many connections for role "crowd"' in finding.detail
     assert "max_connections" in finding.fix
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("wrong", "detail", "fix"),
+    [
+        ("//nobody:x@/postgres?", 'role "nobody" does not exist (28000)', "correct user and pass"),
+        ("//postgres@/nowhere?", 'database "nowhere" does not exist (3D000)', "`CREATE DATABASE`"),
+    ],
+)
+async def test_database_that_refuses_the_connection(
+    postgres_server: PostgresServer, tmp_path: Path, wrong: str, detail: str, fix: str
+) -> None:
+    url = postgres_server.url().replace("//postgres@/postgres?", wrong)
+    findings = Findings()
+    config = configured(tmp_path, more=f'database: {{url: "{url}"}}')
+    await findings.of("database", check_database(config))
+    finding = the(findings, "database")
+    assert finding.detail == f"PostgreSQL refuses the connection: {detail}"
+    assert finding.fix.startswith(fix)
+
+
+@pytest.mark.asyncio
+async def test_database_without_tls(tmp_path: Path) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)  # SSLRequest
+        writer.write(b"N")
+        await writer.drain()
+        writer.close()
+
+    findings = Findings()
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgres://u:secret-word@127.0.0.1:{port}/x?sslmode=require"
+        config = configured(tmp_path, more=f'database: {{url: "{url}"}}')
+        await findings.of("database", check_database(config))
+    finding = the(findings, "database")
+    assert f"127.0.0.1:{port}: it does not offer TLS, which sslmode requires" in finding.detail
+    assert finding.fix.startswith("let PostgreSQL offer TLS")
 
 
 @pytest.mark.asyncio
