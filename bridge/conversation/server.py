@@ -428,7 +428,8 @@ def _chat_requested(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     queued = reply.ok and reply.session_id is None and not reply.continued
     waits = queued or reply.result == ResultCode.ALREADY_IN_ROUTING
     former_id = phase.former_id if isinstance(phase, model.Queued) else None
-    if waits and reply.request_id == former_id is not None:  # a new id may mean a missed chat
+    meant = reply.request_id or (None if reply.ok else former_id)  # row 13
+    if waits and meant == former_id is not None:  # a new id may mean a missed chat
         history.still_waits(turn, call_id=call_id)
     if reply.ok:
         _request_granted(turn, phase, reply)
