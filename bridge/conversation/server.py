@@ -253,10 +253,12 @@ def _replace_agents(
     if phase.unwanted:
         return
     presented = chat.introduced(turn, came)
-    if came and left:
+    # Not if she only has another id, as after a new login.
+    handed = bool(came and left) and (person or presented != chat.introduced(turn, left))
+    if handed and all(one.name for one in left):
         turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
-    elif person or presented != chat.names(came):
-        turn.say("chat.agent_joined", {"names": presented}, ping=person)
+    elif person or handed or (not left and presented != chat.names(came)):
+        turn.say("chat.agent_joined", {"names": presented}, ping=person or handed)
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:
@@ -296,6 +298,10 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
     if not chatting and session_id not in {_NOT_SAID, turn.state.last_session}:
         # A message of a session whose start was missed begins the chat (row 40, trap T14).
         chat.start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
+    elif not (chatting or push.agent_id) and isinstance(content, frames.AgentText):
+        # The call centre's own words, such as "all agents are busy": nobody comes to say them.
+        _system_notice(turn, push, frames.AgentNotice(NoticeType.NORMAL, content.html))
+        return
     agent = history.speaker(turn, push.agent_id)
     if history.is_new(turn, agent, content, at, numbered=numbered):
         _show(turn, agent, content, push)
