@@ -332,6 +332,10 @@ def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:
         chat.start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
     chat.spoke(turn, push, push.session_id or known or SessionId(0))
     history.note_robot(turn, push.text, at)
+    phase = turn.state.phase
+    if push.sought and isinstance(phase, model.Chatting) and phase.robot and not phase.unwanted:
+        turn.enter(phase, seeking=True)
+        _show_search(turn, phase, None, "")
 
 
 def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.AgentNotice) -> None:

@@ -129,6 +129,22 @@ def test_the_robot_offers_a_person() -> None:
     assert offers(scene) == ["robot.person_offered"] * 2
 
 
+def test_a_robot_that_looks_for_a_person_by_itself_offers_none() -> None:
+    """The vendor's phone clients have no button then; before 2019 a 201 names no session."""
+    scene = named()
+    automatic = {"type": "command", "content": {"code": "AUTO_ZRG"}, "extra": "I find you a person"}
+    for _ in range(2):
+        said(scene, automatic)
+    assert shown(scene) == ["I find you a person"] * 2
+    assert (scene.cards, offers(scene), scene.frames) == (["robot.transferring"], [], [])
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=2)
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    assert scene.cards == ["robot.transferring", "robot.position", "queue.joined"]
+    scene.forget()
+    said(scene, automatic)  # late
+    assert (scene.cards, offers(scene)) == ([], [])
+
+
 def test_a_robot_without_an_id() -> None:
     scene = with_robot()
     said(scene, {"type": "command", "content": {"code": "ZRG"}})
