@@ -145,6 +145,20 @@ def test_a_robot_that_looks_for_a_person_by_itself_offers_none() -> None:
     assert (scene.cards, offers(scene)) == ([], [])
 
 
+def test_no_person_is_offered_while_one_is_looked_for() -> None:
+    """The robot's words about it may come as a 302, before or after the reply."""
+    scene = named()
+    scene.happen(Human())
+    scene.push(302, sessionId=SESSION, message="I pass you on")
+    scene.reply()
+    scene.push(302, sessionId=SESSION, message="one moment")
+    assert shown(scene) == ["I pass you on", "one moment"]
+    assert offers(scene) == []
+    scene.push(201, requestId=9002, requestStatus=5, sessionId=SESSION)
+    scene.push(302, sessionId=SESSION, message="shall I try again?")
+    assert offers(scene) == ["robot.person_offered"]
+
+
 def test_a_robot_without_an_id() -> None:
     scene = with_robot()
     said(scene, {"type": "command", "content": {"code": "ZRG"}})
