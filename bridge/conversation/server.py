@@ -330,6 +330,7 @@ def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:
     chatting = isinstance(turn.state.phase, model.Chatting)
     if push.session_id is not None and not chatting and push.session_id != known:
         chat.start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
+        push = replace(push, transfer=False)  # a person was offered just now
     chat.spoke(turn, push, push.session_id or known or SessionId(0))
     history.note_robot(turn, push.text, at)
     phase = turn.state.phase

@@ -145,6 +145,14 @@ def test_a_robot_that_looks_for_a_person_by_itself_offers_none() -> None:
     assert (scene.cards, offers(scene)) == ([], [])
 
 
+def test_the_robots_first_words_may_be_its_offer() -> None:
+    """If they begin the chat, before the reply to 101, one offer is enough."""
+    scene = Scene()
+    scene.start()
+    said(scene, {"type": "command", "content": {"code": "ZRG", "extra": "hello"}})
+    assert (shown(scene), offers(scene)) == (["hello"], ["robot.person_offered"])
+
+
 def test_no_person_is_offered_while_one_is_looked_for() -> None:
     """The robot's words about it may come as a 302, before or after the reply."""
     scene = named()
