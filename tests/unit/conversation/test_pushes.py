@@ -380,6 +380,9 @@ def test_comments_on_agents_are_shown_if_the_operator_wants(
     scene.push(204, sessionId=SESSION, agents=[*agents, joins])
     told = [{"names": ("Bo (tier 3)",)}] if show else []
     assert scene.filled("chat.agent_joined") == told
+    again = MEI | {"id": "K00018"}  # the same one, after a new login
+    scene.push(204, sessionId=SESSION, agents=[again, *agents[1:], joins])
+    assert scene.filled("chat.agent_joined") == told
 
 
 def test_messages_kept_at_the_end_of_a_chat_are_told_once() -> None:

@@ -17,7 +17,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId
 from bridge.webchat.frames import AgentText
-from tests.support.scene import MEI, SESSION, Scene
+from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 
 def with_robot(**told: object) -> Scene:
@@ -151,6 +151,18 @@ def test_the_robots_first_words_may_be_its_offer() -> None:
     scene.start()
     said(scene, {"type": "command", "content": {"code": "ZRG", "extra": "hello"}})
     assert (shown(scene), offers(scene)) == (["hello"], ["robot.person_offered"])
+
+
+def test_the_robot_of_a_chat_that_nobody_wants_looks_for_nobody() -> None:
+    """The customer has left the queue, and the chat is being closed (row 22)."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.push(202, sessionId=SESSION, agents=[MEI], robotMode=True)
+    scene.forget()
+    said(scene, {"type": "command", "content": {"code": "AUTO_ZRG"}})
+    assert (scene.cards, offers(scene)) == ([], [])
 
 
 def test_no_person_is_offered_while_one_is_looked_for() -> None:
