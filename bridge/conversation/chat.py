@@ -312,7 +312,7 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
         return
     present = robots or ((agent,) if text else ())
     turn.enter(phase, agents=present, choices=push.suggestions)
-    if push.transfer:
+    if push.transfer and not (push.sought or phase.human or phase.seeking):
         turn.ask(model.Offer("robot.person_offered"))
 
 

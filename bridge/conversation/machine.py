@@ -230,8 +230,8 @@ def _end_phase(turn: Turn) -> None:
             chat.start_chat(turn, session_id, phase.agents)
         case model.Requesting(cancel=False):
             queue.ended(turn, "trouble.other_chat")
-            # Its agent may write at any moment, which names the session (row 40).
-            turn.enter(turn.state.phase, linger_until=turn.now + turn.policy.linger)
+            # Its agent, who waits for an answer, will write: which names the session (row 40).
+            turn.enter(turn.state.phase, linger_until=turn.now + turn.policy.hold)
         case _:
             queue.cancelled(turn)
 

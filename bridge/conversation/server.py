@@ -253,10 +253,12 @@ def _replace_agents(
     if phase.unwanted:
         return
     presented = chat.introduced(turn, came)
-    if came and left:
+    # Not if she only has another id, as after a new login.
+    handed = bool(came and left) and (person or presented != chat.introduced(turn, left))
+    if handed and all(one.name for one in left):
         turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
-    elif person or presented != chat.names(came):
-        turn.say("chat.agent_joined", {"names": presented}, ping=person)
+    elif person or handed or (not left and presented != chat.names(came)):
+        turn.say("chat.agent_joined", {"names": presented}, ping=person or handed)
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:
@@ -296,6 +298,10 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
     if not chatting and session_id not in {_NOT_SAID, turn.state.last_session}:
         # A message of a session whose start was missed begins the chat (row 40, trap T14).
         chat.start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
+    elif not (chatting or push.agent_id) and isinstance(content, frames.AgentText):
+        # The call centre's own words, such as "all agents are busy": nobody comes to say them.
+        _system_notice(turn, push, frames.AgentNotice(NoticeType.NORMAL, content.html))
+        return
     agent = history.speaker(turn, push.agent_id)
     if history.is_new(turn, agent, content, at, numbered=numbered):
         _show(turn, agent, content, push)
@@ -324,8 +330,13 @@ def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:
     chatting = isinstance(turn.state.phase, model.Chatting)
     if push.session_id is not None and not chatting and push.session_id != known:
         chat.start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
+        push = replace(push, transfer=False)  # a person was offered just now
     chat.spoke(turn, push, push.session_id or known or SessionId(0))
     history.note_robot(turn, push.text, at)
+    phase = turn.state.phase
+    if push.sought and isinstance(phase, model.Chatting) and phase.robot and not phase.unwanted:
+        turn.enter(phase, seeking=True)
+        _show_search(turn, phase, None, "")
 
 
 def _system_notice(turn: Turn, push: frames.MessageReceived, notice: frames.AgentNotice) -> None:
@@ -428,7 +439,8 @@ def _chat_requested(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
     queued = reply.ok and reply.session_id is None and not reply.continued
     waits = queued or reply.result == ResultCode.ALREADY_IN_ROUTING
     former_id = phase.former_id if isinstance(phase, model.Queued) else None
-    if waits and reply.request_id == former_id is not None:  # a new id may mean a missed chat
+    meant = reply.request_id or (None if reply.ok else former_id)  # row 13
+    if waits and meant == former_id is not None:  # a new id may mean a missed chat
         history.still_waits(turn, call_id=call_id)
     if reply.ok:
         _request_granted(turn, phase, reply)

@@ -325,6 +325,8 @@ class RobotMessage(Frame, frozen=True):
     suggestions: tuple[str, ...] = ()
     transfer: bool = False
     """True if the robot offers or performs the transfer to a person."""
+    sought: bool = False
+    """True, with `transfer`, if the robot performs it: a person is looked for already."""
 
 
 Push = (

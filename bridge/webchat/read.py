@@ -519,7 +519,7 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
     if content is None:
         return None
     suggestions: tuple[str, ...] = ()
-    transfer = False
+    transfer = sought = False
     match mapping(content):
         case None:
             words = string(content)
@@ -531,6 +531,7 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
             order = mapping(told.get("content")) or {}
             words = string(first(order, "extra") or first(told, "extra"))
             transfer = order.get("code") in _TRANSFER_CODES
+            sought = order.get("code") == "AUTO_ZRG"
         case {"type": "image" | "image-text" | "news" as kind} as told:
             words = _pictured(told, picture=kind == "image")
         case told:
@@ -539,7 +540,7 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
     if not (words or suggestions or transfer):
         words = html.escape(compact(unwrap(content)), quote=False)
     session, robot = _id(SessionId, frame.get("sessionId")), integer(frame.get("robotType"))
-    return frames.RobotMessage(session, robot, words, suggestions, transfer)
+    return frames.RobotMessage(session, robot, words, suggestions, transfer, sought)
 
 
 def _answer(told: JsonObject) -> tuple[str, tuple[str, ...]]:

@@ -349,7 +349,7 @@ def test_a_session_that_no_frame_names_begins_with_its_agents_words() -> None:
     event = scene.queue_up("one")
     scene.restored()
     scene.reply(-2)
-    scene.later(30)
+    scene.later(20 * 60)
     assert scene.card[0] == "trouble.other_chat"
     assert wants_link(scene.state)
     hello = {"type": 1, "content": "Hello"}
@@ -364,5 +364,5 @@ def test_a_session_that_stays_silent_is_no_longer_awaited() -> None:
     scene.queue_up("one")
     scene.restored()
     scene.reply(-2)
-    scene.later(5 + scene.policy.linger / 1000)
+    scene.later(5 + scene.policy.hold / 1000)
     assert (wants_link(scene.state), scene.phase) == (False, "Idle")

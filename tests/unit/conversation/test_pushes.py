@@ -229,6 +229,22 @@ def test_a_message_without_an_agent_in_an_unknown_session() -> None:
     assert scene.notices == []
 
 
+@pytest.mark.parametrize("session", [None, SESSION])
+def test_words_of_nobody_outside_a_chat_are_the_call_centres(session: int | None) -> None:
+    """In the queue, or of the chat that has ended; no ghost comes and goes for them."""
+    scene = queued()
+    if session is not None:
+        scene.push(202, sessionId=SESSION, agents=[MEI])
+        scene.push(205, sessionId=SESSION)
+    scene.forget()
+    busy = {"type": 1, "content": "All agents are busy,<br>please wait"}
+    scene.push(210, sessionId=session, msg=busy)
+    (said,) = scene.effects
+    assert said == Say("chat.notice", {"text": "All agents are busy,\nplease wait"})
+    scene.push(210, sessionId=session, msg={"type": 2, "content": "iVBORw0KGgo="})
+    assert [relay.agent.id for relay in scene.relayed] == ["agent"], "only a ghost can show these"
+
+
 @pytest.mark.parametrize("notice", [{"noticeType": 1, "content": "x"}, {"content": " "}])
 def test_notices_without_a_text_for_people_are_dropped(notice: dict[str, object]) -> None:
     scene = Scene()
@@ -323,6 +339,28 @@ def test_a_new_name_or_icon_updates_the_ghost() -> None:
 
 
 @pytest.mark.parametrize(
+    ("robot", "before", "after", "told"),
+    [
+        (False, MEI, MEI | {"id": "K00018"}, ""),
+        (False, MEI, JUN, "chat.transferred"),
+        (False, {"id": "K00099"}, JUN, "chat.agent_joined"),
+        (True, MEI, MEI | {"id": "K00018"}, "chat.transferred"),
+    ],
+    ids=["the same agent", "another", "for one without a name", "for a robot of this name"],
+)
+def test_an_agent_in_the_place_of_another(
+    robot: bool, before: dict[str, object], after: dict[str, object], told: str
+) -> None:
+    """After a new login, an agent may have another id: nobody is handed over."""
+    scene = queued()
+    scene.push(202, sessionId=SESSION, agents=[before], robotMode=robot)
+    scene.forget()
+    scene.push(204, sessionId=SESSION, agents=[after])
+    assert scene.notices == scene.pings == ([told] if told else [])
+    assert scene.ghosts == {after["id"]}
+
+
+@pytest.mark.parametrize(
     ("show", "agents", "shown"),
     [
         (False, [MEI, JUN], ("Mei", "Jun")),
@@ -341,6 +379,9 @@ def test_comments_on_agents_are_shown_if_the_operator_wants(
     joins = {"id": "K00033", "name": "Bo", "comments": "tier 3"}
     scene.push(204, sessionId=SESSION, agents=[*agents, joins])
     told = [{"names": ("Bo (tier 3)",)}] if show else []
+    assert scene.filled("chat.agent_joined") == told
+    again = MEI | {"id": "K00018"}  # the same one, after a new login
+    scene.push(204, sessionId=SESSION, agents=[again, *agents[1:], joins])
     assert scene.filled("chat.agent_joined") == told
 
 

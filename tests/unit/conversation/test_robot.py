@@ -17,7 +17,7 @@ from bridge.conversation.model import (
 )
 from bridge.ids import EventId
 from bridge.webchat.frames import AgentText
-from tests.support.scene import MEI, SESSION, Scene
+from tests.support.scene import MEI, REQUEST, SESSION, Scene
 
 
 def with_robot(**told: object) -> Scene:
@@ -127,6 +127,56 @@ def test_the_robot_offers_a_person() -> None:
     said(scene, {"type": "command", "content": {"code": "CLIENT_ZRG"}})
     assert shown(scene) == ["one moment"]
     assert offers(scene) == ["robot.person_offered"] * 2
+
+
+def test_a_robot_that_looks_for_a_person_by_itself_offers_none() -> None:
+    """The vendor's phone clients have no button then; before 2019 a 201 names no session."""
+    scene = named()
+    automatic = {"type": "command", "content": {"code": "AUTO_ZRG"}, "extra": "I find you a person"}
+    for _ in range(2):
+        said(scene, automatic)
+    assert shown(scene) == ["I find you a person"] * 2
+    assert (scene.cards, offers(scene), scene.frames) == (["robot.transferring"], [], [])
+    scene.push(201, requestId=9002, requestStatus=0, queueLength=2)
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    assert scene.cards == ["robot.transferring", "robot.position", "queue.joined"]
+    scene.forget()
+    said(scene, automatic)  # late
+    assert (scene.cards, offers(scene)) == ([], [])
+
+
+def test_the_robots_first_words_may_be_its_offer() -> None:
+    """If they begin the chat, before the reply to 101, one offer is enough."""
+    scene = Scene()
+    scene.start()
+    said(scene, {"type": "command", "content": {"code": "ZRG", "extra": "hello"}})
+    assert (shown(scene), offers(scene)) == (["hello"], ["robot.person_offered"])
+
+
+def test_the_robot_of_a_chat_that_nobody_wants_looks_for_nobody() -> None:
+    """The customer has left the queue, and the chat is being closed (row 22)."""
+    scene = Scene()
+    scene.start()
+    scene.reply(requestId=REQUEST)
+    scene.cancel()
+    scene.push(202, sessionId=SESSION, agents=[MEI], robotMode=True)
+    scene.forget()
+    said(scene, {"type": "command", "content": {"code": "AUTO_ZRG"}})
+    assert (scene.cards, offers(scene)) == ([], [])
+
+
+def test_no_person_is_offered_while_one_is_looked_for() -> None:
+    """The robot's words about it may come as a 302, before or after the reply."""
+    scene = named()
+    scene.happen(Human())
+    scene.push(302, sessionId=SESSION, message="I pass you on")
+    scene.reply()
+    scene.push(302, sessionId=SESSION, message="one moment")
+    assert shown(scene) == ["I pass you on", "one moment"]
+    assert offers(scene) == []
+    scene.push(201, requestId=9002, requestStatus=5, sessionId=SESSION)
+    scene.push(302, sessionId=SESSION, message="shall I try again?")
+    assert offers(scene) == ["robot.person_offered"]
 
 
 def test_a_robot_without_an_id() -> None:

@@ -339,10 +339,8 @@ def said(content: object) -> RobotMessage | None:
     return read_robot_message({"sessionId": "5150", "robotType": 3, "content": content})
 
 
-def message(
-    text: str = "", suggestions: tuple[str, ...] = (), *, transfer: bool = False
-) -> RobotMessage:
-    return RobotMessage(SessionId(5150), 3, text, suggestions, transfer)
+def message(text: str = "", suggestions: tuple[str, ...] = (), **told: bool) -> RobotMessage:
+    return RobotMessage(SessionId(5150), 3, text, suggestions, **told)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +360,7 @@ def message(
         ({"type": "command", "content": {"code": "ZRG"}}, message(transfer=True)),
         (
             {"type": "command", "content": '{"code":"AUTO_ZRG"}', "extra": "wait"},
-            message("wait", transfer=True),
+            message("wait", transfer=True, sought=True),
         ),
         (
             {"type": "command", "content": {"code": "<X>"}},
