@@ -511,7 +511,7 @@ class Serving:
             self._outage,
             self._held,
             self._behind,
-            matrix.homeserver,
+            matrix.homeserver.unnoticed(),
             matrix.users,
             engine,
             store,

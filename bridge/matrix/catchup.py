@@ -1,27 +1,30 @@
 """Catch-up on events that the homeserver never pushed, by reading the rooms (/messages).
 
 A killed homeserver may forget events that it still had to push: Synapse 1.163 keeps them in memory
-between saving its own position and writing the transaction, and a transaction written while it took
-the bridge for dead may wait until it does so again (both measured).
+between saving its own position and writing the transaction. While it waits up to a minute for the
+bridge's answer to one transaction, these are all that come, and even a normal stop forgets them. A
+transaction written while it took the bridge for dead, or not answered when Synapse stopped, may
+wait until it takes the bridge for dead again (all measured).
 
-So after each start, each outage of the homeserver, and whenever it pushes queued events (it took
-the bridge for dead, or the bridge had no database), the ends of the active rooms are read three
-times, as it may still be pushing its queue. Forgotten events may lie between pushed ones, so a room
-is read back to a known event from before the outage, but not beyond the host's join or `reach`. The
-time when all was last well is stored (`_SINCE`): the bridge may be killed before it has looked. Of
-several processes each reads its own rooms, and again when it takes over some.
+So after each start, each outage of the homeserver, whenever it pushes queued events (it took the
+bridge for dead, or the bridge had no database), and once an hour, /sync tells in which rooms there
+are new events and to which rooms a host is invited. The ends of these rooms are read; after trouble
+three times, as the homeserver may still be pushing its queue. Forgotten events may lie between
+pushed ones, so a room is read back to a known event from before the outage, but not beyond the
+host's join or `reach`. Whether an event is that old is told by its row in the journal, not by a
+clock. From where to search (`_Mark`) is stored, and moves on to where a look began once all has
+been well for an hour after it: until then the process may end in the midst of a room. Of several
+processes each reads its own rooms, and again when it takes over some.
 
 When another homeserver could not reach this one for long, it sends only the latest event of a room
 afterwards, and Synapse fetches and pushes no more than the ten before (measured). So a room in
 which an event of another homeserver came late (`appservice.BEHIND`) is read back to before it.
-
-A room to which a host is only invited cannot be read: open invitations come from /sync, also while
-all is well. The /sync token is stored, to find invitations made while the bridge is down.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,7 +41,7 @@ from bridge.matrix.events import is_membership, sent_at
 from bridge.matrix.users import OurUsers
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import Clock, Refused, Unavailable
-from bridge.rooms.record import Raw, age_of
+from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError, StorePort
 from bridge.rooms.surroundings import first_of, slept
 
@@ -46,16 +49,23 @@ _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.catchup
 
 LOOKS = (3.0, 30.0, 120.0)
 """Delays in seconds before each look at the rooms; meanwhile the homeserver pushes its queue."""
-PAGES = (30, *(100,) * 20)
-"""Events asked for in each page of a room, as mostly the first suffices. Messages before the last
-page are lost, or come late if the homeserver pushes them yet."""
+FIRST, PAGE = 30, 100
+"""Events asked for in the first page of a room, which mostly suffices, and in later ones."""
+AT_ONCE = 4
+"""Maximum rooms read at a time: a page may take 6 MB."""
+AGAIN = (1.0, 4.0, 10.0)
+"""Seconds before each further attempt to read a page, or longer if the homeserver says so."""
+LONGEST_PAUSE = 60.0
+"""Maximum seconds that the homeserver may ask for; after that, a later look reads the room."""
 WELL = 60.0
-"""Seconds between updates of the `_SINCE` fact while all is well."""
+"""Seconds between looks for rooms with late events while all is well."""
 CALM = 600.0
-"""Seconds for which all must be well before `_SINCE` advances: a process that is still reading may
-end, and its rooms fall to others, which have finished, or to the next start."""
-_SINCE = "caught up"
-"""Name of the fact that stores since when events may be missing, ms since the epoch."""
+"""Seconds after which the mark moves on although looks never end, as the homeserver always pushes
+late; and for which a room that cannot be read is tried again."""
+_ANY = sys.maxsize
+"""Row, or ms since the epoch, that ends no reading before another criterion does."""
+_UP_TO = "caught up to"
+"""Name of the fact that stores the row of the mark."""
 PRUNED = "pruned"
 """Name of the fact that stores up to when the journal was pruned: under a shorter `retention.rows`
 than now, maybe, and events from before it would be taken for missed and delivered twice."""
@@ -63,15 +73,36 @@ PACE = 0.02
 """Seconds of pause per missed event of a page, as only 200 messages of a room may wait: about
 half as fast as Synapse pushes its queue."""
 SPREAD = 0.05
-"""Seconds between two rooms."""
+"""Seconds after each room."""
 BEFORE = 10_000
-"""ms before an outage, or a late event, during which the homeserver may already have lost some."""
+"""ms before a late event during which others may be missing."""
 RETRY = 2.0
 """Seconds between two attempts to reach the homeserver."""
 QUIET = 3600.0
-"""Seconds between two looks for invitations while all is well."""
+"""Seconds between two looks while all is well."""
 SETTLING = 5.0
 """Seconds for which an invitation must stay open to count as never pushed."""
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """A place up to which no event is missing, once all has been well for long enough after it."""
+
+    row: int
+    """Newest row of the journal."""
+    tokens: dict[UserId, str]
+    """The hosts' /sync tokens."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A room to be read back to a known event."""
+
+    host: UserId
+    row: int
+    """Highest row of that event in the journal."""
+    before: int
+    """When that event must have been sent, ms since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -86,30 +117,31 @@ class CatchUp:
     behind: dict[RoomId, int]
     """Rooms with late events of other homeservers, and when the oldest was sent; emptied here."""
     homeserver: Homeserver
+    """Its failures do not set `outage`."""
     users: OurUsers
     engine: Engine
-    """Stores events, once each, and knows the active rooms."""
+    """Stores events, once each, and knows the host of each room."""
     store: StorePort
-    """Its facts are `_SINCE`, `PRUNED`, and for each host the /sync token up to which invitations
-    were read.
-    """
+    """Its facts are `_UP_TO`, `PRUNED`, and for each host the /sync token of the mark."""
     clock: Clock
     reach: Callable[[], int]
     """Returns the maximum age of events in ms: older ones may have been pruned from the journal."""
 
     async def run(self) -> None:
-        since, took = await self._noted(), 0.0
+        with suppress(StoreError):  # before the homeserver pushes anything
+            if await self.store.fact(_UP_TO) is None:
+                await self.store.save_fact(_UP_TO, str(await self.store.newest()))
         while True:
-            since, took = await self._catch_up(since, took)
-            since = await self._while_well(since)
+            await self._while_well(await self._catch_up())
 
-    async def _catch_up(self, since: int, took: float) -> tuple[int, float]:
+    async def _catch_up(self) -> _Mark | None:
         """Look at the rooms `LOOKS` times, from the start again if the homeserver fails or lags.
 
-        If a room cannot be read, the last look is repeated, until `CALM` is over.
-        `took`: seconds of the last look. Returns the new `since` and `took`.
+        If a room cannot be read, the last look is repeated, until `CALM` is over. Returns where the
+        first look began, None if nothing could be looked at.
         """
-        looks, entered = 0, 0
+        looks, entered, took = 0, 0, 0.0
+        first: _Mark | None = None
         while looks < len(LOOKS):
             if looks == 0:
                 await self._until_back()
@@ -121,49 +153,45 @@ class CatchUp:
             else:
                 broken = await self._is_broken_within(LOOKS[looks])
             if not broken:
-                began, late = self.clock.now(), await self._late_rooms()
-                whole = await self._look(since, self.engine.recent_rooms(), late)
-                took = min((self.clock.now() - began) / 1000, LOOKS[1])
+                began = self.clock.now()
+                whole, seen = await self._look()
+                first, took = first or seen, min((self.clock.now() - began) / 1000, LOOKS[1])
                 broken, looks = self.held.is_set() or self.outage.is_set(), looks + 1
                 lasted = began - entered >= CALM * 1000
                 if whole and lasted:  # some homeservers always push late
-                    since, entered = await self._note(entered), began
+                    await self._note(first)
+                    first, entered = seen, began
                 elif not (whole or lasted) and looks == len(LOOKS):
                     looks -= 1
             looks = 0 if broken else looks
-        return since, took
+        return first
 
-    async def _while_well(self, since: int) -> int:
-        """Note the time, and look for what may be missing, until an outage or queued events."""
+    async def _while_well(self, first: _Mark | None) -> None:
+        """Look for what may be missing, until an outage or queued events; `first`: the last look's
+        beginning.
+        """
         quiet = 0.0
         while not await self._is_broken_within(WELL):
-            began, late = self.clock.now(), await self._late_rooms()
             quiet += WELL
-            if quiet >= CALM:
-                since = await self._note(began)
-            if late or quiet % QUIET == 0:
-                await self._look(since, (), late)
-        return since
+            if quiet % QUIET:
+                await self._read_rooms(await self._late_rooms(_ANY))
+                continue
+            whole, seen = await self._look()
+            if whole:
+                await self._note(first)
+                first = seen
 
     async def _is_broken_within(self, seconds: float) -> bool:
         """Wait; True at once if the homeserver cannot be reached, or pushed queued events."""
         await first_of(self.clock.sleep(seconds), self.outage.wait(), self.held.wait())
         return self.outage.is_set() or self.held.is_set()
 
-    async def _noted(self) -> int:
-        """Return since when events may be missing, ms since the epoch; 0 if by another clock."""
-        now = self.clock.now()
-        with suppress(StoreError):
-            noted = int(await self.store.fact(_SINCE) or await self._note(now))
-            return 0 if noted > now else min(now - BEFORE, noted)
-        return now - BEFORE
-
-    async def _note(self, well: int) -> int:
-        """Store that all was well at `well`, ms since the epoch; return the new `since`."""
-        since = well - BEFORE
-        with suppress(StoreError):
-            await self.store.save_fact(_SINCE, str(since))
-        return since
+    async def _note(self, mark: _Mark | None) -> None:
+        if mark is not None and not self.behind:  # late events are remembered only in memory
+            with suppress(StoreError):
+                await self.store.save_fact(_UP_TO, str(mark.row))
+                for host, token in mark.tokens.items():
+                    await self.store.save_fact(_invited(host), token)
 
     async def _until_back(self) -> None:
         while True:
@@ -172,47 +200,74 @@ class CatchUp:
                 return await self.homeserver.check()
             await self.clock.sleep(RETRY)
 
-    async def _late_rooms(self) -> list[tuple[RoomId, UserId, int]]:
-        """Return the rooms in `behind` that are still served, and when to read from."""
-        found = []
+    async def _late_rooms(self, row: int) -> dict[RoomId, _Place]:
+        """Return the rooms in `behind` that are still served."""
+        found = {}
         with suppress(StoreError):
             for room_id, sent in [*self.behind.items()]:
                 if (host := await self.engine.host_in(room_id)) is not None:
-                    found.append((room_id, host, sent - BEFORE))
+                    found[room_id] = _Place(host, row, sent - BEFORE)
                 else:
                     del self.behind[room_id]
         return found
 
-    async def _look(
-        self,
-        since: int,
-        rooms: Sequence[tuple[RoomId, UserId]],
-        late: Sequence[tuple[RoomId, UserId, int]],
-    ) -> bool:
-        """Read all rooms and invitations once; False if some failed and need another look."""
+    async def _look(self) -> tuple[bool, _Mark | None]:
+        """Read what is new. False if some of it failed and needs another look; and the beginning of
+        this look, None if it is not known.
+        """
+        rooms: dict[RoomId, _Place] = {}
+        tokens: dict[UserId, str] = {}
+        try:
+            row, noted = await self.store.newest(), int(await self.store.fact(_UP_TO) or 0)
+        except StoreError as error:
+            _log.info("missed events could not be looked for", why=str(error))
+            return False, None
+
+        async def ask(host: UserId) -> None:
+            found, tokens[host] = await self._look_for_news(host)
+            for room_id in found:
+                if self.engine.serves(room_id) and await self.engine.host_in(room_id) == host:
+                    rooms[room_id] = _Place(host, noted, _ANY)
+
         hosts = self.users.hosts
-        looks: list[tuple[Mapping[str, str], Callable[[], Awaitable[object]]]] = [
-            *(({"room": one[0]}, partial(self._look_behind, *one)) for one in late),
-            *(({"room": one}, partial(self._look_into, one, host, since)) for one, host in rooms),
-            *(({"user": host}, partial(self._look_for_invitations, host)) for host in hosts),
-        ]
-        whole = True
-        for place, look in looks:
-            outage = self.outage.is_set()
-            try:
-                await look()
-            except (Unavailable, Refused, StoreError) as error:
-                whole = False
-                _log.info("missed events could not be read", **place, why=str(error))
-                if isinstance(error, Unavailable) and not await self._is_there(outage=outage):
-                    return False
-            await self.clock.sleep(SPREAD)
+        whole = await self._all([({"user": host}, partial(ask, host)) for host in hosts])
+        rooms |= await self._late_rooms(noted)
+        whole = await self._read_rooms(rooms) and whole
+        return whole, _Mark(row, tokens) if len(tokens) == len(hosts) else None
+
+    async def _read_rooms(self, rooms: Mapping[RoomId, _Place]) -> bool:
+        looks = [({"room": one}, partial(self._look_behind, one, rooms[one])) for one in rooms]
+        return await self._all(looks)
+
+    async def _all(
+        self, looks: Sequence[tuple[Mapping[str, str], Callable[[], Awaitable[object]]]]
+    ) -> bool:
+        """Look at several places, `AT_ONCE` at a time; False if some failed.
+
+        If the homeserver does not answer, the others are left out, and `outage` is set.
+        """
+        turns, whole, gone = asyncio.Semaphore(AT_ONCE), True, False
+
+        async def take(place: Mapping[str, str], look: Callable[[], Awaitable[object]]) -> None:
+            nonlocal whole, gone
+            async with turns:
+                if gone:
+                    return
+                try:
+                    await look()
+                except (Unavailable, Refused, StoreError) as error:
+                    whole = False
+                    _log.info("missed events could not be read", **place, why=str(error))
+                    gone = isinstance(error, Unavailable) and not await self._is_there()
+                await self.clock.sleep(SPREAD)
+
+        async with asyncio.TaskGroup() as tasks:
+            for look in looks:
+                tasks.create_task(take(*look))
         return whole
 
-    async def _is_there(self, *, outage: bool) -> bool:
-        """Check whether only one room failed; if so, restore `outage` as it was before the read."""
-        if not outage:
-            self.outage.clear()
+    async def _is_there(self) -> bool:
+        """Check whether only one room failed."""
         try:
             await self.homeserver.check()
         except (Unavailable, Refused) as error:
@@ -221,25 +276,23 @@ class CatchUp:
             return False
         return True
 
-    async def _look_for_invitations(self, host: UserId) -> None:
-        """Accept open invitations as events; the first look only stores the /sync token.
+    async def _look_for_news(self, host: UserId) -> tuple[Sequence[RoomId], str]:
+        """Accept open invitations as events; return the rooms with new events, and a /sync token.
 
-        If /sync is unavailable, the next look tries again.
+        The first look only stores a token.
         """
-        name = f"invited {host}"
+        name = _invited(host)
         since = await self.store.fact(name) or ""
         try:
-            rooms, now = await self.homeserver.invitations(host, since)
+            rooms, news, now = await self.homeserver.news(host, since)
             if rooms:  # perhaps pushed as well, and being joined
                 await self.clock.sleep(SETTLING)
-                open_still, _ = await self.homeserver.invitations(host, since, again=True)
+                open_still, _, _ = await self.homeserver.news(host, since)
                 rooms = [one for one in rooms if one[0] in dict(open_still)]
         except Refused as error:  # the user is not registered, or the token is another server's
-            _log.debug("the homeserver does not list invitations", user=host, why=error.code)
-            rooms, now = [], ""
-        except Unavailable as error:  # /sync can be slow after a long time
-            _log.debug("the homeserver did not list invitations in time", user=host, why=str(error))
-            return
+            _log.debug("the homeserver does not tell news", user=host, why=error.code)
+            await self.store.save_fact(name, "")
+            return (), ""
         for room_id, state in rooms:
             found = next((one for one in state if is_membership(one, host, "invite")), None)
             if found is None or not (is_id(room_id) and is_id(wire.text(found, "sender"))):
@@ -253,24 +306,29 @@ class CatchUp:
                     room=room_id,
                     user=host,
                 )
-        await self.store.save_fact(name, now)
+        if not since:
+            await self.store.save_fact(name, now)
+        return news, now
 
-    async def _look_behind(self, room_id: RoomId, host: UserId, since: int) -> None:
-        """Read a room with late events; again after an error, or until nothing is found.
+    async def _look_behind(self, room_id: RoomId, place: _Place) -> None:
+        """Read a room; if with late events, again after an error, or until nothing is found.
 
         Synapse fetches 100 at a time.
         """
-        since = min(since, self.behind.pop(room_id, since))
+        if place.before == _ANY:
+            await self._look_into(room_id, place)
+            return
+        sent = min(place.before + BEFORE, self.behind.pop(room_id, _ANY))
         try:
-            found = await self._look_into(room_id, host, since)
+            found = await self._look_into(room_id, place)
         except (Unavailable, StoreError):
-            self.behind.setdefault(room_id, since)
+            self.behind.setdefault(room_id, sent)
             raise
         if found:
-            self.behind.setdefault(room_id, since)
+            self.behind.setdefault(room_id, sent)
 
-    async def _look_into(self, room_id: RoomId, host: UserId, since: int) -> int:
-        """Accept the room's unknown events, from a known one that was sent before `since` on.
+    async def _look_into(self, room_id: RoomId, place: _Place) -> int:
+        """Accept the room's unknown events, from a known one that is old enough on.
 
         Pages are read back to it and then forwards, in the order in which the homeserver pushes.
         Those that the bridge has sent are known, also by users that are no longer its own.
@@ -280,48 +338,54 @@ class CatchUp:
         with suppress(StoreError):
             oldest = max(oldest, int(await self.store.fact(PRUNED) or 0) + BEFORE)
         page: list[Arrived] = []
-        start, before, gap, missed = "", "", False, False
-        for size in PAGES:
+        start, before, missed, pages, ended = "", "", False, 0, False
+        while not ended:
             start, page = before, []
-            events, before = await self.homeserver.page(host, room_id, size, start)
+            events, before = await self._page(place.host, room_id, PAGE if pages else FIRST, start)
+            pages += 1
             for event in events:
-                if _is_joining(event, host) or sent_at(event) < oldest:
+                if _is_joining(event, place.host) or sent_at(event) < oldest:
                     before = ""
                     break
                 if (read := self._read(event, room_id)) is not None:
                     page.append(read)
             known = await self.store.known([event_id for _, event_id, _ in page])
-            gap = page[-1][1] not in known if page else gap
             missed = missed or len(known) < len(page)
-            if not before or any(one[1] in known and self._sent(one[2]) < since for one in page):
-                break
-        else:
-            if gap:  # otherwise the oldest event read is known: the room is just busy
-                _log.warning(
-                    "too many missed events, older ones are not read", room=room_id, read=sum(PAGES)
-                )
+            ended = not before or any(
+                known.get(one[1], _ANY) <= place.row and sent_at(one[2]) < place.before
+                for one in page
+            )
         new = fresh = await self._accept(page[::-1]) if missed else 0
-        for _ in PAGES if missed else ():  # later ones the homeserver pushes by itself
+        for _ in range(pages if missed else 0):  # later ones the homeserver pushes by itself
             if not start:
                 break
             await self.clock.sleep(fresh * PACE)
-            events, start = await self.homeserver.page(host, room_id, PAGES[-1], start, "f")
+            events, start = await self._page(place.host, room_id, PAGE, start, "f")
             found = [one for event in events if (one := self._read(event, room_id)) is not None]
             new += (fresh := await self._accept(found))
         if new:
             _log.info("found events that the homeserver had not delivered", room=room_id, count=new)
         return new
 
+    async def _page(
+        self, host: UserId, room_id: RoomId, size: int, start: str, way: str = "b"
+    ) -> tuple[Sequence[Raw], str]:
+        """Read a page; again if that fails though the homeserver answers."""
+        for pause in AGAIN:
+            try:
+                return await self.homeserver.page(host, room_id, size, start, way)
+            except Unavailable as error:
+                if (error.retry_after or 0.0) > LONGEST_PAUSE:
+                    raise
+                await self.clock.sleep(max(pause, error.retry_after or 0.0))
+            await self.homeserver.check()
+        return await self.homeserver.page(host, room_id, size, start, way)
+
     async def _accept(self, page: Sequence[Arrived]) -> int:
         """Accept the unknown events of a page; return how many there were."""
         known = await self.store.known([event_id for _, event_id, _ in page])
         unknown = [one for one in page if one[1] not in known]
         return await self.engine.accept_events(unknown) if unknown else 0
-
-    def _sent(self, event: Raw) -> int:
-        """Return when an event was sent, by the bridge's clock if the homeserver tells its age."""
-        age = age_of(event)
-        return self.clock.now() - int(age) if age else sent_at(event)
 
     def _read(self, event: Raw, room_id: RoomId) -> Arrived | None:
         """Return the event as a transaction delivers it; None if an echo, redacted or invalid."""
@@ -339,3 +403,8 @@ def _is_joining(event: Raw, host: UserId) -> bool:
     """True for the host's join: events before it were read when the host joined."""
     before = wire.mapping(event, "unsigned", "prev_content")
     return is_membership(event, host, "join") and before.get("membership") != "join"
+
+
+def _invited(host: UserId) -> str:
+    """Return the name of the fact that stores a host's /sync token."""
+    return f"invited {host}"

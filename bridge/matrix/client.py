@@ -25,6 +25,7 @@ from contextlib import (
 )
 from copy import copy
 from functools import lru_cache, partial
+from random import randrange
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -201,9 +202,11 @@ def is_outage(error: BaseException | None) -> bool:
 _CLIENT = "_matrix/client/v3"
 TIMELINE_PAGE = 30
 """Events read at a time: dense ones take 30 times their 64 KB in memory."""
-_OF_A_ROOM = ("timeline", "state", "ephemeral", "account_data")
-_INVITATIONS = json.dumps(wire.QUIET | {"room": dict.fromkeys(_OF_A_ROOM, wire.NOTHING)})
-"""Filter for /sync: only invitations."""
+_OF_A_ROOM = {"timeline": {"limit": 1}} | dict.fromkeys(
+    ("state", "ephemeral", "account_data"), wire.NOTHING
+)
+_NEWS = json.dumps(wire.QUIET | {"room": _OF_A_ROOM})
+"""Filter for /sync: which rooms have new events, and invitations."""
 _PATIENT = aiohttp.ClientTimeout(total=300.0, connect=20)
 """Limits of a join or leave. For a room of another server, the homeserver asks many others, and
 goes on with it after the bridge has given up: a second request would only wait for the first."""
@@ -270,6 +273,12 @@ class Homeserver:
         other: Homeserver = copy(self)
         other._session = session
         other._places = asyncio.Semaphore(at_once)
+        return other
+
+    def unnoticed(self) -> Homeserver:
+        """Return a copy whose failures do not set `outage`."""
+        other: Homeserver = copy(self)
+        other._outage = asyncio.Event()
         return other
 
     def use_device(self, device: str) -> None:
@@ -596,22 +605,22 @@ class Homeserver:
         # Some servers return a token even at the room's end.
         return found, wire.text(reply, "end") if found else ""
 
-    async def invitations(
-        self, user: UserId, since: str, *, again: bool = False
-    ) -> tuple[list[tuple[RoomId, list[Json]]], str]:
-        """Return open invitations newer than `since`, and the /sync token to pass as next `since`.
+    async def news(
+        self, user: UserId, since: str
+    ) -> tuple[list[tuple[RoomId, list[Json]]], list[RoomId], str]:
+        """Return what is newer than `since`, nothing if it is empty; and the next `since`.
 
-        Each is a room with its stripped state events (without ids). No rooms if `since` is empty.
-        `again`: this was just asked. Synapse repeats its response to the same query for 2 minutes.
+        Open invitations, each a room with its stripped state events (without ids); and the user's
+        rooms in which there are new events.
         """
-        timeout = "1" if again else "0"  # ms
-        query = {"timeout": timeout, "set_presence": "offline", "filter": wire.NOTHING_BUT_KEYS}
-        if since:
-            query |= {"since": since, "filter": _INVITATIONS}
+        # Synapse repeats its response to the same query for two minutes, so no two are the same.
+        query = {"timeout": str(randrange(1000)), "set_presence": "offline"}  # noqa: S311
+        query |= {"since": since, "filter": _NEWS} if since else {"filter": wire.NOTHING_BUT_KEYS}
         reply = await self.request("GET", f"{_CLIENT}/sync", user=user, device=False, query=query)
         found = wire.mapping(reply, "rooms", "invite")
         shown = [(RoomId(one), wire.objects(found, one, "invite_state", "events")) for one in found]
-        return shown, wire.text(reply, "next_batch")
+        joined = [RoomId(one) for one in wire.mapping(reply, "rooms", "join")]
+        return shown, joined, wire.text(reply, "next_batch")
 
     async def timeline(
         self, room_id: RoomId, reader: UserId, first: EventId, who: UserId

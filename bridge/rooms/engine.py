@@ -14,7 +14,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,8 +47,6 @@ KEPT_ROOMS = 2_000
 """Maximum number of idle rooms without a chat kept in memory: their next message needs no read."""
 LINGER = 0.05
 """Seconds that an outcome waits to share a commit with other writes."""
-MOST_LIVELY = 500
-"""Maximum number of rooms to catch up on after a homeserver outage, the latest used first."""
 READERS = 16
 """Maximum number of rooms loaded at once: a start must not hold up incoming events."""
 SWEEP_EVERY = 30.0
@@ -233,7 +230,7 @@ class Engine:
         """True for a room served here; during a handover, until the room is dropped."""
         return room_id in self._rooms or shard_of(room_id) in self.shards
 
-    def _has_shard_of(self, one: str) -> bool:
+    def serves(self, one: str) -> bool:
         """True if the shard of a room (by its id on Matrix) or of a user is served here."""
         return shard_of(self._around.upgrades.stored_id(RoomId(one))) in self.shards
 
@@ -250,7 +247,7 @@ class Engine:
         except StoreError:
             self.lose(shards)
             raise
-        await self._around.matrix.limit_to(self._has_shard_of)
+        await self._around.matrix.limit_to(self.serves)
         self._recover(undone, shards)
 
     async def hand_over(self, shard: int, patience: float) -> None:
@@ -273,7 +270,7 @@ class Engine:
             if rooms:
                 await asyncio.sleep(DRAIN_LOOK)
         await self._leave_links(left)
-        await self._around.matrix.limit_to(self._has_shard_of)
+        await self._around.matrix.limit_to(self.serves)
 
     def lose(self, shards: Collection[int]) -> None:
         """Drop the rooms of these shards at once: another process owns them, or may."""
@@ -281,7 +278,7 @@ class Engine:
         rooms = self._rooms_of(shards)
         self._abandon(rooms)
         if self._tasks is not None:
-            self.spawn(self._around.matrix.limit_to(self._has_shard_of))
+            self.spawn(self._around.matrix.limit_to(self.serves))
             if rooms:
                 self.spawn(self._leave_links([room.room_id for room in rooms]))
 
@@ -665,15 +662,6 @@ class Engine:
             self._abandon([woken] if woken not in {None, room} else [])
             if self._is_ours(room_id):
                 self._room(room_id).look()
-
-    def recent_rooms(self) -> list[tuple[RoomId, UserId]]:
-        """Return the joined rooms in memory, the latest used first, and the host of each."""
-        served = (
-            (room.record.matrix_id, room.record.host)
-            for room in reversed(self._rooms.values())
-            if room.record.membership is Membership.JOINED
-        )
-        return list(islice(served, MOST_LIVELY))
 
     async def host_in(self, room_id: RoomId) -> UserId | None:
         """Return the host in a Matrix room that is served, by whichever process; else None."""

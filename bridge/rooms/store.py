@@ -511,8 +511,13 @@ class StorePort(Facts, Protocol):
     async def trace(self, event_id: EventId) -> list[TraceRow]:
         """Return all that happened to a Matrix event, in order of time."""
 
-    async def known(self, events: Collection[EventId]) -> set[EventId]:
-        """Return those of the events that are stored as inputs, or that the bridge has sent."""
+    async def known(self, events: Collection[EventId]) -> dict[EventId, int]:
+        """Return those of the events that are stored as inputs, or that the bridge has sent, and
+        the row of each in the journal.
+        """
+
+    async def newest(self) -> int:
+        """Return the journal's newest row, 0 if it has none."""
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
         """Return an event's body: its input, or the effect that created it; None if not kept."""

@@ -598,7 +598,8 @@ def lines(event_id: str, rows: Rows) -> list[store.TraceRow]:
 
 # $1: the keys, as a JSON list.
 _KNOWN = (
-    "SELECT key FROM journal WHERE key {0} UNION SELECT event_id FROM journal WHERE event_id {0}"
+    "SELECT key, seq FROM journal WHERE key {0} "
+    "UNION ALL SELECT event_id, seq FROM journal WHERE event_id {0}"
 )
 KNOWN = Statement(
     _KNOWN.format("IN (SELECT value FROM json_each(?1))"),

@@ -298,9 +298,9 @@ class SqlStore:
     async def trace(self, event_id: EventId) -> list[store.TraceRow]:
         return sql.lines(event_id, await self._read(sql.TRACE, event_id))
 
-    async def known(self, events: Collection[EventId]) -> set[EventId]:
+    async def known(self, events: Collection[EventId]) -> dict[EventId, int]:
         rows = await self._read(sql.KNOWN, json.dumps([*events]))
-        return {EventId(key) for (key,) in rows}
+        return {EventId(key): row for key, row in rows}
 
     async def body_of(self, room_id: RoomId, event_id: EventId) -> bytes | None:
         body: bytes | None = await self._value(sql.BODY_OF, event_id, room_id)

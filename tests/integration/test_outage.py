@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -14,7 +16,7 @@ from bridge.simulator.simulator import SimulatorOptions
 from bridge.simulator.state import Wire
 from tests.support.load import timeline
 from tests.support.matrix_user import membership
-from tests.support.stage import Stage, StageOptions
+from tests.support.stage import Stage, StageOptions, pid_of
 from tests.support.staging import bridge_section, staged
 from tests.support.talk import MEI, Talk, chatting, wording
 
@@ -207,6 +209,27 @@ async def test_events_that_the_homeserver_never_sends_are_found(stage: Stage) ->
     await talk.heard("my last question")
     person = await talk.at_desk(lambda person: len(person.texts) > 1 + len(missed))
     assert person.texts[1 + len(missed) :] == ["my last question"]
+
+
+async def test_words_after_a_chat_that_the_homeserver_never_sends_are_found(stage: Stage) -> None:
+    """Also after a normal stop: Synapse keeps in memory what comes while the bridge is silent.
+
+    The bridge no longer holds the room in memory, as no chat is running there.
+    """
+    talk = await chatting(stage, "back-again")
+    await talk.desk("close")
+    await talk.at_desk(lambda person: person.session is None)
+    os.kill(pid_of(stage.bridge), signal.SIGSTOP)
+    missed = [f"one more thing {number}" for number in range(3)]
+    for text in missed:
+        await talk.say(text)
+    await stage.synapse.stop()
+    await stage.bridge.kill()
+    await stage.synapse.start()
+    await stage.bridge.start()
+    await talk.heard(missed[-1], patience=60)
+    person = await talk.at_desk(lambda person: person.request is not None)
+    assert person.texts == ["hello", *missed]
 
 
 async def test_an_invitation_that_the_homeserver_never_sends_is_found(stage: Stage) -> None:

@@ -59,12 +59,14 @@ async def test_known_events_are_recognised(open_any: Opener) -> None:
     async with open_any() as store:
         await accept(store, [said("$1"), said("$2"), said('$"3')], 1)
         asked = [EventId(one) for one in ("$2", "$4", '$"3', "$5")]
-        assert await store.known(asked) == {"$2", '$"3'}
+        known = await store.known(asked)
+        assert known.keys() == {"$2", '$"3'}
+        assert known[EventId("$2")] < known[EventId('$"3')] <= await store.newest()
         row = await one_effect(store, EVENT)
         sent = Settlement(row.seq, Outcome.DELIVERED, 4, event_id=EventId("$sent"))
         await settle(store, A, sent)
-        assert await store.known([EventId("$sent"), EventId("$else")]) == {"$sent"}
-        assert await store.known([]) == set()
+        assert await store.known([EventId("$sent"), EventId("$else")]) == {"$sent": row.seq}
+        assert await store.known([]) == {}
 
 
 @pytest.mark.asyncio
