@@ -40,7 +40,7 @@ _SIGNS = "一二三四五六日月火水木金土"
 """Days in Chinese, then Japanese: both share that of Sunday."""
 _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ("北京[时時][间間]", " Asia/Shanghai"),
-    ("[台臺]北[时時][间間]", " Asia/Taipei"),
+    ("[台臺][北灣湾][时時][间間]", " Asia/Taipei"),
     ("日本(?:標準)?時間", " Asia/Tokyo"),
     (r"[至到~〜–—―−‐ー]|から|(?i:\b(?:to|until|till)\b)", "-"),
     (r"[、・&和及と]|(?i:\band\b)", ","),

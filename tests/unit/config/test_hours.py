@@ -96,6 +96,7 @@ def test_hours_as_they_are_written_in_chinese_or_by_phones(text: str) -> None:
 
 def test_days_and_half_hours_in_chinese() -> None:
     assert parse_hours("每天 8:00-20:00 台北時間") == parse_hours("daily 08:00-20:00 Asia/Taipei")
+    assert parse_hours("每天 8:00-20:00 台灣時間") == parse_hours("daily 08:00-20:00 Asia/Taipei")
     assert parse_hours("周三9点半到18点30 UTC") == parse_hours("Wed 09:30-18:30 UTC")
     weekend = parse_hours("Sat,Sun 08:00-20:00 UTC")
     assert parse_hours("周六日 8:00-20:00 UTC") == parse_hours("週末 8:00-20:00 UTC") == weekend
