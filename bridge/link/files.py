@@ -322,9 +322,9 @@ def _name_of(response: aiohttp.ClientResponse) -> str:
     and prints them as warnings. Names in GBK or percent-encoded ones are read, too.
     """
     written = response.headers.get("Content-Disposition", "").encode("utf-8", "surrogateescape")
-    told = dict(_NAMED.findall(decoded(written)))
+    params = dict(_NAMED.findall(decoded(written)))
     # `filename*` comes first (RFC 6266): the charset, a language, and the name, between quotes.
-    name = told.get("*", "").rpartition("'")[2] or told.get("", "")
+    name = params.get("*", "").rpartition("'")[2] or params.get("", "")
     path = response.url.raw_path.rpartition("/")[2]
     return decoded(unquote_to_bytes(name.strip(' "') or path))
 

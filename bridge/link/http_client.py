@@ -452,13 +452,13 @@ class Visits:
     async def load(self) -> list[float]:
         """Return for how many seconds each request of earlier runs still counts."""
         try:
-            told = await self._facts.fact(self._fact) or ""
+            saved = await self._facts.fact(self._fact) or ""
         except StoreError as error:
             _LOG.warning("earlier login requests not loaded", error=str(error))
             return []
         now = self._clock.now()
         # If the clock was set back since, a stored time may be in the future.
-        self._moments.extend(min(int(one), now) for one in told.split() if one.isdecimal())
+        self._moments.extend(min(int(one), now) for one in saved.split() if one.isdecimal())
         left = [self._window - (now - moment) / 1000 for moment in self._moments]
         return [seconds for seconds in left if seconds > 0]
 
@@ -497,7 +497,7 @@ class Door:
         self._http = http
         self._window = server.login_rate.per_seconds
         self._count = max(1, server.login_rate.count // settings.neighbours)
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(**settings.told)
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(**settings.tags)
         self._limiter = WindowLimiter(self._count, self._window)
         self._visits = Visits(settings, facts, clock)
         self._foreign_answers = Counter[str]()
@@ -559,8 +559,8 @@ class Door:
         except Unavailable as error:
             raise self.unreachable(f"{what}: {error}") from error
         # Like the vendor's clients, parse the body whatever the HTTP status.
-        told = parse(answer.body)
-        if told is None:
+        reply = parse(answer.body)
+        if reply is None:
             failure = self.foreign(answer, what, person, innocent)
             now = asyncio.get_running_loop().time()
             if len(self._foreign_answers) >= SUSPICIONS and now >= self._try_due:
@@ -572,7 +572,7 @@ class Door:
                 self._log.warning("some persons' logins are refused before they reach webchat?")
             raise failure
         self.answered()
-        return told, answer.cookies
+        return reply, answer.cookies
 
     async def look(self) -> None:
         """Probe the server with a GET, which logs nobody in, and set `trouble`. It may count as a

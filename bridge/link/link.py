@@ -121,7 +121,7 @@ class Shared:
         """Unique for every start of the process."""
         self.ordinals = itertools.count(1)
         """Numbers of pushes, shared by all links, so that a new link does not repeat any."""
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_NOTES.name, **settings.told)
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(_NOTES.name, **settings.tags)
         if warning := unverified(server):
             self._log.warning(warning)
         self._notes_left, self._notes_until = 0, 0.0
@@ -149,16 +149,16 @@ class Shared:
             self._kinds.add(kind)
             self._log.warning("webchat frame ignored", kind=kind)
 
-    def note(self, room_id: RoomId, event: str, *, warn: bool = False, **told: object) -> None:
+    def note(self, room_id: RoomId, event: str, *, warn: bool = False, **fields: object) -> None:
         """Log an event of a link; beyond `MOST_NOTES` a second, as in an outage, at debug level."""
         now = asyncio.get_running_loop().time()
         if now >= self._notes_until:
             self._notes_left, self._notes_until = MOST_NOTES, now + 1.0
         self._notes_left -= 1
         if self._notes_left >= 0:
-            (self._log.warning if warn else self._log.info)(event, room=room_id, **told)
+            (self._log.warning if warn else self._log.info)(event, room=room_id, **fields)
         elif _NOTES.isEnabledFor(logging.DEBUG):  # structlog would take ten times as long
-            self._log.debug(event, room=room_id, **told)
+            self._log.debug(event, room=room_id, **fields)
 
 
 class Demand:
@@ -382,8 +382,8 @@ class Link:
         # A refusal of the former account must not delay this one.
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the account has changed"), 0.0)
 
-    def _note(self, event: str, **told: object) -> None:
-        self._around.note(self.account.room_id, event, warn=False, **told)
+    def _note(self, event: str, **fields: object) -> None:
+        self._around.note(self.account.room_id, event, warn=False, **fields)
 
     def state(self) -> LinkState:
         room_id, of = self.account.room_id, self._around.settings.enterprise
@@ -620,9 +620,9 @@ class _Connect(connect):
     """A `connect` that follows redirects only within the server, since the URL holds the token."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        told = exc.response.headers if isinstance(exc, InvalidStatus) else Headers()
-        ways = told.get_all("Location")
-        if len(ways) != 1 or redirected(self.uri, ways[0]) is None:
+        headers = exc.response.headers if isinstance(exc, InvalidStatus) else Headers()
+        locations = headers.get_all("Location")
+        if len(locations) != 1 or redirected(self.uri, locations[0]) is None:
             return exc
         try:
             return super().process_redirect(exc)
@@ -793,7 +793,7 @@ class Deliveries:
         if isinstance(received, Ignored):
             return ""
         if rs_id := received.rs_id:
-            said = f"{rs_id}\n".encode("utf-8", "replace") + msgspec.json.encode(received.push)
-            digest = blake2b(said, digest_size=8).hexdigest()
+            payload = f"{rs_id}\n".encode("utf-8", "replace") + msgspec.json.encode(received.push)
+            digest = blake2b(payload, digest_size=8).hexdigest()
             return f"wc:{self._room_id}:{rs_id[:LONGEST_ID]}:{digest}"
         return f"wc:{self._room_id}:{self._around.epoch}:{next(self._around.ordinals)}"

@@ -358,9 +358,9 @@ class Links:
         # No await since the last check of the demand, so no new call can be lost.
         self._links.pop(room_id, None)
 
-    def _settle(self, call: _Call, done: Settle, told: Reply | CallFailure) -> None:
+    def _settle(self, call: _Call, done: Settle, outcome: Reply | CallFailure) -> None:
         """Callback of `call_now`'s reply; a command that is resent gets a task."""
-        judged = self._judge(call, told) if isinstance(told, Reply) else told
+        judged = self._judge(call, outcome) if isinstance(outcome, Reply) else outcome
         if judged is None:
             self._tasks.create_task(self._once_more(call, done))
             return
@@ -368,23 +368,23 @@ class Links:
         done(judged)
 
     async def _once_more(self, call: _Call, done: Settle) -> None:
-        told: Reply | CallFailure
+        outcome: Reply | CallFailure
         try:
-            told = await self._until_answered(call)
+            outcome = await self._until_answered(call)
         except CallFailure as failure:
-            told = failure
+            outcome = failure
         finally:
             call.link.demand.end()
-        done(told)
+        done(outcome)
 
     async def _until_answered(self, call: _Call) -> Reply:
         while True:
             reply = await self._write(call)
-            told = self._judge(call, await reply)
-            if isinstance(told, Reply):
-                return told
-            if told is not None:
-                raise told
+            judged = self._judge(call, await reply)
+            if isinstance(judged, Reply):
+                return judged
+            if judged is not None:
+                raise judged
 
     def _judge(self, call: _Call, reply: Reply) -> Reply | OpenFailure | None:
         """Return the reply, None to resend the command, or the failure of a refused fresh token."""

@@ -199,15 +199,15 @@ class Logins:
             if now < old.rests_until + timing.refusal_last
         }
         self._refusals[key] = refusal
-        told = {"code": code, "retry_in": rest, "if_asked_in": pause, **self.settings.told}
+        fields = {"code": code, "retry_in": rest, "if_asked_in": pause, **self.settings.tags}
         if credentials.attempt and reason is FailureReason.LOGIN_REFUSED:
             # A customer's typing error: nothing for the operator. The name is the customer's own.
-            _LOG.info("webchat login with a customer's own account refused", **told)
+            _LOG.info("webchat login with a customer's own account refused", **fields)
         else:
             # Without a password, the login name itself is the secret.
             if credentials.login.type is LoginType.PASSWORD and not credentials.attempt:
-                told["login_name"] = credentials.login_name
-            _LOG.error("webchat login refused", room=room, **told)
+                fields["login_name"] = credentials.login_name
+            _LOG.error("webchat login refused", room=room, **fields)
             self.refused = f"login refused with {code}: {meaning(code).says}"
         return refusal.failure(now)
 

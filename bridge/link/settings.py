@@ -136,7 +136,7 @@ class LinkSettings:
     timing: Timing = field(default_factory=Timing)
 
     @property
-    def told(self) -> dict[str, str]:
+    def tags(self) -> dict[str, str]:
         """Fields for each log line."""
         return {"enterprise": self.enterprise} if self.enterprise else {}
 
@@ -220,7 +220,7 @@ class Learnt:
         self._facts = facts
         self._clock = clock
         self._fact = settings.fact
-        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(**settings.told)
+        self._log: structlog.stdlib.BoundLogger = structlog.get_logger(**settings.tags)
         self._later = self._wanted is Dialect.Y2019
         self._keys: Dialect | None = None
         self._missing: set[Feature] = set()
@@ -258,11 +258,11 @@ class Learnt:
         """Load the facts of earlier runs; if the store is down, they are detected again."""
         names = ("dialect", "keys", "longest_frame", "upload_mode")
         try:
-            told = [await self._facts.fact(self._fact(name)) for name in names]
+            facts = [await self._facts.fact(self._fact(name)) for name in names]
         except StoreError as error:
             self._log.warning("facts of the webchat server not loaded", error=str(error))
             return
-        dialect, keys, frame, mode = told
+        dialect, keys, frame, mode = facts
         if self._wanted is None:
             self._keys = Dialect(keys) if keys in (Dialect.Y2016, Dialect.Y2019) else None
             self._later = Dialect.Y2019 in (dialect, keys)

@@ -479,12 +479,12 @@ class Wire:
         with suppress(CallFailure):
             self.write_now(own, frames.Typing(session_id), self.learnt.keys, learn)
 
-    def _learn(self, feature: Feature, told: frames.Reply | CallFailure) -> None:
-        if isinstance(told, CallFailure):
+    def _learn(self, feature: Feature, outcome: frames.Reply | CallFailure) -> None:
+        if isinstance(outcome, CallFailure):
             return
-        if meaning(told.result).lacking:  # the server does not know the command (row 69)
+        if meaning(outcome.result).lacking:  # the server does not know the command (row 69)
             self.learnt.has_not(feature)
-        elif told.result == ResultCode.INVALID_TOKEN:
+        elif outcome.result == ResultCode.INVALID_TOKEN:
             self.refuse()
 
     async def receipt(self, rs_id: str) -> None:
@@ -546,39 +546,39 @@ class Wire:
     # --- reading -------------------------------------------------------------------------------
 
     def read(self, message: str) -> None:
-        told = self._protocol.receive(message)
-        parts = divided(message) if isinstance(told, frames.Ignored) and not told.rs_id else ()
+        frame = self._protocol.receive(message)
+        parts = divided(message) if isinstance(frame, frames.Ignored) and not frame.rs_id else ()
         size = sys.getsizeof(message) // max(1, len(parts))
-        for one in map(self._protocol.receive, parts) if parts else (told,):
+        for one in map(self._protocol.receive, parts) if parts else (frame,):
             self._take(one, size)
 
-    def _take(self, told: Answered | frames.Received | frames.Ignored, size: int) -> None:
-        if isinstance(told, Answered):
+    def _take(self, frame: Answered | frames.Received | frames.Ignored, size: int) -> None:
+        if isinstance(frame, Answered):
             if not self._proven:
-                self._proven = not meaning(told.reply.result).relogin
-            if told.call_id in self._waiters:
-                self._remove(told.call_id).settle(told.reply)
+                self._proven = not meaning(frame.reply.result).relogin
+            if frame.call_id in self._waiters:
+                self._remove(frame.call_id).settle(frame.reply)
             return
-        if isinstance(told, frames.Ignored):
-            self.unheard(told.kind)
-            if told.kind == frames.BROKEN:
+        if isinstance(frame, frames.Ignored):
+            self.unheard(frame.kind)
+            if frame.kind == frames.BROKEN:
                 self._reader.unreadable()
             if self._protocol.token_refused:
                 # A -15 without a call id refuses all waiting commands.
                 for call_id in tuple(self._waiters):
                     self._remove(call_id).settle(_STRAY_REFUSAL)
                 self.refuse()
-            if not told.rs_id:
+            if not frame.rs_id:
                 return
-        elif isinstance(told.push, frames.ChatStarted):  # it answers a 101, too (trap T5)
+        elif isinstance(frame.push, frames.ChatStarted):  # it answers a 101, too (trap T5)
             for call_id, waiter in self._waiters.items():
                 if isinstance(self._protocol.waiting.get(call_id), frames.RequestChat):
                     waiter.deadline = min(waiter.deadline, self._loop.time() + self._timing.settle)
                     self.pulse.wake(self, waiter.deadline)
-        if isinstance(told, frames.Ignored) or told.later:
+        if isinstance(frame, frames.Ignored) or frame.later:
             self.learnt.saw_later()
         self._pushed.set()
-        self._reader.push(told, size)
+        self._reader.push(frame, size)
 
     def _remove(self, call_id: CallId) -> _Waiter:
         waiter = self._waiters.pop(call_id)
@@ -731,20 +731,20 @@ class Wire:
             self._socket.protocol.send_ping(b"")
             self._flush()
 
-    def _beaten(self, told: frames.Reply | CallFailure) -> None:
-        self._learn(Feature.HEARTBEAT, told)
-        answered = isinstance(told, frames.Reply)
+    def _beaten(self, outcome: frames.Reply | CallFailure) -> None:
+        self._learn(Feature.HEARTBEAT, outcome)
+        answered = isinstance(outcome, frames.Reply)
         if answered or not self._over.is_set():
             self.learnt.beat(answered=answered)
 
 
-def _fulfil(reply: asyncio.Future[_Told], told: _Told | CallFailure) -> None:
+def _fulfil(reply: asyncio.Future[_Told], outcome: _Told | CallFailure) -> None:
     if reply.done():  # cancelled at the same moment
         return
-    if isinstance(told, CallFailure):
-        reply.set_exception(told)
+    if isinstance(outcome, CallFailure):
+        reply.set_exception(outcome)
     else:
-        reply.set_result(told)
+        reply.set_result(outcome)
 
 
 def _no_answer(message: str, reason: FailureReason = FailureReason.NO_ANSWER) -> CallFailure:
