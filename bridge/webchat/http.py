@@ -169,8 +169,8 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016, ip: str = "") -> 
     if login.type is LoginType.PASSWORD:
         frame["password"] = login.password
     elif login.type is LoginType.REGISTER:
-        told = {"name": login.display_name, "portraitUri": login.portrait}
-        frame |= {key: value for key, value in told.items() if value}
+        profile = {"name": login.display_name, "portraitUri": login.portrait}
+        frame |= {key: value for key, value in profile.items() if value}
     if ip:
         # Older guides of the vendor have `ipAddr` (reference 3.1).
         frame |= {"ip": ip, "ipAddr": ip} if dialect is Dialect.DUAL else {"ip": ip}
@@ -182,19 +182,19 @@ def dump_login(login: Login, dialect: Dialect = Dialect.Y2016, ip: str = "") -> 
 
 def parse_login_reply(body: bytes) -> LoginReply | None:
     """Parse the answer to a login; None also for a success without a token, which is useless."""
-    told, result = _answer(body)
-    token = read.text_of(told, "token").strip()
+    reply, result = _answer(body)
+    token = read.text_of(reply, "token").strip()
     if result is None or (result == ResultCode.SUCCESS and not token):
         return None
-    return LoginReply(result, token, read.text_of(told, "clientId"))
+    return LoginReply(result, token, read.text_of(reply, "clientId"))
 
 
 def parse_upload_reply(body: bytes) -> tuple[int, str] | None:
     """Parse the answer to an upload, its result and the file's address; None also for a success
     without one. The address is as the server wrote it, usually relative: see `Endpoints.absolute`.
     """
-    told, result = _answer(body)
-    url = read.text_of(told, "url", "fileUrl").strip()
+    reply, result = _answer(body)
+    url = read.text_of(reply, "url", "fileUrl").strip()
     if result is None or (result == ResultCode.SUCCESS and not url):
         return None
     return result, url
@@ -213,10 +213,10 @@ def parse_history_reply(body: bytes) -> tuple[int, tuple[HistoryEntry, ...]] | N
     """Parse a history: its result, and the entries, newest last. An older server sends raw rows,
     with `message` instead of `text`.
     """
-    told, result = _answer(body)
+    reply, result = _answer(body)
     if result is None:
         return None
-    listed = read.sequence(told.get("hisMessages"))[:_MOST_ROWS]
+    listed = read.sequence(reply.get("hisMessages"))[:_MOST_ROWS]
     rows = (read.mapping(row) or {} for row in listed)
     # The server's order is newest first: reverse it before the stable sort.
     entries = [entry for row in rows if (entry := _history_entry(row)) is not None][::-1]
@@ -254,12 +254,12 @@ def robot_form(enterprise_id: str, question: str, key: str) -> dict[str, str]:
 
 def parse_robot_reply(body: bytes) -> tuple[int, tuple[RobotAnswer, ...]] | None:
     """Parse the robot's result and hits, also a bare list (older); no hits are valid (test 83)."""
-    told, result = _answer(body)
-    if result is None and "srs" in told:
+    reply, result = _answer(body)
+    if result is None and "srs" in reply:
         result = ResultCode.SUCCESS
     if result is None:
         return None
-    found = read.mapping(told.get("searchResult")) or told
+    found = read.mapping(reply.get("searchResult")) or reply
     listed = read.sequence(found.get("srs"))[:_MOST_ROWS]
     hits = (_robot_answer(read.mapping(hit) or {}) for hit in listed)
     return result, tuple(hit for hit in hits if hit.title or hit.preview)
@@ -278,11 +278,11 @@ def _robot_answer(hit: read.JsonObject) -> RobotAnswer:
 def _answer(body: bytes) -> tuple[read.JsonObject, int | None]:
     """Return the body's JSON object (`read.flat`), and its `result`."""
     try:
-        told = read.decode(read.decoded(body))
+        reply = read.decode(read.decoded(body))
     except read.NotJson:
         return {}, None
-    told = read.flat(told) if isinstance(told, dict) else {}
-    return told, read.result_code(told.get("result"))
+    reply = read.flat(reply) if isinstance(reply, dict) else {}
+    return reply, read.result_code(reply.get("result"))
 
 
 # --- signatures (reference 3.2, 3.5) ------------------------------------------------------------

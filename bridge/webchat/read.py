@@ -197,10 +197,10 @@ def _reply(kind: int, frame: JsonObject, client_id: str) -> frames.Reply | frame
 
 
 def _push(kind: int, frame: JsonObject, client_id: str) -> frames.Push | frames.Ignored:
-    told = _id(SessionId, frame.get("sessionId"))
-    if told is None and kind == FrameType.CHAT_STARTED:  # others are about the present session
+    given_id = _id(SessionId, frame.get("sessionId"))
+    if given_id is None and kind == FrameType.CHAT_STARTED:  # others are about the present session
         return frames.Ignored(f"push {kind} without sessionId")
-    session_id, agent_id = told or SessionId(0), AgentId(text_of(frame, "agentId").strip())
+    session_id, agent_id = given_id or SessionId(0), AgentId(text_of(frame, "agentId").strip())
     match kind:
         case FrameType.INIT_CONFIG:
             return _init_config(frame)
@@ -523,19 +523,19 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
     match mapping(content):
         case None:
             words = string(content)
-        case {"type": "error"} as told:
-            words = text_of(told, "message")
-        case {"type": "text"} as told:
-            words, suggestions = _answer(told)
-        case {"type": "command"} as told:
-            order = mapping(told.get("content")) or {}
-            words = string(first(order, "extra") or first(told, "extra"))
+        case {"type": "error"} as answer:
+            words = text_of(answer, "message")
+        case {"type": "text"} as answer:
+            words, suggestions = _answer(answer)
+        case {"type": "command"} as answer:
+            order = mapping(answer.get("content")) or {}
+            words = string(first(order, "extra") or first(answer, "extra"))
             transfer = order.get("code") in _TRANSFER_CODES
             sought = order.get("code") == "AUTO_ZRG"
-        case {"type": "image" | "image-text" | "news" as kind} as told:
-            words = _pictured(told, picture=kind == "image")
-        case told:
-            shown = first(told, "content", "text")
+        case {"type": "image" | "image-text" | "news" as kind} as answer:
+            words = _pictured(answer, picture=kind == "image")
+        case answer:
+            shown = first(answer, "content", "text")
             words = string(shown) if isinstance(shown, str) else ""
     if not (words or suggestions or transfer):
         words = html.escape(compact(unwrap(content)), quote=False)
@@ -543,11 +543,11 @@ def read_robot_message(frame: JsonObject) -> frames.RobotMessage | None:
     return frames.RobotMessage(session, robot, words, suggestions, transfer, sought)
 
 
-def _answer(told: JsonObject) -> tuple[str, tuple[str, ...]]:
+def _answer(answer: JsonObject) -> tuple[str, tuple[str, ...]]:
     """Return the text and the suggested questions."""
-    lines = [text_of(told, "content")]
+    lines = [text_of(answer, "content")]
     suggestions: list[str] = []
-    for entry in sequence(told.get("relatedQuestions"))[:_MOST_OPTIONS]:
+    for entry in sequence(answer.get("relatedQuestions"))[:_MOST_OPTIONS]:
         group = mapping(entry) or {}
         lines.append(text_of(group, "title"))
         room = _MOST_OPTIONS - len(suggestions)
@@ -556,9 +556,9 @@ def _answer(told: JsonObject) -> tuple[str, tuple[str, ...]]:
     return "\n".join(filter(None, lines)), tuple(suggestions)
 
 
-def _pictured(told: JsonObject, *, picture: bool) -> str:
+def _pictured(answer: JsonObject, *, picture: bool) -> str:
     """Return pictures or articles as HTML; the phone clients parse neither (reference 1.6)."""
-    content = first(told, "content", "articles", "news")
+    content = first(answer, "content", "articles", "news")
     entries = content[:_MOST_OPTIONS] if isinstance(content, list) else [content]
     return "".join(_entry(one, picture=picture) for one in entries)
 
