@@ -80,7 +80,7 @@ class Replica:
     _gained: Callable[[], None]
     """Called when this replica has taken over shards (`CatchUp.outage`)."""
     _keys: Callable[[str | None], None] = lambda _: None
-    """Called with notices about keys (`Crypto.told`); None if some may have got lost."""
+    """Called with notices about keys (`Crypto.on_notice`); None if some may have got lost."""
     _engine: Engine = field(init=False)
     served: set[int] = field(default_factory=set)
     """Shards whose rooms are served here: the engine's own set."""

@@ -398,7 +398,7 @@ class Serving:
         if store.shards is None:
             return None
         name = self.config.bridge.replica or f"{gethostname()}:{getpid()}"
-        told = () if crypto is None else (crypto.told,)
+        told = () if crypto is None else (crypto.on_notice,)
         return Replica(store.shards, name, self._held.set, self._outage.set, *told)
 
     def _shared_by(self, replicas: int) -> None:

@@ -258,8 +258,8 @@ class MatrixAdapter:
     ) -> None:
         if former is not None:
             where, reader = former
-            there = await self.homeserver.state(reader, where, render.WIDGET, render.PANEL)
-            if not wire.mapping(there, "content"):
+            panel = await self.homeserver.state(reader, where, render.WIDGET, render.PANEL)
+            if not wire.mapping(panel, "content"):
                 return
         content = render.panel_content(host, url, name)
         await self.homeserver.set_state(host, room_id, render.WIDGET, content, render.PANEL)
@@ -425,8 +425,8 @@ class MatrixAdapter:
         content, own = render.status_content(status), await self._device_txn_id(txn_id, sender)
         return await self.homeserver.send(sender, room_id, render.STATUS, content, own)
 
-    async def decline(self, room_id: RoomId, sender: UserId, told: Reported, txn_id: str) -> None:
-        if (declined := render.declined(told)) is None:
+    async def decline(self, room_id: RoomId, sender: UserId, report: Reported, txn_id: str) -> None:
+        if (declined := render.declined(report)) is None:
             return
         await self._check_known(sender)
         kind, content = declined

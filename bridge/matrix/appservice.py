@@ -190,10 +190,10 @@ class Endpoint:
 
     async def _take(self, request: web.BaseRequest) -> web.Response:
         body = await self._read(request)
-        told = self._split(body)
+        txn = self._split(body)
         kinds: list[object] = []
         late, began = False, perf_counter()
-        for part in _parts(told.events) if len(body) > LONG_BODY else (told.events,):
+        for part in _parts(txn.events) if len(body) > LONG_BODY else (txn.events,):
             events = [read for raw in part if (read := self._event(raw)) is not None]
             if events:
                 await self._store(events)
@@ -208,11 +208,11 @@ class Endpoint:
             for kind in kinds:
                 self.timing(str(kind) if kind in COUNTED_TYPES else "other").observe(took)
         if self._wants_debug(logging.DEBUG):
-            skipped = len(told.events) - len(kinds)
+            skipped = len(txn.events) - len(kinds)
             self._log.debug("transaction", events=len(kinds), skipped=skipped, size=len(body))
         if _TYPING in body:
-            signs = bytes(told.ephemeral)
-            for room_id, users in _typing_in(bytes(told.former) if signs == b"[]" else signs):
+            signs = bytes(txn.ephemeral)
+            for room_id, users in _typing_in(bytes(txn.former) if signs == b"[]" else signs):
                 self.typing(room_id, users)
         return _done()
 
@@ -360,8 +360,8 @@ def _typing_in(ephemeral: bytes) -> Iterator[tuple[RoomId, list[UserId]]]:
         for raw in _read_entries(ephemeral):
             with suppress(*_UNREADABLE):
                 if _TYPING in bytes(raw):
-                    told = _read_typing(raw)
-                    yield told.room_id, told.content.user_ids
+                    event = _read_typing(raw)
+                    yield event.room_id, event.content.user_ids
 
 
 def _parts(events: Sequence[msgspec.Raw]) -> Iterator[Sequence[msgspec.Raw]]:

@@ -147,10 +147,10 @@ async def _failure(response: aiohttp.ClientResponse) -> Unavailable | Refused:
 
 def _retry_after(headers: Mapping[str, str], error: _ErrorBody) -> float | None:
     """Return the retry delay in seconds: the header (specification v1.10) or the older field."""
-    header, told = headers.get("Retry-After", ""), error.retry_after_ms
+    header, millis = headers.get("Retry-After", ""), error.retry_after_ms
     if header.isascii() and header.isdigit() and len(header) < 7:
         return max(SHORTEST, float(header))
-    return max(SHORTEST, told / 1000) if told is not None and 0 <= told < 1e9 else None
+    return max(SHORTEST, millis / 1000) if millis is not None and 0 <= millis < 1e9 else None
 
 
 class _Answer(aiohttp.ClientResponse):
@@ -161,8 +161,8 @@ class _Answer(aiohttp.ClientResponse):
 
         Raises Unavailable if the body is longer than `LONGEST_ANSWER`.
         """
-        told = None if "Content-Encoding" in self.headers else self.content_length
-        if self._body is None and (told is None or told > LONGEST_ANSWER):
+        length = None if "Content-Encoding" in self.headers else self.content_length
+        if self._body is None and (length is None or length > LONGEST_ANSWER):
             body = bytearray()
             async with self:
                 async for chunk in self.content.iter_any():

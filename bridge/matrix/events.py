@@ -129,8 +129,8 @@ def read_file(content: Json, kind: str) -> Readable | str:
         return MALFORMED
     filename, words = _visible(wire.text(content, "filename")).strip(), plain(content).strip()
     caption, claimed = words if filename not in {"", words} else "", filename or words
-    told = clean_mime(wire.text(content, "info", "mimetype")), guess_mime(claimed)
-    mime = next((one for one in told if one not in {"", OCTETS}), _USUAL.get(kind, OCTETS))
+    mimes = clean_mime(wire.text(content, "info", "mimetype")), guess_mime(claimed)
+    mime = next((one for one in mimes if one not in {"", OCTETS}), _USUAL.get(kind, OCTETS))
     if kind == "image" and not mime.startswith("image/"):  # a sticker of Telegram's may be a video
         kind = "video" if mime.startswith("video/") else "file"
     size = wire.integer(content, "info", "size")
@@ -436,20 +436,20 @@ def message(kind: str, content: Json, event_id: EventId, sender: UserId) -> port
     """Interpret a message, or the edit (`m.replace`) of one."""
     relation = wire.mapping(content, "m.relates_to")
     edited = kind in _EDITED and relation.get("rel_type") == "m.replace"
-    written = read_content(kind, _new_content(content) if edited else content)
+    parsed = read_content(kind, _new_content(content) if edited else content)
     target = _event_id(relation, "event_id") if edited else None
-    if isinstance(written, str) or (edited and target is None):
-        why = written if isinstance(written, str) else MALFORMED
+    if isinstance(parsed, str) or (edited and target is None):
+        why = parsed if isinstance(parsed, str) else MALFORMED
         return ports.Unreadable(event_id, sender, why)
-    said, words, answers, notice = written.content, written.plain, written.answers, written.notice
+    payload, words, answers, notice = parsed.content, parsed.plain, parsed.answers, parsed.notice
     if target is not None:
-        return ports.Corrected(event_id, sender, target, said, words, answers, notice=notice)
+        return ports.Corrected(event_id, sender, target, payload, words, answers, notice=notice)
     return ports.Spoke(
         event_id,
         sender,
-        said,
+        payload,
         words,
-        wrap=written.wrap,
+        wrap=parsed.wrap,
         reply_to=replied_to(content) if relation else None,
         thread=related(content, "m.thread") if relation else None,
         answers=answers,

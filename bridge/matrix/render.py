@@ -217,13 +217,13 @@ def reaction_content(target: EventId, sign: str) -> Content:
 STATUS = "com.beeper.message_send_status"
 
 
-def status_content(told: Status) -> Content:
-    relation = {"rel_type": "m.reference", "event_id": told.event_id}
-    content: Content = {"m.relates_to": relation, "network": told.network, "m.mentions": {}}
+def status_content(status: Status) -> Content:
+    relation = {"rel_type": "m.reference", "event_id": status.event_id}
+    content: Content = {"m.relates_to": relation, "network": status.network, "m.mentions": {}}
     content["status"] = "SUCCESS"
-    if told.why:
-        content["status"] = "FAIL_RETRIABLE" if told.again else "FAIL_PERMANENT"
-        content |= {"reason": "m.event_not_handled", "error": told.why}
+    if status.why:
+        content["status"] = "FAIL_RETRIABLE" if status.again else "FAIL_PERMANENT"
+        content |= {"reason": "m.event_not_handled", "error": status.why}
     return content
 
 
@@ -244,21 +244,21 @@ def panel_content(host: UserId, url: str, name: str) -> Content:
     }
 
 
-def declined(told: Reported) -> tuple[str, Content] | None:
+def declined(report: Reported) -> tuple[str, Content] | None:
     """Return type and content of the event that declines a verification, or a call that rings.
 
     A call of two has an id (specification, "Voice over IP"); MatrixRTC's has a notification, to
     which the event refers (MSC4310).
     """
-    relation = {"rel_type": "m.reference", "event_id": told.event_id}
+    relation = {"rel_type": "m.reference", "event_id": report.event_id}
     content: Content = {"m.mentions": {}, "m.relates_to": relation}
-    if told.key == "unreadable.verification":
+    if report.key == "unreadable.verification":
         why: Content = {"code": "m.user", "reason": "Nobody compares emoji."}
         return "m.key.verification.cancel", content | why
-    if "call" in told.args:
-        ids: Content = {"call_id": told.args["call"], "party_id": "webchat", "version": "1"}
+    if "call" in report.args:
+        ids: Content = {"call_id": report.args["call"], "party_id": "webchat", "version": "1"}
         return "m.call.reject", {"m.mentions": {}} | ids
-    return ("org.matrix.msc4310.rtc.decline", content) if "rings" in told.args else None
+    return ("org.matrix.msc4310.rtc.decline", content) if "rings" in report.args else None
 
 
 def media_content(kind: str, file: Spooled, where: Content) -> Content:

@@ -101,7 +101,7 @@ class Others(Protocol):
     """The other processes that share the database; every method raises StoreError."""
 
     async def notify(self, notice: str) -> None:
-        """Send a notice to each process's `Crypto.told`."""
+        """Send a notice to each process's `Crypto.on_notice`."""
 
     def alone(self, name: str) -> AbstractAsyncContextManager[None]:
         """Lock `name` across processes, best effort."""
@@ -224,13 +224,13 @@ class Crypto:
         """Decrypt once the key's arrival is signalled; wait on after a false signal (`_MISSED`)."""
         end = asyncio.get_running_loop().time() + seconds
         while True:
-            told = False
+            signalled = False
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(end):
-                    told = await arrival.wait()
+                    signalled = await arrival.wait()
             arrival = self._waited_for.setdefault(sealed.key_name, asyncio.Event())
             found = await self._keys.open(raw, sealed, self._clock.now())
-            if not (told and _lacks_key(found)):
+            if not (signalled and _lacks_key(found)):
                 return found
 
     def _wake(self, names: Iterable[str]) -> None:
@@ -334,26 +334,26 @@ class Crypto:
                 LOG.exception("unexpected error, replay notes and backup mark not saved yet")
 
     async def _follow(self, host: UserId) -> None:
-        pause, told = _FIRST_PAUSE, False
+        pause, notified = _FIRST_PAUSE, False
         await self.upkeep.ready[host].wait()
         while True:
             try:
-                if not told:
+                if not notified:
                     # The former reader may have died before it notified the others.
                     await self._tell(_MISSED)
-                    told = True
+                    notified = True
                 await self._read_mailbox(host)
                 pause = _FIRST_PAUSE
                 continue
             except Stale:
                 # The process that read it may not have notified anyone yet.
-                told = False
+                notified = False
                 await self._clock.sleep(_LOST)
                 continue
             except (Unavailable, Refused, StoreError) as error:
                 later = error.retry_after if isinstance(error, Unavailable) else None
                 why, wait = str(error), later or pause
-                told = told and not isinstance(error, StoreError)
+                notified = notified and not isinstance(error, StoreError)
             except Exception as error:  # noqa: BLE001 - logged; the mailbox must go on being read
                 LOG.exception("unexpected error, reading the mailbox again", user=host)
                 why, wait = describe(error), pause
@@ -398,7 +398,7 @@ class Crypto:
         await self._tell(Notice(notice.keys[:keys], notice.users[:users]))
         await self._tell(Notice(notice.keys[keys:], notice.users[users:]))
 
-    def told(self, notice: str | None) -> None:
+    def on_notice(self, notice: str | None) -> None:
         """Handle a notice from a process; None if some may have got lost."""
         with suppress(msgspec.MsgspecError):
             found = _MISSED if notice is None else msgspec.json.decode(notice, type=Notice)

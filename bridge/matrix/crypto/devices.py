@@ -123,7 +123,7 @@ class Upkeep:
     _alone: Callable[[str], AbstractAsyncContextManager[None]] = lambda _name: nullcontext()
 
     def __post_init__(self) -> None:
-        self._there = self._older = self._last = self._next = ""
+        self._held = self._older = self._last = self._next = ""
         """Marks: the homeserver's at the start; this process's last two; one perhaps being set."""
         self._marking = asyncio.Lock()
         self._moved = self._turns = 0
@@ -194,7 +194,7 @@ class Upkeep:
 
     async def check(self) -> bool:
         """Return False if the homeserver's mark is newer than this database. Raises Unavailable."""
-        newest, self._there = await examine(self._server, self._vault, self._bot)
+        newest, self._held = await examine(self._server, self._vault, self._bot)
         return newest
 
     async def follow(self, *, at_once: bool = False) -> None:
@@ -234,10 +234,10 @@ class Upkeep:
     async def _announce(self) -> str:
         """Generate the next mark and add it to the row of marks that the homeserver may hold."""
         marks, stored = await self._vault.read(MARKS, Marks)
-        there, mark = self._last or self._there, secrets.token_hex(8)
+        held, mark = self._last or self._held, secrets.token_hex(8)
         former = () if marks is None else marks.possible
-        kept = [one for one in former if one not in {there, self._older}]
-        possible = tuple(filter(None, (*kept, there, mark)))[-MOST_MARKS:]
+        kept = [one for one in former if one not in {held, self._older}]
+        possible = tuple(filter(None, (*kept, held, mark)))[-MOST_MARKS:]
         await self._vault.save([self._vault.row(MARKS, Marks(possible), was=stored)])
         return mark
 
@@ -261,7 +261,7 @@ class Upkeep:
             )
             restored = self._epoch.restored or await self._is_the_bots()
             await self._draw(Epoch.draw(replace=self._epoch.replace, restored=restored), stored)
-        elif self._there and not self._epoch.replace and not await self._vault.load(MARKS, Marks):
+        elif self._held and not self._epoch.replace and not await self._vault.load(MARKS, Marks):
             raise Refused(ANOTHER, "the homeserver has the mark of another database")
         await self.follow(at_once=True)
         await self._read_epoch()  # another process may have written one while this one was paused
@@ -335,8 +335,8 @@ class Upkeep:
             own.state.token = token
             await self._save(own)
             self._server.use_token(user, token)
-        there = await self._server.query(user, [user])
-        fit = compare(own, there)
+        reply = await self._server.query(user, [user])
+        fit = compare(own, reply)
         if not own.state.published:
             kept_out = self._is_kept_out(own, fit)
             if kept_out and fit is Fit.FOREIGN_DEVICE:
@@ -347,7 +347,7 @@ class Upkeep:
             await self._upload(own, {"device_keys": own.keys()})
             self._offered.add(user)
             if not kept_out:
-                await self._publish_identity(own, there)
+                await self._publish_identity(own, reply)
         if not kept_out:
             if self._epoch.replace or self._epoch.restored or own.state.successor:
                 await self._drop_older(own)
@@ -373,10 +373,10 @@ class Upkeep:
 
     # --- publishing -------------------------------------------------------------------------
 
-    async def _publish_identity(self, own: OwnDevice, there: Json) -> None:
+    async def _publish_identity(self, own: OwnDevice, reply: Json) -> None:
         """Publish the identity, with the mutual signatures of identity and device."""
         try:
-            if keys := own.state.identity.upload(own.user, there):
+            if keys := own.state.identity.upload(own.user, reply):
                 await self._server.upload_identity(own.user, keys)
             await self._server.upload_signatures(own.user, own.signatures())
         except Refused as refusal:
@@ -439,8 +439,8 @@ def compare(own: OwnDevice, reply: Json) -> Fit:
     if not device:
         return Fit.NO_DEVICE
     keys = wire.mapping(device, "keys")
-    there = (wire.text(keys, f"{kind}:{own.device_id}") for kind in ("curve25519", "ed25519"))
-    if tuple(there) != (own.curve25519, own.ed25519):
+    published = (wire.text(keys, f"{kind}:{own.device_id}") for kind in ("curve25519", "ed25519"))
+    if tuple(published) != (own.curve25519, own.ed25519):
         return Fit.FOREIGN_DEVICE
     if not master:
         return Fit.NO_IDENTITY
@@ -452,12 +452,12 @@ def compare(own: OwnDevice, reply: Json) -> Fit:
 async def examine(server: wire.KeyServer, vault: Vault, bot: UserId) -> tuple[bool, str]:
     """Return whether the database is its newest state, and the homeserver's mark."""
     # The mark is read before the row, because each process writes the row before setting the mark.
-    there = await server.mark(bot)
-    while there and (marks := await vault.load(MARKS, Marks)) and there not in marks.possible:
-        before, there = there, await server.mark(bot)
-        if there == before:  # otherwise another process set its mark and dropped the former one
-            return False, there
-    return True, there  # also if the row is missing: the database is new, or from before marks
+    mark = await server.mark(bot)
+    while mark and (marks := await vault.load(MARKS, Marks)) and mark not in marks.possible:
+        before, mark = mark, await server.mark(bot)
+        if mark == before:  # otherwise another process set its mark and dropped the former one
+            return False, mark
+    return True, mark  # also if the row is missing: the database is new, or from before marks
 
 
 # --- a device -------------------------------------------------------------------------------------
@@ -620,7 +620,7 @@ class Identity(msgspec.Struct, frozen=True):
     def master_key(self, user: str) -> Json:
         return _key(user, "master", self.master)
 
-    def upload(self, user: str, there: Json) -> Json:
+    def upload(self, user: str, reply: Json) -> Json:
         """Return the body of `POST /keys/device_signing/upload`, without the keys that a reply of
         `POST /keys/query` has: Synapse stores them one by one, and if it was killed meanwhile
         answers 500 to those that it has already.
@@ -631,7 +631,7 @@ class Identity(msgspec.Struct, frozen=True):
             for usage, seed in others
         }
         keys = {"master_key": self.master_key(user), **signed}
-        known = {name: wire.mapping(there, f"{name}s", user).get("keys") for name in keys}
+        known = {name: wire.mapping(reply, f"{name}s", user).get("keys") for name in keys}
         return {name: key for name, key in keys.items() if key["keys"] != known[name]}
 
     def sign_device(self, user: str, device_keys: Json) -> Json:

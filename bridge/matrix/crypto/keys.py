@@ -476,10 +476,10 @@ class Replays:
                     notes.stored = was
             if isinstance(error, Stale):
                 for notes in unsaved.values():
-                    there, notes.stored = await self._vault.read(notes.name, Seen)
-                    if there is not None:
-                        notes.seen.events |= there.events
-                        notes.seen.until = max(notes.seen.until, there.until)
+                    theirs, notes.stored = await self._vault.read(notes.name, Seen)
+                    if theirs is not None:
+                        notes.seen.events |= theirs.events
+                        notes.seen.until = max(notes.seen.until, theirs.until)
             raise
 
     def drop(self, erased: Callable[[str], bool]) -> None:
@@ -655,14 +655,14 @@ class Sharing:
             await asyncio.sleep(0)
         if readers.away and not found.readers:
             raise Unavailable("the homeservers of all who may read this do not answer")
-        told = readers.known.keys() == readers.audience.users and not _missing(readers.known, found)
+        done = readers.known.keys() == readers.audience.users and not _missing(readers.known, found)
         lacking = readers.audience.users - {one.user for one in found.readers}
         if isinstance(event, Owed):  # others are not looked at, and the session may be spent
-            told, lacking = False, lacking & found.owed.keys()
+            done, lacking = False, lacking & found.owed.keys()
         key = found.session.session_key.to_base64() if lacking else ""
         first = sorted(lacking, key=lambda one: (one not in found.owed, one))[:_AT_ONCE]
         await self._owe(own, room_id, found, {u: found.owed.get(u, key) for u in first}, now)
-        found.complete = readers if told else None
+        found.complete = readers if done else None
         if not (last or self._still_holds(readers)):
             return None
         return {} if isinstance(event, Owed) else _sealed(own, found, room_id, event)
@@ -703,13 +703,13 @@ class Sharing:
             for device, channel in await self._channels(own, devices)
             if channel.open or channel.begin(device, readers.claimed.get(device, ""))
         ]
-        told = frozenset(device for device, _ in able)
+        receivers = frozenset(device for device, _ in able)
         # Set first: the request may arrive although its answer is lost.
-        found.given = {one: found.owed.get(one.user, key) for one in told} | found.given
-        each = {one: content | {"session_key": found.given[one]} for one in told}
+        found.given = {one: found.owed.get(one.user, key) for one in receivers} | found.given
+        each = {one: content | {"session_key": found.given[one]} for one in receivers}
         await self._tell(own, able, "m.room_key", each, readers.now)
         LOG.debug("room key shared", room=readers.room_id, devices=len(able))
-        found.readers |= told
+        found.readers |= receivers
 
     async def _channels(self, own: OwnDevice, devices: Iterable[Device]) -> _Channels:
         return [(d, await Channel.load(self._vault, own, d.user, d.curve25519)) for d in devices]
@@ -795,5 +795,5 @@ def _devices(known: Mapping[str, Known]) -> list[Device]:
 
 
 def _missing(known: Mapping[str, Known], found: _Outbound | None) -> list[Device]:
-    there = frozenset() if found is None else found.readers
-    return [device for device in _devices(known) if device not in there]
+    readers = frozenset() if found is None else found.readers
+    return [device for device in _devices(known) if device not in readers]

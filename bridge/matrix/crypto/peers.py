@@ -500,10 +500,10 @@ class Places:
         if before is not None and not _is_megolm(event):
             LOG.error("a room's encryption was removed from its state; it stays on", room=room_id)
             return before
-        told = _scheme(event)
-        if told.encrypted and told != before:
-            await self._vault.save([self._vault.row(name, told)])
-        return told
+        scheme = _scheme(event)
+        if scheme.encrypted and scheme != before:
+            await self._vault.save([self._vault.row(name, scheme)])
+        return scheme
 
     async def audience(self, asker: UserId, room_id: RoomId) -> Audience:
         """Return who may read new messages of the room."""

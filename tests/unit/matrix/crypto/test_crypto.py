@@ -280,7 +280,7 @@ async def test_somebody_without_a_device_gets_the_key_once_there_is_one(
     async with bridge.running(), asyncio.timeout(30):
         await bridge.caught_up()
         for _ in range(6):
-            bridge.crypto.told(notice)
+            bridge.crypto.on_notice(notice)
         while bridge.crypto._to_give:  # noqa: ASYNC110 - another task
             await asyncio.sleep(0)
         assert bridge.phone.fetch() == [], "no device yet"
@@ -289,7 +289,7 @@ async def test_somebody_without_a_device_gets_the_key_once_there_is_one(
             bridge.crypto._vault.names = down
         elif fails:
             bridge.world.fails[fails] = AWAY
-        bridge.crypto.told(notice)
+        bridge.crypto.on_notice(notice)
         while fails and not (failed.is_set() or bridge.world.calls[-1] == fails):  # noqa: ASYNC110 - another task
             await asyncio.sleep(0)
         bridge.world.fails.clear()

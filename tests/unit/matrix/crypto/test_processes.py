@@ -256,7 +256,7 @@ class Process:
         await self.point()
         self.house.notices.append(notice)
         for other in self.house.processes:
-            other.crypto.told(notice.partition(" ")[2])
+            other.crypto.on_notice(notice.partition(" ")[2])
 
     @asynccontextmanager
     async def alone(self, name: str) -> AsyncIterator[None]:
@@ -440,7 +440,7 @@ async def test_wait_for_a_key_goes_on_after_a_notice_of_missed_keys() -> None:
         opening = tasks.create_task(one.crypto.open(phone.say("hello"), 60.0))
         for _ in range(3):
             await asyncio.sleep(0.01)
-            one.crypto.told(None)
+            one.crypto.on_notice(None)
         key = phone.room_key() | {"session_key": phone.first_key.to_base64()}
         (device,) = house.world.devices[BOT]
         letter = phone.write(BOT, "m.room_key", key)
@@ -459,7 +459,7 @@ async def test_long_notice_is_split_and_an_invalid_one_is_harmless() -> None:
     assert not any(other.crypto._peers.cache.get(user) for user in users)
     assert len(house.notices) > 2
     assert all(len(notice) < 7_900 for notice in house.notices)
-    other.crypto.told("nonsense")
+    other.crypto.on_notice("nonsense")
 
 
 async def test_regained_room_gets_a_new_session() -> None:
