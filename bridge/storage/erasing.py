@@ -167,8 +167,8 @@ class Eraser:
         await self._written()
         last = 0
         async for first, last in self._stretches():
-            ((there,),) = await self._read(ANY_OF_ROOM, first, last, room_id)
-            if there:
+            ((present,),) = await self._read(ANY_OF_ROOM, first, last, room_id)
+            if present:
                 lines = first, last, room_id, known
                 await self._write(Query(KEEP_KEYS, (*lines, now), [room_id]))
                 await self._write(Query(DROP_LINES, lines, [room_id]))
@@ -237,13 +237,13 @@ class Eraser:
         name, found, events, theirs = quoted(person), list[int](), set[str](), list[EventId]()
         async for first, last in self._stretches():
             for seq, key, cause, body, effect, _ in await self._read(OF_ROOM, first, last, room_id):
-                said = [self._cover.open(room_id, bytes(one)) for one in (body, effect) if one]
-                if any(name in one for one in said):
+                texts = [self._cover.open(room_id, bytes(one)) for one in (body, effect) if one]
+                if any(name in one for one in texts):
                     found.append(seq)
                     events |= {one for one in (key,) if one}
-                    if (key or "").startswith("$") and body and _sender(said[0]) == person:
+                    if (key or "").startswith("$") and body and _sender(texts[0]) == person:
                         theirs.append(EventId(key))
-                elif said and cause in events:
+                elif texts and cause in events:
                     found.append(seq)
         return found, theirs
 

@@ -522,18 +522,18 @@ class Channel(msgspec.Struct, eq=False):
     def _why_not(self, error: Exception) -> str:
         """Say why no connection was made: nobody answers, or the server refuses it."""
         at = urlsplit(self._url).netloc.rpartition("@")[2] or "the server"
-        said = " ".join(str(error).split())  # it names no host
+        reason = " ".join(str(error).split())  # it names no host
         if isinstance(error, asyncpg.PostgresError):
-            return f"PostgreSQL refuses the connection: {said} ({error.sqlstate})"
+            return f"PostgreSQL refuses the connection: {reason} ({error.sqlstate})"
         if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
-            said = "this server accepts no writes (25006)"  # a standby
+            reason = "this server accepts no writes (25006)"  # a standby
         elif isinstance(error, FileNotFoundError):  # its text names no file
-            said = "a socket or certificate that database.url names does not exist"
-        elif "rejected SSL upgrade" in said:
-            said = f"{at}: it does not offer TLS, which sslmode requires"
-        elif isinstance(error, OSError) or not said:
-            said = f"{at}: {describe(error)}"
-        return f"PostgreSQL cannot be reached: {said}"
+            reason = "a socket or certificate that database.url names does not exist"
+        elif "rejected SSL upgrade" in reason:
+            reason = f"{at}: it does not offer TLS, which sslmode requires"
+        elif isinstance(error, OSError) or not reason:
+            reason = f"{at}: {describe(error)}"
+        return f"PostgreSQL cannot be reached: {reason}"
 
     async def _made(self, seconds: float) -> asyncpg.Connection:
         """Connect, with durable commits; close the connection if that or `begin` fails.

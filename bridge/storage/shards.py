@@ -343,5 +343,5 @@ class Shards:
     async def listen_on(self, connection: asyncpg.Connection) -> None:
         await connection.execute(_NAME_CHANNEL, f"matrix_webchat_{secrets.token_hex(16)}")
         self._channel = await connection.fetchval(_CHANNEL)
-        await connection.add_listener(self._channel, lambda *told: self.heard(str(told[-1])))
+        await connection.add_listener(self._channel, lambda *args: self.heard(str(args[-1])))
         self.heard("connected")

@@ -66,11 +66,11 @@ class Cover(msgspec.Struct, frozen=True):
 
     _seal: store.Seal | None = None
 
-    def close(self, room_id: RoomId, said: bytes) -> bytes:
+    def close(self, room_id: RoomId, data: bytes) -> bytes:
         """Seal an input, an effect or a record for storage."""
-        if self._seal is None or said.startswith(_AS_IT_CAME):
-            return said
-        return self._seal.seal(room_id, said)
+        if self._seal is None or data.startswith(_AS_IT_CAME):
+            return data
+        return self._seal.seal(room_id, data)
 
     def open(self, room_id: RoomId, stored: bytes) -> bytes:
         """Return the unsealed content; `LOST` if it cannot be opened (no key, or another one)."""
@@ -280,8 +280,8 @@ def _entry(commit: store.Commit, entry: store.Entry, cover: Cover) -> tuple[obje
     )
 
 
-def _closed(commit: store.Commit, said: bytes, cover: Cover) -> bytes:
-    return said if commit.clear else cover.close(commit.room_id, said)
+def _closed(commit: store.Commit, data: bytes, cover: Cover) -> bytes:
+    return data if commit.clear else cover.close(commit.room_id, data)
 
 
 def _committed(commits: Sequence[store.Commit], rows: Rows) -> list[store.Committed]:
@@ -307,7 +307,7 @@ def _committed(commits: Sequence[store.Commit], rows: Rows) -> list[store.Commit
     numbers, input_numbers = iter(sorted(entered)), iter(sorted(inputs))
     answers = []
     for one in commits:
-        effects, came = [], []
+        effects, input_rows = [], []
         for entry in one.entries:
             seq = next(numbers)
             if entry.effect is not None:
@@ -318,8 +318,8 @@ def _committed(commits: Sequence[store.Commit], rows: Rows) -> list[store.Commit
                     continue
                 new_keys.remove(waiting.key)
             seq = next(input_numbers)
-            came.append(store.InputRow(seq, one.room_id, waiting.body, one.now, waiting.key))
-        answers.append(store.Committed(effects, came))
+            input_rows.append(store.InputRow(seq, one.room_id, waiting.body, one.now, waiting.key))
+        answers.append(store.Committed(effects, input_rows))
     return answers
 
 
@@ -404,13 +404,13 @@ def loaded(room_id: RoomId, rows: Rows, cover: Cover = NO_COVER) -> store.Loaded
         seq, body, received, key, handled, lane, effect, *called = row[8:]
         if seq is None:
             continue
-        said = cover.open(room_id, body if handled is None else effect)
+        data = cover.open(room_id, body if handled is None else effect)
         if handled is None:
-            inputs.append(store.InputRow(InputSeq(seq), room_id, said, received, key))
+            inputs.append(store.InputRow(InputSeq(seq), room_id, data, received, key))
         else:
             called[4] = bool(called[4])  # `repeat`: SQLite has no booleans
             effects.append(
-                store.EffectRow(EffectSeq(seq), room_id, store.Lane(lane), said, handled, *called)
+                store.EffectRow(EffectSeq(seq), room_id, store.Lane(lane), data, handled, *called)
             )
     return store.Loaded(room, inputs, effects)
 
@@ -549,8 +549,8 @@ def stored_room(row: Sequence[Any], cover: Cover) -> store.StoredRoom:
 
 def ledger_row(row: Sequence[Any]) -> tuple[RoomId, store.LedgerRow]:
     room_id, seq, key, cause, received, handled, lane, attempted, attempts, repeat, *rest = row
-    came = seq, key, cause, received, handled, None if lane is None else store.Lane(lane)
-    return room_id, store.LedgerRow(*came, attempted, attempts, bool(repeat), *rest)
+    head = seq, key, cause, received, handled, None if lane is None else store.Lane(lane)
+    return room_id, store.LedgerRow(*head, attempted, attempts, bool(repeat), *rest)
 
 
 def dead_letter(row: Sequence[Any], cover: Cover) -> store.DeadLetter:
@@ -583,14 +583,14 @@ def lines(event_id: str, rows: Rows) -> list[store.TraceRow]:
         came = ("received", received, ""), *(ended if lane is None else [("handled", handled, "")])
         if key == event_id:
             inputs += [
-                store.TraceRow(what, at, room_id, told) for what, at, told in came if at is not None
+                store.TraceRow(what, at, room_id, note) for what, at, note in came if at is not None
             ]
         if lane is not None:
             again = "" if attempts < 2 else f", {attempts}x"
             sent = ("stored", handled, lane), ("attempted", attempted, f"{lane}{again}"), *ended
             effects += [
-                store.TraceRow(what, at, room_id, told, bool(repeat))
-                for what, at, told in sent
+                store.TraceRow(what, at, room_id, note, bool(repeat))
+                for what, at, note in sent
                 if at is not None
             ]
     return sorted(inputs + effects, key=lambda line: line.at)

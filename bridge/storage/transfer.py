@@ -307,8 +307,8 @@ async def _written(part: Path, header: Header, source: Snapshot, progress: Progr
     new = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(new, "wb") as raw, gzip.GzipFile("", "wb", _LEVEL, raw) as file:
 
-        def write(told: Header | Sum) -> None:
-            line = encoded(told) + b"\n"
+        def write(entry: Header | Sum) -> None:
+            line = encoded(entry) + b"\n"
             whole.update(line)
             file.write(line)
 
@@ -336,12 +336,12 @@ class BackupFile:
         self._path = path
         first = next(self._lines(), b"")
         try:
-            told = msgspec.json.decode(first, type=dict[str, Any])
+            fields = msgspec.json.decode(first, type=dict[str, Any])
         except ValueError:
-            told = {}
-        if told.get("format") != FORMAT:
+            fields = {}
+        if fields.get("format") != FORMAT:
             raise DamagedBackup(f"{path} is not a backup of this program")
-        if told.get("version") != VERSION:
+        if fields.get("version") != VERSION:
             raise DamagedBackup(f"{path} was made by a later version of this program")
         self.header: Header = self._decoded(first, Header)
         self.contents: Sequence[Contents] = self.header.contents
@@ -351,16 +351,16 @@ class BackupFile:
         lines = self._lines()
         whole, total, sums = sha256(next(lines, b"")), 0, []
         for contents in self.header.contents:
-            told, digest, rows = Sum("", 0, ""), sha256(), 0
+            stated, digest, rows = Sum("", 0, ""), sha256(), 0
             for line in lines:
                 if not _is_row(line):
                     whole.update(line)
-                    told = self._decoded(line, Sum)
+                    stated = self._decoded(line, Sum)
                     break
                 digest.update(line)
                 rows += 1
             found = Sum(contents.table.name, rows, digest.hexdigest())
-            if told != found or contents.rows != rows:
+            if stated != found or contents.rows != rows:
                 raise DamagedBackup(f"{self._path} is damaged: in table {contents.table.name}")
             sums.append(found)
             total += rows
@@ -634,8 +634,8 @@ async def _prepared(
             if (half.id == mark.id or half.source == mark.source) and version == schema:
                 return half
             raise UnfinishedError(half)
-        async with snapshot(target) as there:
-            if any(one.rows and one.table.name not in _NO_CHATS for one in there.contents):
+        async with snapshot(target) as current:
+            if any(one.rows and one.table.name not in _NO_CHATS for one in current.contents):
                 raise StoreError(
                     f"{name} already contains data, which would be lost: use an empty database, or "
                     "add --replace"
@@ -670,9 +670,9 @@ async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress
     async with snapshot(target) as still:
         compared = await _compared(_each(source, progress), _each(still), holds)
     if wrong := [one for one in compared if one.differ]:
-        told = (f"{one.table}: {one.differ} rows ({', '.join(one.named)})" for one in wrong)
+        diffs = (f"{one.table}: {one.differ} rows ({', '.join(one.named)})" for one in wrong)
         raise StoreError(
-            f"source and target differ in {'; '.join(told)}. Do not use the target: a disk may be "
+            f"source and target differ in {'; '.join(diffs)}. Do not use the target: a disk may be "
             "faulty, or the source was changed during the copy. Start over with --replace"
         )
     return compared
