@@ -141,13 +141,13 @@ class Replica:
     async def run(
         self,
         engine: Engine,
-        told: Callable[[int], None],
+        on_alive: Callable[[int], None],
         report: Callable[[], str] = str,
         cut_off: Callable[[], float] = float,
     ) -> None:
         """Take part as a replica until cancelled; then call `leave`.
 
-        `told` is called with the number of replicas at each heartbeat; `report` returns
+        `on_alive` is called with the number of replicas at each heartbeat; `report` returns
         the state that other replicas may show of this one, `cut_off` the seconds for which the
         homeserver or the call centre has been out of reach.
         """
@@ -164,7 +164,7 @@ class Replica:
                 while True:
                     self._wake.clear()
                     await self._beat_once()
-                    told(self._alive)
+                    on_alive(self._alive)
                     with suppress(TimeoutError):
                         async with asyncio.timeout(BEAT):
                             await self._wake.wait()

@@ -315,8 +315,8 @@ class Serving:
         for (owner, *_), rooms in by_name(await store.busy(), self._named).items():
             waiting[owner] += rooms if owner not in self._around else 0
         for owner, rooms in (+waiting).items():
-            told = "chats are held up: their call centre is not in the configuration"
-            LOG.warning(told, enterprise=owner, rooms=rooms)
+            event = "chats are held up: their call centre is not in the configuration"
+            LOG.warning(event, enterprise=owner, rooms=rooms)
         name, part = next(iter(self.config.parts().items()))
         links = self._make_links(store, settings.link_settings_of(part, name, GONE))
         await links.aclose()
@@ -398,8 +398,8 @@ class Serving:
         if store.shards is None:
             return None
         name = self.config.bridge.replica or f"{gethostname()}:{getpid()}"
-        told = () if crypto is None else (crypto.on_notice,)
-        return Replica(store.shards, name, self._held.set, self._outage.set, *told)
+        listeners = () if crypto is None else (crypto.on_notice,)
+        return Replica(store.shards, name, self._held.set, self._outage.set, *listeners)
 
     def _shared_by(self, replicas: int) -> None:
         """Set the share of the login rate limit."""
