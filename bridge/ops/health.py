@@ -236,10 +236,10 @@ def reports(
     trouble = next(((part, why) for part, why in ours.items() if why), None)
     whole: Report = {"state_event": "RUNNING", "source": "bridge"}
     if trouble is not None:
-        lost, said = trouble
-        denied = REFUSED in said
+        lost, reason = trouble
+        denied = REFUSED in reason
         whole["state_event"] = "BAD_CREDENTIALS" if denied else "UNKNOWN_ERROR"
-        whole |= {"error": f"{lost}-{'refused' if denied else 'unreachable'}", "message": said}
+        whole |= {"error": f"{lost}-{'refused' if denied else 'unreachable'}", "message": reason}
     elif None in ours.values():
         whole["state_event"] = "STARTING"
     yield whole
@@ -250,8 +250,8 @@ def reports(
         if why:
             remote |= {"error": "webchat-unreachable", "message": why}
             yield {"state_event": "TRANSIENT_DISCONNECT", **remote}
-        elif said := refused(part):
-            remote |= {"error": "webchat-refused", "message": f"{place}: {said}"}
+        elif reason := refused(part):
+            remote |= {"error": "webchat-refused", "message": f"{place}: {reason}"}
             yield {"state_event": "BAD_CREDENTIALS", **remote}
         else:
             yield {"state_event": "CONNECTING" if why is None else "CONNECTED", **remote}

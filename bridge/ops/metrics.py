@@ -72,8 +72,8 @@ class Metrics:
         not_opened = "Links that could not be opened"
         self.connection_failures = counter("webchat_ws_connection_failures", not_opened, whose)
         # Chats.
-        there = "Rooms that are `Requesting`, `Queued` or `Chatting` here"
-        self.sessions = gauge("webchat_sessions", there, ["enterprise", "phase", "queue"])
+        active = "Rooms that are `Requesting`, `Queued` or `Chatting` here"
+        self.sessions = gauge("webchat_sessions", active, ["enterprise", "phase", "queue"])
         self._counted: dict[tuple[str, str, QueueId], int] = {}
         phases = "Phases entered: `Requesting`, `Queued`, `Chatting`, `Ended`, `Idle`"
         self.phases = counter("webchat_phases", phases, ["enterprise", "phase"])
@@ -177,8 +177,8 @@ class Measured:
     # --- LinkMetrics, which says what each means ------------------------------------------------
 
     def logged_in(self, result: int | None) -> None:
-        told = "none" if result is None else str(result)
-        self._metrics.logins.labels(self._name, told).inc()
+        label = "none" if result is None else str(result)
+        self._metrics.logins.labels(self._name, label).inc()
 
     def opened(self, *, again: bool) -> None:
         self._metrics.links.labels(self._name).inc()
