@@ -173,8 +173,8 @@ def refused(error: ApiError, operation: str = "") -> Outcome:
     wait = error.retry_after_ms
     trouble = Trouble(errcode=error.errcode, error=str(error), retry_after_ms=wait)
     headers = {"Retry-After": str(wait // 1000 + 1) if wait else "", "Allow": error.allow}
-    told = {name: value for name, value in headers.items() if value}
-    return Outcome(error.status, msgspec.json.encode(trouble), operation, told)
+    filled = {name: value for name, value in headers.items() if value}
+    return Outcome(error.status, msgspec.json.encode(trouble), operation, filled)
 
 
 def _find(request: Request) -> tuple[Operation, dict[str, str]]:

@@ -124,11 +124,11 @@ class Pages:
             self._admit(request)
             answer = await handler(request)
         except NotLetIn as error:
-            told = {"errcode": "M_FORBIDDEN", "error": error.key, "key": error.key}
-            answer = _json(error.status, told)
+            body = {"errcode": "M_FORBIDDEN", "error": error.key, "key": error.key}
+            answer = _json(error.status, body)
         except (TimeoutError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            told = {"errcode": "M_BAD_JSON", "error": "The request body is incomplete or invalid."}
-            answer = _json(400, told)
+            body = {"errcode": "M_BAD_JSON", "error": "The request body is incomplete or invalid."}
+            answer = _json(400, body)
         except StoreError as error:
             _LOG.warning("a session could not be looked up", why=str(error))
             answer = _json(503, {"errcode": "M_UNKNOWN", "error": "The database is unavailable."})
@@ -146,8 +146,8 @@ class Pages:
     def _admit(self, request: web.Request) -> None:
         """Raise NotLetIn for an API call without OUR_HEADER or from a foreign origin."""
         ours = {None, self._origin, f"{request.scheme}://{request.host}"}
-        told = OUR_HEADER in request.headers and request.headers.get(hdrs.ORIGIN) in ours
-        if "/api/" in request.path and not told:
+        trusted = OUR_HEADER in request.headers and request.headers.get(hdrs.ORIGIN) in ours
+        if "/api/" in request.path and not trusted:
             raise NotLetIn(403, "notOurPage")
 
     def _spend(self, what: str, rate: tuple[int, float]) -> None:

@@ -127,8 +127,8 @@ async def _read(request: web.BaseRequest) -> bytes:
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
-    body, told = bytearray(), request.content_length or 0
-    while max(told, len(body)) <= LONGEST_BODY:
+    body, length = bytearray(), request.content_length or 0
+    while max(length, len(body)) <= LONGEST_BODY:
         if not (chunk := await request.content.readany()):
             return bytes(body)
         body += chunk

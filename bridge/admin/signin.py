@@ -231,8 +231,8 @@ class RoomAdmins:
         session = None
         if len(token) <= _LONGEST and _is_signed(self._key, token):
             with suppress(ValueError):  # signed by another version
-                said = urlsafe_b64decode(token[:-_MAC])
-                session = msgspec.json.decode(said, type=RoomSession)
+                payload = urlsafe_b64decode(token[:-_MAC])
+                session = msgspec.json.decode(payload, type=RoomSession)
         if session is None or session.until <= self._clock.now():
             raise NotLetIn(401, "signedOut")
         return session

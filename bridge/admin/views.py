@@ -161,19 +161,19 @@ async def list_replicas(bridge: Bridge, _asked: shapes.Asked) -> shapes.Replicas
 
 async def list_links(bridge: Bridge, asked: shapes.Page) -> shapes.Links:
     """The links to the call centre, with their state and errors."""
-    said = await _everywhere(bridge)
+    reports = await _everywhere(bridge)
     # If several processes report a room, which has just moved, this process's report wins.
-    by_room = {one.room_id: one for told in reversed(said) for one in told.links}
+    by_room = {one.room_id: one for report in reversed(reports) for one in report.links}
     behind = sorted(room_id for room_id in by_room if room_id > asked.after)
     page = behind[: asked.limit]
     return shapes.Links(
-        reports=[told.report for told in said],
+        reports=[report.report for report in reports],
         links=[by_room[room_id] for room_id in page],
         next=page[-1] if len(behind) > len(page) else None,
     )
 
 
-class _Said(msgspec.Struct, frozen=True):
+class _Report(msgspec.Struct, frozen=True):
     """A process's report on its links and waits."""
 
     report: shapes.Report
@@ -183,23 +183,23 @@ class _Said(msgspec.Struct, frozen=True):
 
 def report_of(bridge: Bridge) -> str:
     """Return this process's report to the others as JSON; sent with each heartbeat, so short."""
-    return msgspec.json.encode(_said(bridge, MOST_TOLD)).decode()
+    return msgspec.json.encode(_own_report(bridge, MOST_TOLD)).decode()
 
 
-async def _everywhere(bridge: Bridge) -> list[_Said]:
+async def _everywhere(bridge: Bridge) -> list[_Report]:
     """Return the reports of all processes, this one's first and in full."""
-    said = [_said(bridge)]
+    reports = [_own_report(bridge)]
     for age, report in await bridge.around.store.reports():
         try:
-            told = msgspec.json.decode(report, type=_Said)
+            one = msgspec.json.decode(report, type=_Report)
         except ValueError:
             continue  # from another version, during a rolling restart
         seconds = max(0.1, round(age, 1))
-        said.append(structs.replace(told, report=structs.replace(told.report, seconds=seconds)))
-    return said
+        reports.append(structs.replace(one, report=structs.replace(one.report, seconds=seconds)))
+    return reports
 
 
-def _said(bridge: Bridge, most: int = sys.maxsize) -> _Said:
+def _own_report(bridge: Bridge, most: int = sys.maxsize) -> _Report:
     found, own = bridge.links(), bridge.replica
     count = Counter(one.state for one in found)
     counted = {"up": count["up"], "opening": count["opening"], "waiting": count["waiting"]}
@@ -210,7 +210,7 @@ def _said(bridge: Bridge, most: int = sys.maxsize) -> _Said:
     ]
     recent = list(bridge.recent())[-most:]
     waits = [_waited(own, enterprise, chat) for enterprise, chat in recent]
-    return _Said(shapes.Report(replica=own, seconds=0, **counted), links, waits)
+    return _Report(shapes.Report(replica=own, seconds=0, **counted), links, waits)
 
 
 async def list_enterprises(bridge: Bridge, _asked: shapes.Asked) -> shapes.Enterprises:
@@ -262,9 +262,9 @@ def _queue(bridge: Bridge, enterprise: str, queue: Queue, busy: Busy) -> shapes.
 
 async def list_waits(bridge: Bridge, _asked: shapes.Asked) -> shapes.Waits:
     """The newest waits, for a plot; the metrics have long-term figures."""
-    said = await _everywhere(bridge)
-    waits = sorted((one for told in said for one in told.waits), key=lambda one: one.at)
-    return shapes.Waits(reports=[told.report for told in said], waits=waits)
+    reports = await _everywhere(bridge)
+    waits = sorted((one for report in reports for one in report.waits), key=lambda one: one.at)
+    return shapes.Waits(reports=[report.report for report in reports], waits=waits)
 
 
 def _waited(replica: str, enterprise: str, chat: Chat) -> shapes.Waited:
@@ -656,7 +656,7 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
     around = bridge.around
     try:
         if asked.dry_run:
-            told = await erasure.survey(around.store, asked.subject, around.matrix.is_ours)
+            report = await erasure.survey(around.store, asked.subject, around.matrix.is_ours)
         else:
             wish = erasure.Wish(
                 subject=asked.subject,
@@ -666,9 +666,9 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
                 redact=asked.redact,
             )
             ours, clock, tell = around.matrix.is_ours, around.clock, bridge.orders.tell
-            told = await erasure.erase(around.store, wish, ours, clock, tell, patience=0)
+            report = await erasure.erase(around.store, wish, ours, clock, tell, patience=0)
     except erasure.BadSubject as error:
         raise ApiError(400, "M_INVALID_PARAM", str(error)) from error
     except erasure.StillChatting as error:
         raise ApiError(409, "M_CONFLICT", f"{error}: set `force` to end it first.") from error
-    return made(shapes.Erasure, told, kept=[made(shapes.KeptData, one) for one in told.kept])
+    return made(shapes.Erasure, report, kept=[made(shapes.KeptData, one) for one in report.kept])
