@@ -152,10 +152,10 @@ def parse_hours(text: str) -> Hours:
         if read == typed:
             raise
         week = re.sub(r"(?<=[a-z])(?=[上下\d])", " ", " ".join(week.split()))
-        told = f'was read as "{week}", in which {error}'
+        message = f'was read as "{week}", in which {error}'
         for sign, shown in _SHOWN.items():
-            told = told.replace(sign, shown)
-        raise ValueError(f'"{typed}" {told}') from None
+            message = message.replace(sign, shown)
+        raise ValueError(f'"{typed}" {message}') from None
 
 
 def read_zone(name: str) -> ZoneInfo | None:

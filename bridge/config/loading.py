@@ -71,12 +71,12 @@ def load_config(path: Path, environment: Mapping[str, str], checks: Sequence[Che
     config, problems = _validated(document.data, path.absolute().parent)
     # A rule that needs an invalid value raises one of these (`FAULTY`).
     unusable = suppress(TypeError, AttributeError) if problems else nullcontext()
-    said = {problem.path for problem in problems}
+    reported = {problem.path for problem in problems}
     with unusable:
         config = config.resolved()
         for check in (*RULES, *checks):
             with unusable:
-                problems.extend(found for found in check(config) if found.path not in said)
+                problems.extend(found for found in check(config) if found.path not in reported)
     if problems:
         raise ConfigInvalid(_placed(problems, document, origins))
     return config
