@@ -97,8 +97,8 @@ def from_datum(place: Place, datum: Datum) -> Place:
         return place
     guess = place
     for _ in range(_ROUNDS):
-        there = _SHIFTS[datum](guess)
-        north, east = place.latitude - there.latitude, place.longitude - there.longitude
+        shifted = _SHIFTS[datum](guess)
+        north, east = place.latitude - shifted.latitude, place.longitude - shifted.longitude
         guess = Place(guess.latitude + north, guess.longitude + east)
     return guess if in_china(guess) else place
 

@@ -376,8 +376,8 @@ def differences(old: str, new: str) -> list[tuple[str, str]]:
         (_around(before, start + low, start + high), _around(after, start + to, start + upto))
         for low, high, to, upto in _places(middle, new_middle)
     ]
-    told = sum(len(one) + len(other) + 4 for one, other in found)
-    return found if told < len(new) else []
+    length = sum(len(one) + len(other) + 4 for one, other in found)
+    return found if length < len(new) else []
 
 
 def _common(one: list[str], other: list[str]) -> int:
