@@ -45,7 +45,7 @@ async def check_webchat(findings: Findings, config: Config, store: StorePort | N
 
     Call centres at one address share its login limit (PLACES), which `store` remembers.
     """
-    if not await findings.of("WebChat server", _there(findings, config.webchat)):
+    if not await findings.of("WebChat server", _reachable(findings, config.webchat)):
         return
     domain = config.homeserver.domain
     account = Account(RoomId(f"!{KEY}:{domain}"), UserId(f"@{KEY}:{domain}"), KEY)
@@ -81,14 +81,14 @@ def throw_away(server: WebChat, account: Account) -> WebChat | None:
     rule = matching_rule(server.accounts, account.room_id, account.customer)
     if server.accounts and rule is None:
         return None
-    told = rule or server.login
-    if "{room_key}" not in told.name and "{room_id}" not in told.name:
+    login = rule or server.login
+    if "{room_key}" not in login.name and "{room_id}" not in login.name:
         return None
-    mine = {"name": told.name.replace("{room_key}", KEY), "password": told.password}
+    mine = {"name": login.name.replace("{room_key}", KEY), "password": login.password}
     return server.model_copy(update={"login": server.login.model_copy(update=mine), "accounts": {}})
 
 
-async def _there(findings: Findings, server: WebChat) -> None:
+async def _reachable(findings: Findings, server: WebChat) -> None:
     url = server.base_url
     try:
         async with (

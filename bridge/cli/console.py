@@ -175,9 +175,9 @@ class ExitCode(IntEnum):
     REGISTRATION = 20
 
 
-def print_json(told: object, *, pretty: bool = False) -> None:
+def print_json(value: object, *, pretty: bool = False) -> None:
     """Print a value as JSON; its texts may be strangers', so controls are escaped."""
-    text = msgspec.json.encode(told).decode()
+    text = msgspec.json.encode(value).decode()
     click.echo((msgspec.json.format(text) if pretty else text).translate(_IN_JSON))
 
 

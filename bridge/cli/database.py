@@ -194,8 +194,8 @@ def discard_dead_letters(config: Config, letter_ids: tuple[str, ...]) -> None:
     _decide(config, letter_ids, "discard", "Discarded {}.")
 
 
-def _decide(config: Config, letter_ids: Sequence[str], verb: Verb, told: str) -> None:
-    """Decide each letter and print `told` about it; exit in the end if an id has none."""
+def _decide(config: Config, letter_ids: Sequence[str], verb: Verb, message: str) -> None:
+    """Decide each letter and print `message` about it; exit in the end if an id has none."""
 
     async def work(store: SqlStore) -> list[str]:
         gone = []
@@ -203,7 +203,7 @@ def _decide(config: Config, letter_ids: Sequence[str], verb: Verb, told: str) ->
             if await decide_letter(store, OPERATOR, letter_id, verb, SystemClock().now()) is None:
                 gone.append(letter_id)
             else:
-                click.echo(told.format(letter_id))
+                click.echo(message.format(letter_id))
         return gone
 
     if gone := with_store(config, work):
@@ -403,30 +403,30 @@ def erase(
     is_ours = settings.users_of(config).is_ours
     try:
         if dry_run or not yes:
-            told = with_store(config, lambda store: erasure.survey(store, subject, is_ours))
+            report = with_store(config, lambda store: erasure.survey(store, subject, is_ours))
             if dry_run:
-                _show(told, as_json=as_json, title="Found")
+                _show(report, as_json=as_json, title="Found")
                 return
-            if told.chatting and not force:
-                raise erasure.StillChatting(told.chatting)  # noqa: TRY301 - handled as the other's
-            if told.found:
-                _show(told, as_json=False, title="Found", err=True)
+            if report.chatting and not force:
+                raise erasure.StillChatting(report.chatting)  # noqa: TRY301 - handled as the other's
+            if report.found:
+                _show(report, as_json=False, title="Found", err=True)
                 click.confirm(_ERASURE.format(one_line(subject)), abort=True, err=True)
         by = OPERATOR.actor, OPERATOR.way
         wish = erasure.Wish(subject=subject, by=by, force=force, stay=stay, redact=redact)
         gone = partial(erasure.erase, wish=wish, is_ours=is_ours, clock=SystemClock())
         try:
-            told = with_store(config, gone, sole=True, wait=False)
+            report = with_store(config, gone, sole=True, wait=False)
         except AlreadyInUse:
             if not as_json:
                 click.echo("The bridge is running: it has to erase the data itself.", err=True)
-            told = with_store(config, lambda store: gone(store, tell=partial(_tell, store)))
+            report = with_store(config, lambda store: gone(store, tell=partial(_tell, store)))
     except erasure.BadSubject as error:
         stop(ExitCode.FAILED, str(error))
     except erasure.StillChatting as error:
         stop(ExitCode.FAILED, f"{error}: nothing was erased; use --force to end it first")
-    _show(told, as_json=as_json, title="Erased")
-    if not told.done:
+    _show(report, as_json=as_json, title="Erased")
+    if not report.done:
         stop(ExitCode.FAILED, "Not everything is erased yet: the bridge continues; run this again.")
 
 
@@ -434,20 +434,20 @@ async def _tell(store: StorePort, room_id: RoomId, order: RoomInput, key: str) -
     await hand_in(store, NewInput(room_id, dump_input(order), key))
 
 
-def _show(told: erasure.Report, *, as_json: bool, title: str, err: bool = False) -> None:
+def _show(report: erasure.Report, *, as_json: bool, title: str, err: bool = False) -> None:
     if as_json:
-        print_json(told)
+        print_json(report)
         return
-    if not told.found:
-        click.echo(f"The bridge has no data about {one_line(told.subject)}.")
-    for room_id in told.chatting:
+    if not report.found:
+        click.echo(f"The bridge has no data about {one_line(report.subject)}.")
+    for room_id in report.chatting:
         click.echo(f"There is a current chat or request in {one_line(room_id)}.", err=err)
-    if told.accounts:
-        click.echo(f"Accounts at the call centre: {one_line(', '.join(told.accounts))}", err=err)
-    if told.found:
-        counts = [(kind, str(n), str(told.left.get(kind, 0))) for kind, n in told.found.items()]
+    if report.accounts:
+        click.echo(f"Accounts at the call centre: {one_line(', '.join(report.accounts))}", err=err)
+    if report.found:
+        counts = [(kind, str(n), str(report.left.get(kind, 0))) for kind, n in report.found.items()]
         print_table((title.lower(), "rows", "left"), counts, err=err)
-    kept = [one for one in told.kept if told.found or one not in erasure.KEPT]
+    kept = [one for one in report.kept if report.found or one not in erasure.KEPT]
     if kept:
         stays = [(one.what, one.where, one.why) for one in kept]
         print_table(("kept", "where", "why"), stays, err=err)
@@ -613,8 +613,8 @@ def backup(config: Config, file: Path, *, as_json: bool) -> None:
         stop(ExitCode.FAILED, f"{file} already exists")
     with closing(_Shown()) as progress:
         sums = asyncio.run(transfer.backup(url, file, SystemClock(), progress, __version__))
-    told = f"Wrote {file}, {file.stat().st_size} bytes, and verified it."
-    _report(sums, told, as_json=as_json)
+    message = f"Wrote {file}, {file.stat().st_size} bytes, and verified it."
+    _report(sums, message, as_json=as_json)
 
 
 @click.command()
@@ -630,18 +630,18 @@ def restore(config: Config, file: Path, *, replace: bool, dry_run: bool, as_json
     """
     url = config.database.url.get_secret_value()
     if dry_run:
-        told = f"{file} is complete and intact. Nothing was changed (--dry-run)."
-        _report(BackupFile(file).check(), told, as_json=as_json)
+        message = f"{file} is complete and intact. Nothing was changed (--dry-run)."
+        _report(BackupFile(file).check(), message, as_json=as_json)
         return
     with closing(_Shown()) as progress:
         restoring = transfer.restore(file, url, SystemClock(), progress, replace=replace)
         tables = asyncio.run(restoring)
-    told = f"Restored {file} to {described(url)}, compared row by row."
-    _report(tables, told, as_json=as_json)
+    message = f"Restored {file} to {described(url)}, compared row by row."
+    _report(tables, message, as_json=as_json)
 
 
-def _report(tables: Sequence[Compared] | Sequence[Sum], told: str, *, as_json: bool) -> None:
-    """Print each table's rows and digest (the same on both engines and in a backup), and `told`."""
+def _report(tables: Sequence[Compared] | Sequence[Sum], message: str, *, as_json: bool) -> None:
+    """Print each table's rows and digest (alike on both engines and in a backup), and `message`."""
     if as_json:
         print_json(tables)
         return
@@ -653,4 +653,4 @@ def _report(tables: Sequence[Compared] | Sequence[Sum], told: str, *, as_json: b
                 f"{one.table}: {one.changed} rows have U+FFFD in place of NUL, which PostgreSQL"
                 " does not support"
             )
-    click.echo(told)
+    click.echo(message)

@@ -63,7 +63,7 @@ def doctor(files: Files, *, as_json: bool = False) -> int:
     # Log lines of the parts would only interrupt the report.
     configure_logging("ERROR", "text", stream=io.StringIO())
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
-    findings = Findings() if as_json else Findings(told=lambda one: _print(console, one))
+    findings = Findings() if as_json else Findings(on_finding=lambda one: _print(console, one))
     config = _load(findings, files)
     if config is not None:
         # Only on a terminal, and below the findings.
@@ -71,8 +71,8 @@ def doctor(files: Files, *, as_json: bool = False) -> int:
             asyncio.run(_round(findings, files, config))
     passed, failed, skipped = (findings.count(verdict) for verdict in Verdict)
     if as_json:
-        told = {"passed": passed, "failed": failed, "skipped": skipped, "findings": findings.all}
-        print_json(told, pretty=True)
+        summary = {"passed": passed, "failed": failed, "skipped": skipped, "findings": findings.all}
+        print_json(summary, pretty=True)
     else:
         click.echo(f"{passed} passed, {failed} failed, {skipped} not tried")
     return ExitCode.FAILED if failed else ExitCode.OK
@@ -216,30 +216,30 @@ async def migrated_store(config: Config) -> AsyncIterator[SqlStore | None]:
 async def check_replicas(store: SqlStore | None) -> str | None:
     """Check that the processes that share the database are alive and serve all shards."""
     try:
-        there = [one for one in await store.members() if one.present] if store else []
-        if store is None or not there:
+        members = [one for one in await store.members() if one.present] if store else []
+        if store is None or not members:
             return None
-        roles, notices = await store.sessions(there)
+        roles, notices = await store.sessions(members)
     except StoreError as error:
         raise Failed(
             str(error), "grant the bridge's role read access to the database's tables"
         ) from error
     if len(roles) > 1:
         raise Failed(f"the replicas use several database roles: {', '.join(roles)}", ONE_ROLE)
-    if silent := [one.name for one in there if one.age >= SILENT]:
+    if silent := [one.name for one in members if one.age >= SILENT]:
         fix = "another replica takes over its rooms; find out why this process does not respond"
         raise Failed(f"no heartbeat from {', '.join(sorted(silent))}", fix)
-    if leaving := [one.name for one in there if one.leaving]:
+    if leaving := [one.name for one in members if one.leaving]:
         fix = "if it is not being stopped, its log (`peer unreachable`) says what it cannot reach"
         why = "is being stopped, or cannot reach the homeserver or the call centre"
         raise Failed(f"{', '.join(sorted(leaving))} {why}", fix)
-    if free := SHARDS - sum(len(one.shards) for one in there):
+    if free := SHARDS - sum(len(one.shards) for one in members):
         fix = (
             "try again in half a minute; if this persists, see the replicas' logs (bridge.replica)"
         )
         raise Failed(f"{free} of the {SHARDS} shards of rooms are served by no replica", fix)
     slow = "; PostgreSQL's host lacks tcp_user_timeout: lost connections end after 25 s"
-    return f"{len(there)} alive, all {SHARDS} shards are served{'' if notices else slow}"
+    return f"{len(members)} alive, all {SHARDS} shards are served{'' if notices else slow}"
 
 
 # By what PostgreSQL says: the error's code, or words.
@@ -279,7 +279,7 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "close the other program that has the file of database.url open"
     if kind == "SQLite":
         return _OUR_FOLDER
-    return next(fix for said, fix in _POSTGRES_FIXES.items() if re.search(said, str(error)))
+    return next(fix for pattern, fix in _POSTGRES_FIXES.items() if re.search(pattern, str(error)))
 
 
 # --- encryption's keys ---------------------------------------------------------------------------

@@ -50,7 +50,7 @@ class Failed(Exception):
 
 @dataclass
 class Findings:
-    told: Callable[[Finding], None] = field(default=lambda _finding: None)
+    on_finding: Callable[[Finding], None] = field(default=lambda _finding: None)
     """Called with each finding as soon as it is made, because some checks take long."""
     all: list[Finding] = field(default_factory=list)
 
@@ -85,7 +85,7 @@ class Findings:
 
     def add(self, finding: Finding) -> None:
         self.all.append(finding)
-        self.told(finding)
+        self.on_finding(finding)
 
 
 def check_clock(findings: Findings, date: str, whose: str) -> None:

@@ -107,7 +107,7 @@ class _Checks:
 
     async def all(self) -> bool:
         of = self._findings.of
-        if not await of(_HOMESERVER, self._there()) or not await of("bot", self._bot()):
+        if not await of(_HOMESERVER, self._reachable()) or not await of("bot", self._bot()):
             return False
         await of("homeserver to bridge", self._ping())
         await of("queue users", self._queue_users())
@@ -119,7 +119,7 @@ class _Checks:
             await of("room page", self._openid())
         return self._all_ours
 
-    async def _there(self) -> None:
+    async def _reachable(self) -> None:
         fix = "check homeserver.address (http or https?), and that the homeserver is running"
         try:
             answer = await self._ask("GET", "/_matrix/client/versions", token=False, fix=fix)

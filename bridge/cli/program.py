@@ -123,7 +123,7 @@ def run(files: Files) -> None:
 @click.pass_obj
 def check(files: Files, *, as_json: bool) -> None:
     """Check the configuration. Every error names its key and line."""
-    told: dict[str, object] = {"valid": False, "problems": [], "warnings": []}
+    result: dict[str, object] = {"valid": False, "problems": [], "warnings": []}
     try:
         config = files.load()
         check_slips(found := Findings(), files, config)
@@ -132,17 +132,17 @@ def check(files: Files, *, as_json: bool) -> None:
             warnings.insert(0, "no tokens yet: run `matrix-webchat register` to fill them")
         if lacks_secret(config):
             warnings.append(UNFILLED)
-        told |= {"valid": True, "warnings": warnings}
+        result |= {"valid": True, "warnings": warnings}
     except (ConfigUnreadable, ConfigInvalid) as error:
         known = error.problems if isinstance(error, ConfigInvalid) else [Problem((), str(error))]
-        told["problems"] = [
+        result["problems"] = [
             {"key": render_path(one.path), "where": one.origin, "message": one.message}
             for one in known
         ]
         raise
     finally:
         if as_json:
-            click.echo(json.dumps(told, indent=2))
+            click.echo(json.dumps(result, indent=2))
     for line in () if as_json else ("valid", *warnings):
         click.echo(f"{files.config}: {line}")
 

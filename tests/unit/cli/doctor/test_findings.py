@@ -5,7 +5,7 @@ from bridge.cli.findings import Finding, Findings, Verdict
 
 def test_each_finding_is_reported_at_once_and_counted() -> None:
     heard: list[Finding] = []
-    findings = Findings(told=heard.append)
+    findings = Findings(on_finding=heard.append)
     findings.passed("a", "fine")
     findings.failed("b", "broken", "mend it")
     findings.failed("c", "broken", "mend it")
