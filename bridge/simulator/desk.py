@@ -63,8 +63,8 @@ def reply(
 ) -> Wire:
     """Build the reply to one command; without `messageId` if `call_id` is None."""
     known: Wire = {} if call_id is None else {"messageId": call_id}
-    told: Wire = {"type": int(frame_type), "result": int(code), "message": message}
-    return known | told | (extra or {})
+    fields: Wire = {"type": int(frame_type), "result": int(code), "message": message}
+    return known | fields | (extra or {})
 
 
 def push_status(centre: CallCentre, request: QueueRequest, state: int, place: int) -> None:

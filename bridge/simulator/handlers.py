@@ -110,8 +110,8 @@ class _Exchange:
     ) -> Wire:
         """Build the reply; a 110 or 111 that is refused is recorded with the customer."""
         centre, call = self.centre, self.call
-        said = call.type in (FrameType.SEND_MESSAGE, FrameType.SEND_PRE_MESSAGE)
-        if said and code is not ResultCode.SUCCESS:
+        is_message = call.type in (FrameType.SEND_MESSAGE, FrameType.SEND_PRE_MESSAGE)
+        if is_message and code is not ResultCode.SUCCESS:
             refused: Wire = {"messageId": call.call_id, "type": call.type, "result": int(code)}
             centre.keep(self.customer, self.customer.refused, refused)
         return desk.reply(call.type, code, message, call_id=call.call_id, extra=extra)
@@ -140,18 +140,18 @@ class _Exchange:
             agent = options.agent(AgentId(asked.to_agent)) or desk.quietest_agent(centre)
             session = centre.begin(customer, asked.queue_id, [agent] if agent else [])
             centre.note(session, "event", "accepted", agent=desk.first_agent(session))
-            return self.reply(extra={**self._told(session), "perm": 1})
+            return self.reply(extra={**self._session_fields(session), "perm": 1})
         request, standing = self._into_queue(asked.queue_id, asked.source, asked.to_agent)
-        told: Wire = self._place(request, standing) if rich else {}
+        fields: Wire = self._place(request, standing) if rich else {}
         if options.session_in_reply and customer.session is not None:
-            told |= self._told(customer.session)
-        return self.reply(extra=told)
+            fields |= self._session_fields(customer.session)
+        return self.reply(extra=fields)
 
     def _begin_with_robot(self, queue_id: QueueId) -> Wire:
         centre, robot = self.centre, self.centre.options.robot
         session = centre.begin(self.customer, queue_id, [robot], robot=True)
         centre.note(session, "event", "robot")
-        told: Wire = {
+        fields: Wire = {
             "sessionId": desk.identifier(centre, session.id),
             "agentId": robot.id,
             "agentName": robot.name,
@@ -160,7 +160,7 @@ class _Exchange:
         }
         if centre.options.robot_started:
             desk.push_started(centre, session)
-        return self.reply(extra=told)
+        return self.reply(extra=fields)
 
     def _leave_robot(self, session: Session) -> Wire:
         """Handle a 302: queue for a person; the robot session goes on until an agent accepts."""
@@ -208,16 +208,16 @@ class _Exchange:
         return request, place
 
     def _place(self, request: QueueRequest, place: int) -> Wire:
-        told: Wire = {"requestId": desk.identifier(self.centre, request.id)}
+        fields: Wire = {"requestId": desk.identifier(self.centre, request.id)}
         words = self.centre.options.words_for(place, "positionInQueueMessage")
-        return {**told, "queueLength": place, **words}
+        return {**fields, "queueLength": place, **words}
 
-    def _told(self, session: Session) -> Wire:
-        told: Wire = {"sessionId": desk.identifier(self.centre, session.id)}
+    def _session_fields(self, session: Session) -> Wire:
+        fields: Wire = {"sessionId": desk.identifier(self.centre, session.id)}
         for person in desk.people(self.centre, session.agents):
             known = {"agentId": person["id"], "agentName": person["name"]}
-            told |= {**known, "icon": person["icon"], "comments": person["comments"]}
-        return told
+            fields |= {**known, "icon": person["icon"], "comments": person["comments"]}
+        return fields
 
     # --- commands that name a session -------------------------------------------------------------
 
@@ -250,10 +250,10 @@ class _Exchange:
 
     def _message(self, session: Session | None, content: frames.Content) -> Wire:
         centre, customer = self.centre, self.customer
-        told: Wire = {}
+        fields: Wire = {}
         if session is None and centre.options.session_in_message_reply and customer.session:
             session = customer.session
-            told = {
+            fields = {
                 "sessionId": desk.identifier(centre, session.id),
                 "agents": desk.people(centre, session.agents),
             }
@@ -261,14 +261,14 @@ class _Exchange:
             if centre.options.original_in_refusal:
                 # In the wrapper of the phone clients' transport (reference 1.3).
                 text = json.dumps(self._as_it_came()[1], ensure_ascii=False)
-                told = {"originalMessage": {"objectName": "RC:TxtMsg", "content": text}}
-            return self.reply(ResultCode.INVALID_CHAT_SESSION_ID, "no such session", told)
+                fields = {"originalMessage": {"objectName": "RC:TxtMsg", "content": text}}
+            return self.reply(ResultCode.INVALID_CHAT_SESSION_ID, "no such session", fields)
         self._hear(content, session)
         if session.robot and not customer.request:  # who waits for a person hears no robot
             desk.robot_answer(centre, session, content)
         elif not session.robot and centre.options.script == "echo":
             desk.echo(centre, session, content)
-        return self.reply(extra=told)
+        return self.reply(extra=fields)
 
     def _rate(self, rated: frames.RateSession) -> None:
         centre, customer = self.centre, self.customer
@@ -392,9 +392,9 @@ def log_in(centre: CallCentre, body: bytes, sign: str | None, now: float, cookie
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return result(ResultCode.REQUEST_ERROR, f"the body must be a JSON object: {error}")
     customer, token = centre.sign_in(login, name, now)
-    told = result(ResultCode.SUCCESS, token=token, config={})
+    reply = result(ResultCode.SUCCESS, token=token, config={})
     shown = {"clientId": customer.client_id} if centre.options.has("client_id_in_login") else {}
-    return told | shown
+    return reply | shown
 
 
 def _who(centre: CallCentre, kind: int, asked: Wire) -> tuple[str, str]:
@@ -447,8 +447,8 @@ def _history(centre: CallCentre, wanted: _Wanted, now: float, cookie: str) -> Wi
 
 def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> list[Wire]:
     mode = centre.options.running_history
-    told = mode == "told" or (mode == "asked" and wanted.running)
-    hidden = None if told else customer.session
+    shown = mode == "told" or (mode == "asked" and wanted.running)
+    hidden = None if shown else customer.session
     people = {agent.id: agent for agent in (*centre.options.agents, centre.options.robot)}
     people |= {agent.id: agent for session in customer.sessions for agent in session.agents}
     notice = MessageType.SYSTEM_NOTICE  # typing, which has no content, is not history

@@ -149,10 +149,10 @@ class Simulator:
         wanted = await _with_amr(op)
         self._board.settle()
         now = asyncio.get_running_loop().time()
-        told = operations.perform(self._centre, wanted, now, host)
+        fields = operations.perform(self._centre, wanted, now, host)
         sent = self._board.post(self._centre.outgoing())
         self._log.debug("simulator operation", op=op.get("op"), sent=sent)
-        return {"ok": True, "sent": sent, **told}
+        return {"ok": True, "sent": sent, **fields}
 
     def state(self) -> Wire:
         """Return the state for scripts to compare; lists are copies, their entries are not."""
@@ -466,19 +466,19 @@ def _agent(agent: DeskAgent) -> Wire:
 
 
 def _waiting(centre: CallCentre, request: QueueRequest, now: float) -> Wire:
-    told = {"waited": now - request.since, "wanted": request.wanted}
-    return _request(request) | _who(centre, request) | told
+    fields = {"waited": now - request.since, "wanted": request.wanted}
+    return _request(request) | _who(centre, request) | fields
 
 
 def _chat(centre: CallCentre, session: Session, now: float) -> Wire:
     customer = session.customer
     typed = customer.typed_at if customer.session is session else None
-    told: Wire = {
+    fields: Wire = {
         "agents": [_agent(agent) for agent in session.agents],
         "typed": None if typed is None else now - typed,
         "preview": customer.preview if typed is not None else "",
     }
-    return _session(session) | _who(centre, session) | told
+    return _session(session) | _who(centre, session) | fields
 
 
 def _who(centre: CallCentre, about: QueueRequest | Session) -> Wire:

@@ -258,9 +258,9 @@ hosted here: `number/name` below `/desk/files/`), `url` (as the customer sent it
 
 def shown(entry: Entry) -> Wire:
     """Copy an entry for a desk without its audio: `voice` is the number to fetch a voice by."""
-    told = {key: value for key, value in entry.items() if key != "audio"}
+    fields = {key: value for key, value in entry.items() if key != "audio"}
     ours = entry["kind"] == "voice" and ("audio" in entry or "file" in entry)
-    return told | {"voice": entry["n"]} if ours else told
+    return fields | {"voice": entry["n"]} if ours else fields
 
 
 # --- the call centre -----------------------------------------------------------------------------
@@ -455,8 +455,8 @@ class CallCentre:
         where = {"session" if isinstance(about, Session) else "request": about.id}
         who = {"login": about.customer.login, "side": side}
         known = {"time": self.wall_ms(), **who, "kind": kind, **where, **fields}
-        told = {key: value for key, value in known.items() if value or type(value) in (int, float)}
-        return self.transcript.add(told)
+        kept = {key: value for key, value in known.items() if value or type(value) in (int, float)}
+        return self.transcript.add(kept)
 
     def keep(self, customer: Customer, log: list[_T], entry: _T) -> None:
         """Append to one of a customer's lists; drop the oldest entries beyond `keep_records`."""

@@ -206,12 +206,12 @@ class HttpSide:
             return page(403)
         body = await request.read()
         cookie = request.cookies.get(STICKY, "")
-        said = log_in(self._centre, body, request.headers.get("sign"), now, cookie)
+        reply = log_in(self._centre, body, request.headers.get("sign"), now, cookie)
         self._pulse.beat()
-        told = answer(said)
-        if options.sticky_cookie and isinstance(token := said.get("token"), str):
-            told.set_cookie(STICKY, node(token), path=options.context or "/", httponly=True)
-        return told
+        response = answer(reply)
+        if options.sticky_cookie and isinstance(token := reply.get("token"), str):
+            response.set_cookie(STICKY, node(token), path=options.context or "/", httponly=True)
+        return response
 
     async def _robot(self, request: web.Request) -> web.Response:
         try:
@@ -298,8 +298,8 @@ def page(status: int) -> web.Response:
 
 def _raw_name(request: web.Request) -> str:
     """Name a raw upload by Content-Disposition, else by its type: the guide gives it no name."""
-    _, told = parse_content_disposition(request.headers.get(hdrs.CONTENT_DISPOSITION))
-    if hinted := content_disposition_filename(told):
+    _, params = parse_content_disposition(request.headers.get(hdrs.CONTENT_DISPOSITION))
+    if hinted := content_disposition_filename(params):
         return safe_name(hinted)
     return "upload" + (mimetypes.guess_extension(request.content_type) or ".bin")
 
