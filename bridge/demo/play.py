@@ -240,7 +240,7 @@ async def _wait(scene: Scene, bystander: Scene) -> None:
         await scene.react(await scene.reads("nine to six", scene.stage.bot), "👎")
         await scene.reads("number 2")
         await scene.desk.gets(
-            f"pre-message: {QUESTION}", lambda said: QUESTION in str(said["text"])
+            f"pre-message: {QUESTION}", lambda message: QUESTION in str(message["text"])
         )
     async with scene.step("her place in the queue changes in place when the other gives up"):
         await bystander.say("!wc cancel")
@@ -275,7 +275,7 @@ async def _talk(scene: Scene) -> None:
         await scene.notices(
             "the read receipt", lambda: ghost in read and read[ghost].event_id == sent
         )
-        scene.transcript.said("Mei", "✓ has read it")
+        scene.transcript.show("Mei", "✓ has read it")
 
 
 async def _type(scene: Scene) -> None:
@@ -285,10 +285,10 @@ async def _type(scene: Scene) -> None:
         await scene.desk.do("typing")
         room = scene.customer.room(scene.room)
         await scene.notices("the agent's typing", lambda: ghost in room.typing_users)
-        scene.transcript.said("Mei", "… types")
+        scene.transcript.show("Mei", "… types")
         await nio.room_typing(scene.room)
         await scene.desk.until("her typing", lambda who: bool(who.signals))
-        scene.transcript.said("desk", "← she types …")
+        scene.transcript.show("desk", "← she types …")
         await nio.room_typing(scene.room, typing_state=False)
 
 
@@ -319,7 +319,7 @@ async def _end_first_chat(scene: Scene) -> None:
         poll = await scene.sees("a poll", lambda event: event["type"] == POLL)
         answer, label = answers_of(poll)[0]
         await scene.vote(poll, answer)
-        scene.transcript.said("alice", f"votes “{label}”")
+        scene.transcript.show("alice", f"votes “{label}”")
         await scene.reads(f"Thank you for your rating: {label}.")
         given = [rating["rating"] for rating in scene.desk.customer.ratings]
         expect(given == [int(answer)], f"WebChat should have {answer}, it has {given}")

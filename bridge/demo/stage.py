@@ -192,7 +192,7 @@ class Transcript:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
             self.note("\n".join([f"The end of {log.name}:", *lines[-LOG_LINES:]]))
 
-    def said(self, who: str, text: str) -> None:
+    def show(self, who: str, text: str) -> None:
         lines = (
             line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…" for line in text.split("\n")
         )
@@ -263,7 +263,7 @@ class Desk:
 
     async def gets(self, what: str, wanted: Callable[[Wire], bool]) -> Wire:
         await self.until(what, lambda who: any(map(wanted, who.messages)))
-        self._transcript.said("desk", f"← {what}")
+        self._transcript.show("desk", f"← {what}")
         return next(filter(wanted, self.customer.messages))
 
     async def until(self, what: str, holds: Callable[[AtDesk], bool]) -> None:
@@ -299,7 +299,7 @@ class Scene:
         self.room = ""
         self._name = localpart_of(customer.nio.user_id)
         self.desk = Desk(stage.simulator, transcript, self._name)
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
 
     async def open_dm(self, first: str, *, encrypted: bool = True) -> None:
         """Create the direct room together with its first message, as Element does."""
@@ -317,8 +317,8 @@ class Scene:
     async def send(self, shown: str, **content: object) -> str:
         event_id = await self.customer.send(self.room, content)
         # Printed when sent, not when /sync returns it.
-        self._told.add(event_id)
-        self.transcript.said(self._name, shown)
+        self._printed.add(event_id)
+        self.transcript.show(self._name, shown)
         return event_id
 
     async def send_file(self, data: bytes, name: str, mime: str, kind: str, **more: object) -> str:
@@ -330,7 +330,7 @@ class Scene:
     async def react(self, event: Event, sign: str) -> None:
         relation = {"rel_type": "m.annotation", "event_id": event["event_id"], "key": sign}
         await self.customer.send(self.room, {"m.relates_to": relation}, "m.reaction")
-        self.transcript.said(self._name, f"reacts with {sign}")
+        self.transcript.show(self._name, f"reacts with {sign}")
 
     async def vote(self, poll: Event, answer: str) -> None:
         """Choose an answer of a poll (MSC3381)."""
@@ -365,10 +365,10 @@ class Scene:
 
     def _print_new(self) -> None:
         for event in self.events:
-            if event["type"] in {"m.room.message", POLL} and event["event_id"] not in self._told:
-                self._told.add(event["event_id"])
+            if event["type"] in {"m.room.message", POLL} and event["event_id"] not in self._printed:
+                self._printed.add(event["event_id"])
                 edited = " (edited in place)" if "m.new_content" in event["content"] else ""
-                self.transcript.said(self._named(event["sender"]), shown(event) + edited)
+                self.transcript.show(self._named(event["sender"]), shown(event) + edited)
 
     def _named(self, user_id: str) -> str:
         for event in reversed(self.events):
