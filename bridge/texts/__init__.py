@@ -188,7 +188,7 @@ def _flat(table: Mapping[str, object], above: str = "") -> Iterator[tuple[str, s
 _SHIPPED = {language: shipped(language) for language in LANGUAGES}
 CATALOGUE: Catalogue = MappingProxyType(
     {
-        key: MappingProxyType({language: said[key] for language, said in _SHIPPED.items()})
+        key: MappingProxyType({language: texts[key] for language, texts in _SHIPPED.items()})
         for key in _SHIPPED[DEFAULT_LANGUAGE]
     }
 )
