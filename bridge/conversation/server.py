@@ -298,13 +298,15 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
     if not chatting and session_id not in {_NOT_SAID, turn.state.last_session}:
         # A message of a session whose start was missed begins the chat (row 40, trap T14).
         chat.start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
-    elif not (chatting or push.agent_id) and isinstance(content, frames.AgentText):
+        chatting = True
+    agent = history.speaker(turn, push.agent_id)
+    if not history.is_new(turn, agent, content, at, numbered=numbered):
+        return
+    if chatting or push.agent_id or not isinstance(content, frames.AgentText):
+        _show(turn, agent, content, push)
+    else:
         # The call centre's own words, such as "all agents are busy": nobody comes to say them.
         _system_notice(turn, push, frames.AgentNotice(NoticeType.NORMAL, content.html))
-        return
-    agent = history.speaker(turn, push.agent_id)
-    if history.is_new(turn, agent, content, at, numbered=numbered):
-        _show(turn, agent, content, push)
 
 
 def _show(
