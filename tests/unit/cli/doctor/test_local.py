@@ -193,6 +193,20 @@ async def test_database_that_refuses_the_connection(
 
 
 @pytest.mark.asyncio
+async def test_database_proxy_with_no_server_behind_it(tmp_path: Path) -> None:
+    """It accepts and hangs up, which is no refusal by PostgreSQL."""
+    proxy = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port, findings = proxy.sockets[0].getsockname()[1], Findings()
+    url = f"postgresql://postgres@127.0.0.1:{port}/db?sslmode=disable"
+    async with proxy:
+        config = configured(tmp_path, more=f'database: {{url: "{url}"}}')
+        await findings.of("database", check_database(config))
+    finding = the(findings, "database")
+    assert finding.detail.startswith("PostgreSQL cannot be reached: connection was closed")
+    assert finding.fix.startswith("start PostgreSQL")
+
+
+@pytest.mark.asyncio
 async def test_database_without_tls(tmp_path: Path) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(8)  # SSLRequest
