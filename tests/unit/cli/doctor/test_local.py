@@ -178,6 +178,7 @@ async def test_database_without_a_connection_left(
     [
         ("//nobody:x@/postgres?", 'role "nobody" does not exist (28000)', "correct user and pass"),
         ("//postgres@/nowhere?", 'database "nowhere" does not exist (3D000)', "`CREATE DATABASE`"),
+        ("//postgres@/28000?", 'database "28000" does not exist (3D000)', "`CREATE DATABASE`"),
     ],
 )
 async def test_database_that_refuses_the_connection(
