@@ -242,7 +242,7 @@ async def check_replicas(store: SqlStore | None) -> str | None:
     return f"{len(there)} alive, all {SHARDS} shards are served{'' if notices else slow}"
 
 
-# By what PostgreSQL says: the error's code in parentheses (a port or a name may have its digits), or words.
+# By what PostgreSQL says: words, or the error's code (in parentheses: a name may have its digits).
 _POSTGRES_FIXES = {
     "too many c|connection slots": (  # clients, connections
         "let PostgreSQL accept more: max_connections, or the role's CONNECTION LIMIT"
