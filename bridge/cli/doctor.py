@@ -242,24 +242,28 @@ async def check_replicas(store: SqlStore | None) -> str | None:
     return f"{len(members)} alive, all {SHARDS} shards are served{'' if notices else slow}"
 
 
-# By what PostgreSQL says: the error's code, or words.
+# By what PostgreSQL says: words, or the error's code (in parentheses: a name may have its digits).
 _POSTGRES_FIXES = {
     "too many c|connection slots": (  # clients, connections
         "let PostgreSQL accept more: max_connections, or the role's CONNECTION LIMIT"
     ),
-    "28P01|28000": "correct user and password (database.url, PGPASSWORD), or pg_hba.conf",
-    "3D000": "`CREATE DATABASE` (docs/operators.md, Database), or correct the name in database.url",
+    r"\(28P01\)|\(28000\)": (
+        "correct user and password (database.url, PGPASSWORD), or pg_hba.conf"
+    ),
+    r"\(3D000\)": (
+        "`CREATE DATABASE` (docs/operators.md, Database), or correct the name in database.url"
+    ),
     "does not offer TLS": "let PostgreSQL offer TLS (`ssl = on`), or relax sslmode in database.url",
-    "42501": (  # insufficient_privilege
+    r"\(42501\)": (  # insufficient_privilege
         "let the role create tables: `ALTER DATABASE <name> OWNER TO <role>`, as a superuser"
     ),
-    "3F000": (  # invalid_schema_name
+    r"\(3F000\)": (  # invalid_schema_name
         "create the schema, `GRANT USAGE` on it, or correct the search_path (URL, role)"
     ),
     _TOO_NARROW: (
         "`CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`, then `migrate-db` if in use"
     ),
-    "25006": "set database.url to the primary server (a standby is read-only)",
+    r"\(25006\)": "set database.url to the primary server (a standby is read-only)",
     "": "start PostgreSQL, and check host, name, user, password and sslmode in database.url",
 }
 

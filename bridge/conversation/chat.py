@@ -301,13 +301,13 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
     """Show the robot's message (301), its proposals and its offer of a person."""
     text = _shown(push)
     phase = turn.state.phase
-    there = phase.agents if isinstance(phase, model.Chatting) else ()
-    robots = phase.robots if isinstance(phase, model.Chatting) and not phase.robot else there
+    agents = phase.agents if isinstance(phase, model.Chatting) else ()
+    robots = phase.robots if isinstance(phase, model.Chatting) and not phase.robot else agents
     agent = robots[0] if robots else _NAMELESS
     if text:
         turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))
     if not isinstance(phase, model.Chatting) or not phase.robot:
-        if text and all(one.id != agent.id for one in there):  # late: joins only to say this
+        if text and all(one.id != agent.id for one in agents):  # late: joins only to say this
             turn.ask(model.AgentsLeft((agent.id,)))
         return
     present = robots or ((agent,) if text else ())

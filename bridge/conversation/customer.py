@@ -68,7 +68,7 @@ def said(turn: Turn, event: model.Said) -> None:
     if robot_first:
         queue.consult(turn, event)
     elif turn.policy.start_on_message:
-        queue.request_chat(turn, said=True)
+        queue.request_chat(turn, message=True)
     elif not event.again and (
         queue.kept(turn.state) <= 2 or turn.now - state.held[-1].at >= REMIND_AFTER
     ):

@@ -128,8 +128,8 @@ class Clocks(msgspec.Struct, frozen=True):
 def link_lost(turn: Turn) -> None:
     """Tell a customer in a queue or chat of a long outage (row 34), unless told already."""
     state = turn.state
-    told = state.told_trouble or state.told_away
-    if visible(state.phase) is not None and not told:
+    informed = state.told_trouble or state.told_away
+    if visible(state.phase) is not None and not informed:
         turn.set(told_away=True)
         turn.say("trouble.unreachable")
 
@@ -254,24 +254,24 @@ def is_new(turn: Turn, agent: Agent, content: AgentContent, at: int, *, numbered
     return True
 
 
-def _seen_before(turn: Turn, came: Mark, words: str, *, numbered: bool) -> bool | None:
+def _seen_before(turn: Turn, pushed: Mark, words: str, *, numbered: bool) -> bool | None:
     """Return whether to show a push with a known mark; None if it is a new message."""
-    linked_at, at = turn.state.linked_at, came.at
+    linked_at, at = turn.state.linked_at, pushed.at
     known = list(shown_lately(turn.state))
     for index, one in enumerate(known):
         awaited = max(one.awaited, linked_at + AWAITED) if one.awaited else 0
-        told = one.mark == came.mark and at <= awaited
+        expected = one.mark == pushed.mark and at <= awaited
         repeated = (
             not numbered
-            and (one.mark, one.exact) == (came.mark, came.exact)
+            and (one.mark, one.exact) == (pushed.mark, pushed.exact)
             and one.at < linked_at <= at
             and at - one.at <= REPEATED_WITHIN
         )
-        if told or repeated:
+        if expected or repeated:
             # Changed so that a third copy counts as a new message.
-            known[index] = replace(one, awaited=0, at=one.at if told else linked_at)
+            known[index] = replace(one, awaited=0, at=one.at if expected else linked_at)
             _keep(turn, known)
-            if told and words == _NO_WORDS:  # a picture: the history had only a placeholder
+            if expected and words == _NO_WORDS:  # a picture: the history had only a placeholder
                 return True
             _want(turn, one.at, turn.now, brief=True)
             return False
@@ -293,40 +293,40 @@ def _agents(turn: Turn) -> tuple[Agent, ...]:
 # --- results of a lookup --------------------------------------------------------------------------
 
 
-def recalled(turn: Turn, came: model.Recalled) -> None:
+def recalled(turn: Turn, page: model.Recalled) -> None:
     """Show missed messages, or retry a failed lookup, at last saying that some may be missing."""
-    recall = turn.state.recall or model.Recall(came.since, came.session_id)
-    if came.failed and recall.tries + 1 >= TRIES:
+    recall = turn.state.recall or model.Recall(page.since, page.session_id)
+    if page.failed and recall.tries + 1 >= TRIES:
         turn.say("outage.unsure")
-    elif came.failed:
+    elif page.failed:
         pause = FIRST_PAUSE << recall.tries
-        pause += came.session_id * _STRIDE % pause  # jitter: all rooms lose their links at once
+        pause += page.session_id * _STRIDE % pause  # jitter: all rooms lose their links at once
         at, tries = turn.now + pause, recall.tries + 1
         turn.set(recall=replace(recall, asked=False, again=False, due=at, tries=tries))
         return
     else:
-        _show(turn, came, brief=recall.brief)
+        _show(turn, page, brief=recall.brief)
     again = model.Recall(recall.since, recall.session_id, due=turn.now, brief=True)
     turn.set(recall=again if recall.again else None)
 
 
-def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
+def _show(turn: Turn, page: model.Recalled, *, brief: bool) -> None:
     ids = [agent.id for agent in _agents(turn)]  # ordered, for `left_out`
     lines, heard = [], shown_lately(turn.state)
-    for place, entry in enumerate(came.entries):
+    for place, entry in enumerate(page.entries):
         # Without a user type, an id among the chat's agents tells that an agent wrote it.
         by_person = entry.user_type > 0 or entry.agent_id in ids
         if by_person and not (entry.by_customer or entry.notice):
             exact = exact_mark(entry.agent_id, AgentText(entry.html))
             lines.append(Line(place, entry, mark_of(entry.agent_id, entry.html), exact))
     clocks = compare(heard, lines)
-    doubtful = is_doubtful(heard, came, lines, clocks)
-    if came.kept:
-        lacking, heard = left_out(heard, came, ids)
+    doubtful = is_doubtful(heard, page, lines, clocks)
+    if page.kept:
+        lacking, heard = left_out(heard, page, ids)
         doubtful = doubtful or lacking
     else:
-        doubtful = not brief and _lost_for_good(turn, came, heard)
-    found, heard = missed(heard, lines, came.since, clocks)
+        doubtful = not brief and _lost_for_good(turn, page, heard)
+    found, heard = missed(heard, lines, page.since, clocks)
     _keep(turn, heard)
     for line in found:
         entry = line.entry
@@ -338,7 +338,7 @@ def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
         content: AgentContent = AgentText(entry.html)
         if text.startswith("{") and text.endswith("}"):  # raw JSON: a file, at some servers
             content = UnknownContent(None, text)
-        relay(turn, model.Relay(agent, content, came.session_id, (), entry.posted, entry.id))
+        relay(turn, model.Relay(agent, content, page.session_id, (), entry.posted, entry.id))
         if agent.id not in ids:  # the agent has left the chat: only the message is late
             turn.ask(model.AgentsLeft((agent.id,)))
         at = min(entry.posted - clocks.high, turn.now) if entry.posted else turn.now
@@ -348,27 +348,27 @@ def _show(turn: Turn, came: model.Recalled, *, brief: bool) -> None:
         turn.say("outage.unsure")
 
 
-def _lost_for_good(turn: Turn, came: model.Recalled, heard: Shown) -> bool:
+def _lost_for_good(turn: Turn, page: model.Recalled, heard: Shown) -> bool:
     """Return whether the outage may have lost messages of this chat that are not pushed again."""
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting) or phase.since > turn.state.linked_at + SETTLING:
         return False  # the chat began after the outage
-    said = [one for one in heard if one.at >= phase.since]
-    return not said or any(one.session == came.session_id for one in said)
+    shown = [one for one in heard if one.at >= phase.since]
+    return not shown or any(one.session == page.session_id for one in shown)
 
 
-def relay(turn: Turn, said: model.Relay) -> None:
+def relay(turn: Turn, message: model.Relay) -> None:
     """Show an agent's message. The first of a chat notifies the phone, unless `chat.ping` did, and
     so does one after a silence: with the ghost the room has three members, where others are mute.
     """
     phase, silence = turn.state.phase, turn.now - turn.state.watched_at
     if isinstance(phase, model.Chatting):
         if (phase.ping_at is not None or silence >= UNWATCHED) and not phase.close:
-            said = replace(said, ping=True)
+            message = replace(message, ping=True)
         if phase.unanswered or phase.ping_at is not None:
             turn.enter(phase, ping_at=phase.ping_at if phase.close else None, unanswered=False)
     turn.state = replace(turn.state, watched_at=turn.now)
-    turn.effects.append(said)
+    turn.effects.append(message)
 
 
 def speaker(turn: Turn, agent_id: AgentId, name: str = "") -> Agent:
@@ -420,13 +420,13 @@ def shown_lately(state: model.Conversation) -> Shown:
             for at, mark, number, awaited, exact, session in map(astuple, state.heard)
         )
     marks = state.marks
-    told = {one.place: one for one in marks.told}
+    details = {one.place: one for one in marks.details}
     found = []
     for place, (stamp, mark, exact) in enumerate(_LAYOUT.iter_unpack(marks.packed)):
         at, session = divmod(int.from_bytes(stamp, "big"), 1 << _PLACE_BITS)
-        more = told.get(place, model.Told(place, "", 0, pushed=True))
+        detail = details.get(place, model.MarkDetail(place, "", 0, pushed=True))
         of = marks.sessions[session - 1] if session else None
-        found.append(Mark(at, mark, more.id, more.awaited, exact if more.pushed else b"", of))
+        found.append(Mark(at, mark, detail.id, detail.awaited, exact if detail.pushed else b"", of))
     return tuple(found)
 
 
@@ -444,12 +444,12 @@ def _packed(shown: Sequence[Mark]) -> model.Marks:
         + (one.exact or bytes(_EXACT))
         for one in shown
     ]
-    told = [
-        model.Told(place, one.id, one.awaited, pushed=bool(one.exact))
+    details = [
+        model.MarkDetail(place, one.id, one.awaited, pushed=bool(one.exact))
         for place, one in enumerate(shown)
         if one.id or one.awaited or not one.exact
     ]
-    return model.Marks(b"".join(packed), sessions, tuple(told))
+    return model.Marks(b"".join(packed), sessions, tuple(details))
 
 
 def _keep(turn: Turn, shown: Sequence[Mark]) -> None:
@@ -468,14 +468,18 @@ def _remember_push(
     if turn.state.heard or (session is not None and session not in marks.sessions):
         _remember(turn, Mark(at, digest, exact=exact, session=session))
         return
-    packed, sessions, told = marks.packed, marks.sessions, marks.told
+    packed, sessions, details = marks.packed, marks.sessions, marks.details
     if session is not None:
         place = sessions.index(session) + 1
     if len(packed) >= _FULL:  # drop the oldest
         packed = packed[_LAYOUT.size :]
-        told = tuple(replace(one, place=one.place - 1) for one in told if one.place) if told else ()
+        details = (
+            tuple(replace(one, place=one.place - 1) for one in details if one.place)
+            if details
+            else ()
+        )
     packed += _stamp(at, place) + digest + exact
-    turn.state = replace(turn.state, marks=model.Marks(packed, sessions, told))
+    turn.state = replace(turn.state, marks=model.Marks(packed, sessions, details))
 
 
 # --- comparing ------------------------------------------------------------------------------------
@@ -486,15 +490,15 @@ def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
     shown = [one for one in heard if not one.id]
     times = Counter(one.mark for one in shown)
     entries = Counter(line.mark for line in lines)
-    came = {one.mark: one.at for one in shown if one.exact}
-    found = [
-        line.entry.posted - came[line.mark]
+    pushed = {one.mark: one.at for one in shown if one.exact}
+    offsets = [
+        line.entry.posted - pushed[line.mark]
         for line in lines
-        if line.entry.posted and entries[line.mark] == times[line.mark] == 1 and line.mark in came
+        if line.entry.posted and entries[line.mark] == times[line.mark] == 1 and line.mark in pushed
     ]
-    if not found:
+    if not offsets:
         return Clocks()
-    return Clocks(min(found) - NEAR, max(found), median_low(found))
+    return Clocks(min(offsets) - NEAR, max(offsets), median_low(offsets))
 
 
 def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple[list[Line], Shown]:
@@ -528,15 +532,15 @@ def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple
         and (line.entry.posted >= begin if line.entry.posted else line.place > last)
     ]
     revoked = (line for line in lines if line.entry.revoked and line.entry.id)
-    told = {one.id for one in heard}
-    gone = (line for line in revoked if line.place in pairs or line.entry.id in told)
+    ids = {one.id for one in heard}
+    gone = (line for line in revoked if line.place in pairs or line.entry.id in ids)
     return [*gone, *found], tuple(known)
 
 
-def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clocks: Clocks) -> bool:
+def is_doubtful(heard: Shown, page: model.Recalled, lines: Sequence[Line], clocks: Clocks) -> bool:
     """Return whether messages may be missing from before the oldest entry or the oldest mark."""
-    begin = came.since + clocks.usual
-    if len(came.entries) >= MOST_RECALLED and came.entries[0].posted > begin:
+    begin = page.since + clocks.usual
+    if len(page.entries) >= MOST_RECALLED and page.entries[0].posted > begin:
         return True
     if len(heard) < MOST_HEARD:
         return False
@@ -544,7 +548,7 @@ def is_doubtful(heard: Shown, came: model.Recalled, lines: Sequence[Line], clock
     return any(begin < line.entry.posted < first for line in lines)
 
 
-def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tuple[bool, Shown]:
+def left_out(heard: Shown, page: model.Recalled, ids: Collection[AgentId]) -> tuple[bool, Shown]:
     """Return whether the history lacks messages of this chat that were shown, and the marks.
 
     It must have the newest message shown before the outage, and all after the oldest that it has;
@@ -556,22 +560,22 @@ def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tu
     """
     order = sorted(range(len(heard)), key=lambda index: heard[index].at)
     shown = [heard[index].mark for index in order]
-    told = []  # the marks that match history lines, in the lines' order
-    for entry in came.entries:
+    listed = []  # the marks that match history lines, in the lines' order
+    for entry in page.entries:
         words = _words(entry.html)
         marks = (_mark(who, words) for who in (entry.agent_id, *ids))
-        told += [mark for mark in marks if mark in shown][:1]
-    blocks = SequenceMatcher(None, shown, told, autojunk=False).get_matching_blocks()
+        listed += [mark for mark in marks if mark in shown][:1]
+    blocks = SequenceMatcher(None, shown, listed, autojunk=False).get_matching_blocks()
     paired = {place for block in blocks for place in range(block.a, block.a + block.size)}
-    times, copies = Counter(shown), Counter(told)
+    times, copies = Counter(shown), Counter(listed)
     # The order may differ there; if equal messages are too few, the sequence match tells which.
-    there = [place in paired or copies[mark] >= times[mark] for place, mark in enumerate(shown)]
-    ours = [one.session == came.session_id and one.at <= came.since for one in heard]
+    present = [place in paired or copies[mark] >= times[mark] for place, mark in enumerate(shown)]
+    ours = [one.session == page.session_id and one.at <= page.since for one in heard]
     due = [place for place, index in enumerate(order) if ours[index]]
     if not due:
         return False, heard
-    begin = next((place for place in due if there[place]), due[-1])
-    absent = [place for place in due if place >= begin and not there[place]]
+    begin = next((place for place in due if present[place]), due[-1])
+    absent = [place for place in due if place >= begin and not present[place]]
     known = list(heard)
     for place in absent:
         if place != due[-1]:
@@ -581,13 +585,13 @@ def left_out(heard: Shown, came: model.Recalled, ids: Collection[AgentId]) -> tu
 
 def _open(heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
     """Return the lines that are not older than the marks, and whose id has no mark."""
-    told = {one.id for one in heard if one.id}
+    ids = {one.id for one in heard if one.id}
     first = min((one.at for one in heard), default=since)  # the clock may have been changed
     horizon = min(first, since) + clocks.usual - FAR
     if len(heard) == MOST_HEARD:
         horizon = first + clocks.usual  # older marks were discarded, so older lines prove nothing
-    untold = (line for line in lines if line.entry.id not in told)
-    return [line for line in untold if not line.entry.posted or line.entry.posted >= horizon]
+    unmarked = (line for line in lines if line.entry.id not in ids)
+    return [line for line in unmarked if not line.entry.posted or line.entry.posted >= horizon]
 
 
 def _paired(heard: Shown, lines: Sequence[Line]) -> Mapping[int, int]:

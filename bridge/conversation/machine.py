@@ -72,8 +72,8 @@ def is_plain_success(state: model.Conversation, answer: model.Replied) -> bool:
         return False
     wanted = state.held or state.rating or phase.close or phase.human
     looked_up = state.questions or (state.recall is not None and not state.recall.asked)
-    told = state.dropped or state.told_trouble or state.turn_at is not None
-    return not (wanted or looked_up or told or state.failures)
+    troubled = state.dropped or state.told_trouble or state.turn_at is not None
+    return not (wanted or looked_up or troubled or state.failures)
 
 
 def _apply(turn: Turn, happened: model.Input) -> None:

@@ -305,7 +305,7 @@ class Heard(msgspec.Struct, frozen=True, array_like=True):
     session: SessionId | None = None
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True):
+class MarkDetail(msgspec.Struct, frozen=True, array_like=True):
     """Extra attributes of the mark at index `place` of `Marks`; see `history.Mark`."""
 
     place: int
@@ -320,7 +320,7 @@ class Marks(msgspec.Struct, frozen=True, array_like=True):
     packed: bytes = b""
     sessions: tuple[SessionId, ...] = ()
     """Sessions of the marks; the histories of these should contain the marked messages."""
-    told: tuple[Told, ...] = ()
+    details: tuple[MarkDetail, ...] = ()
 
 
 class Recall(Value, frozen=True):

@@ -79,17 +79,17 @@ MOST_ASKED = 5
 
 
 def request_chat(
-    turn: Turn, queue_id: QueueId | None = None, *, quiet: bool = False, said: bool = False
+    turn: Turn, queue_id: QueueId | None = None, *, quiet: bool = False, message: bool = False
 ) -> None:
     """Request a chat, by default in the room's queue, with a new queue card.
 
-    The old card goes on if a message (`said`, not a command) follows soon after a "no agent" or a
+    The old card goes on if a `message` (not a command) follows soon after a "no agent" or a
     permanent failure, and for a `quiet` request.
     """
     queue_id = turn.policy.queue_id if queue_id is None else queue_id
     turn.set(retry_at=None, turn_at=None)
     known = turn.state.vain is not None and turn.state.vain.key in NOBODY_THERE | _HOPELESS
-    if not (quiet or (said and known and is_near(turn))):
+    if not (quiet or (message and known and is_near(turn))):
         turn.set(number=turn.state.number + 1, vain=None)
     if not callback_wanted(turn.state):
         turn.set(callback=None)
@@ -113,7 +113,7 @@ def resume_held(turn: Turn, *, ask: bool = True) -> None:
     if not (policy.start_on_message or policy.paused):
         remind(turn)
     elif ask and not policy.paused:
-        request_chat(turn, said=True)
+        request_chat(turn, message=True)
     else:
         turn.say("queue.kept", {"count": kept(turn.state)})
 
@@ -250,8 +250,8 @@ def tell_dropped(turn: Turn, key: str = model.COUNTED) -> None:
 
 def expire(turn: Turn, pieces: tuple[model.Held, ...]) -> None:
     """Drop content that waited too long: one event with a reply, several with one sentence."""
-    told = unique_events(one for one in pieces if not one.is_note)
-    turn.report(pieces, "undelivered.expired" if len(told) == 1 else model.COUNTED)
+    messages = unique_events(one for one in pieces if not one.is_note)
+    turn.report(pieces, "undelivered.expired" if len(messages) == 1 else model.COUNTED)
     tell_dropped(turn, "queue.expired" if len(turn.state.dropped) > 1 else model.COUNTED)
 
 
@@ -359,8 +359,8 @@ def card_due(state: model.Conversation, policy: Policy) -> int | None:
     if not isinstance(phase, model.Queued):
         return None
     if (by := phase.cancel_by) is not None:
-        told = phase.shown_at or hidden(phase)
-        return None if told else by - policy.cancel_wait + CONFIRM_AFTER
+        confirmed = phase.shown_at or hidden(phase)
+        return None if confirmed else by - policy.cancel_wait + CONFIRM_AFTER
     if phase.quiet_until is not None or phase.accepted:
         return phase.quiet_until
     shown = phase.shown_at or phase.since
@@ -390,8 +390,8 @@ def turn_awaited(turn: Turn, seconds: int) -> None:
     else:
         asked = state.outstanding
         waits = state.held or (asked is not None and asked.held is not None)
-        told = expected is not None or state.told_trouble or state.told_away
-        if told or not waits:
+        informed = expected is not None or state.told_trouble or state.told_away
+        if informed or not waits:
             return
         turn.say("trouble.turn")
     turn.set(turn_at=turn.now + 1000 * seconds)
@@ -570,15 +570,15 @@ def consult(turn: Turn, event: model.Said) -> None:
         _ask(turn, event.event_id, words)
 
 
-def consulted(turn: Turn, came: model.Consulted) -> None:
+def consulted(turn: Turn, answer: model.Consulted) -> None:
     """Store the knowledge base's answer; if it has none, the message goes to a person."""
-    question = awaited(turn.state, came.event_id)
+    question = awaited(turn.state, answer.event_id)
     if question is None:
         return
-    if not (came.note or question.aside):
-        _want_person(turn, f"robot.person_{came.silence}")
+    if not (answer.note or question.aside):
+        _want_person(turn, f"robot.person_{answer.silence}")
         return
-    known = (replace(question, note=came.note),) if came.note else ()
+    known = (replace(question, note=answer.note),) if answer.note else ()
     at, questions = turn.state.questions.index(question), turn.state.questions
     turn.set(questions=(*questions[:at], *known, *questions[at + 1 :]))
 
@@ -653,10 +653,10 @@ def hand_over(turn: Turn) -> None:
             held.append(piece)
         else:
             after, text = piece.order + 1, model.CustomerText(note)  # `said` reserved the order
-            told = model.Held(
+            answer = model.Held(
                 piece.event_id, text, turn.now, order=after, consulted=True, sender=piece.sender
             )
-            held += [replace(piece, last=False), told]
+            held += [replace(piece, last=False), answer]
     turn.set(held=tuple(held), questions=())
 
 

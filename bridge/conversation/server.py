@@ -44,19 +44,19 @@ _SILENT_NOTICES = frozenset({NoticeType.TRACK_CHANGE, NoticeType.TYPING})
 _OF_AGENTS = frozenset({NoticeType.INVITE, NoticeType.TRANSFER, NoticeType.USER_LEFT})
 
 
-def pushed(turn: Turn, came: model.Pushed) -> None:
-    push, at = came.push, came.at or turn.now
+def pushed(turn: Turn, event: model.Pushed) -> None:
+    push, at = event.push, event.at or turn.now
     match push:
         case frames.MessageReceived():  # the usual case
-            _message_received(turn, push, at, numbered=came.numbered)
+            _message_received(turn, push, at, numbered=event.numbered)
         case frames.InitConfig():
             turn.set(ratings=push.ratings, extensions=push.extensions)
         case frames.QueueStatus():
             _queue_status(turn, push, at)
         case frames.ChatStarted():
-            if (told := push.config) is not None:
-                turn.set(ratings=told.ratings or turn.state.ratings)
-                turn.set(extensions=told.extensions or turn.state.extensions)
+            if (config := push.config) is not None:
+                turn.set(ratings=config.ratings or turn.state.ratings)
+                turn.set(extensions=config.extensions or turn.state.extensions)
             chat_started(turn, push)
         case frames.RatingPushed():
             _rating_pushed(turn, push.session_id)
@@ -244,8 +244,8 @@ def _replace_agents(
     )
     turn.enter(changes)
     if not phase.unwanted:
-        told = changes.seeking or (bool(old) and all(one.name for one in phase.agents))
-        if person or (not told and any(one.name for one in came + changed)):
+        announced = changes.seeking or (bool(old) and all(one.name for one in phase.agents))
+        if person or (not announced and any(one.name for one in came + changed)):
             chat.connected(turn, changes)  # the card may show a position, an id or nobody
         if came or changed:
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
@@ -298,13 +298,15 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
     if not chatting and session_id not in {_NOT_SAID, turn.state.last_session}:
         # A message of a session whose start was missed begins the chat (row 40, trap T14).
         chat.start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
-    elif not (chatting or push.agent_id) and isinstance(content, frames.AgentText):
+        chatting = True
+    agent = history.speaker(turn, push.agent_id)
+    if not history.is_new(turn, agent, content, at, numbered=numbered):
+        return
+    if chatting or push.agent_id or not isinstance(content, frames.AgentText):
+        _show(turn, agent, content, push)
+    else:
         # The call centre's own words, such as "all agents are busy": nobody comes to say them.
         _system_notice(turn, push, frames.AgentNotice(NoticeType.NORMAL, content.html))
-        return
-    agent = history.speaker(turn, push.agent_id)
-    if history.is_new(turn, agent, content, at, numbered=numbered):
-        _show(turn, agent, content, push)
 
 
 def _show(
@@ -463,9 +465,9 @@ def _chat_requested(turn: Turn, call_id: CallId, reply: frames.Reply) -> None:
 def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
     """Learn from a late reply to 101 that the chat is with the robot alone (test 15)."""
     robots = {agent.id for agent in reply.agents or phase.agents}
-    told = reply.robot_type is not None and reply.session_id == phase.session_id
+    names_robot = reply.robot_type is not None and reply.session_id == phase.session_id
     alone = {agent.id for agent in phase.agents} <= robots
-    if told and alone and not (phase.robot or phase.unwanted):
+    if names_robot and alone and not (phase.robot or phase.unwanted):
         turn.enter(phase, robot=True, unanswered=False)
         turn.ask(model.Offer("robot.person_offered"))
 

@@ -208,17 +208,17 @@ class Turn(msgspec.Struct):
         up themselves.
         """
         events, chatting = unique_events(pieces), isinstance(self.state.phase, model.Chatting)
-        told = unique_events(one for one in pieces if not one.is_note)
+        messages = unique_events(one for one in pieces if not one.is_note)
         late = {one.event_id for one in pieces if chatting and self.now - one.at >= UNWATCHED}
         given_up = key in (model.COUNTED, "undelivered.cancelled")
         doubtful = {one.event_id for one in pieces if one.asked is not None and not given_up}
-        for event_id in told:
+        for event_id in messages:
             why = ("undelivered.uncertain", {}) if event_id in doubtful else (key, args or {})
             self.ask(model.Reported(event_id, *why, ping=event_id in late))
         if key == model.COUNTED:
-            known = {*told, *self.state.dropped}
+            known = {*messages, *self.state.dropped}
             amending = {one.event_id for one in pieces if one.amends in known}  # no message more
-            counted = (one for one in told if one not in amending)
+            counted = (one for one in messages if one not in amending)
             self.set(dropped=(*self.state.dropped, *counted))
         self.rewrite(events)
         for event_id in events:

@@ -99,8 +99,8 @@ class AsideLane:
                     room, lambda around, record, _: around.show_bridge(record), effect, SOON
                 )
             case effects.ShowPanel(event_id=asked):
-                said = None if asked is None else LookedUp(asked, "panel.unavailable")
-                return await self._patiently(room, show_panel, effect, SOON, said)
+                reply = None if asked is None else LookedUp(asked, "panel.unavailable")
+                return await self._patiently(room, show_panel, effect, SOON, reply)
             case effects.TellStatus():
                 return await self._patiently(room, tell_status, effect, RESTART)
             case effects.Conceal():
@@ -138,11 +138,11 @@ class AsideLane:
 
     async def _tell_figures(self, room: Room, row: EffectRow, order: effects.TellFigures) -> Done:
         """Answer with the figures as text, after posting them as a picture if possible."""
-        told, picture = await figures(room.around, room.record, order)
+        answer, picture = await figures(room.around, room.record, order)
         done = Done()
         if picture is not None:
             done = await self._patiently(room, send_figures, (row, picture), SOON)
-        done.came = (Came(told),)
+        done.came = (Came(answer),)
         return done
 
     async def _patiently(
@@ -177,12 +177,12 @@ class AsideLane:
 
 
 async def tell_status(
-    around: Surroundings, record: RoomRecord, told: effects.TellStatus
+    around: Surroundings, record: RoomRecord, order: effects.TellStatus
 ) -> EventId:
     """Send a message's delivery status, as mautrix bridges do; it quotes no message."""
     network, _ = bridge_state_of(around.rules, record)
-    status = Status(told.event_id, network, told.why, can_be_sent_again(told.why))
-    txn_id = f"status.{told.event_id}.{told.why}"
+    status = Status(order.event_id, network, order.why, can_be_sent_again(order.why))
+    txn_id = f"status.{order.event_id}.{order.why}"
     return await around.matrix.tell_status(record.matrix_id, record.host, status, txn_id)
 
 
@@ -217,9 +217,11 @@ async def decline(around: Surroundings, record: RoomRecord, order: effects.Decli
         _log.debug("nothing to decline", room=record.room_id, why=error.code)
 
 
-async def _where_to_write(around: Surroundings, here: RoomRecord, by: UserId, its: str) -> str:
+async def _where_to_write(
+    around: Surroundings, here: RoomRecord, by: UserId, enterprise: str
+) -> str:
     """Return the sentence that names the inviter's chat with the call centre, else its bot."""
-    rules = around.rules.rules_of(its) or around.rules
+    rules = around.rules.rules_of(enterprise) or around.rules
     link, language = f"https://matrix.to/#/{rules.bot}", rules.language
     if (chat := await other_room(around, rules, here, by)) is not None:
         link, language = permalink(chat.matrix_id, None, via(chat)), rules.language_for(chat)
@@ -352,10 +354,10 @@ async def figures(
     lines = _lines(telling, found)
     if len(chats) == MOST_CHATS and _date(chats[-1].asked, zone) >= found.days[0].on:
         lines.append(telling.say("stats.more", {"count": MOST_CHATS}))
-    told = LookedUp(order.event_id, "stats.figures", {"count": days, "list": "\n".join(lines)})
+    answer = LookedUp(order.event_id, "stats.figures", {"count": days, "list": "\n".join(lines)})
     bars = [(f"{day.on:%m-%d}", day.answered, day.in_vain) for day in found.days]
     drawn = asyncio.get_running_loop().run_in_executor(around.conversions, stacked_bars, bars)
-    return told, Blob.of(await drawn, "image/png", "stats.png")
+    return answer, Blob.of(await drawn, "image/png", "stats.png")
 
 
 def _lines(telling: Telling, found: Figures) -> list[str]:
@@ -366,8 +368,8 @@ def _lines(telling: Telling, found: Figures) -> list[str]:
         lines.append(telling.say("stats.waits", {"half": half, "most": most}))
     if found.ratings:
         each = sorted(found.ratings.items(), reverse=True)
-        said = tuple(f"{rated(value, telling.label(value))} × {n}" for value, n in each)
-        lines.append(telling.say("stats.ratings", {"ratings": said}))
+        ratings = tuple(f"{rated(value, telling.label(value))} × {n}" for value, n in each)
+        lines.append(telling.say("stats.ratings", {"ratings": ratings}))
     return lines
 
 

@@ -143,13 +143,13 @@ def card_of(
 
 
 def request_card(
-    told: model.Card | model.CallbackCard, event_id: EventId, kind: CardKind
+    card: model.Card | model.CallbackCard, event_id: EventId, kind: CardKind
 ) -> CardPosted:
     """Return the card of a notice about a queue request, with the reactions to put below it."""
-    keys = (told.key, *told.more, *told.below) if isinstance(told, model.Card) else (told.key,)
+    keys = (card.key, *card.more, *card.below) if isinstance(card, model.Card) else (card.key,)
     signs = tuple(SIGNS[key] for one in keys if (key := FORMER.get(one, one)) in SIGNS)
-    card = OurCard(event_id, kind, number=told.number, dropped=told.dropped, signs=signs)
-    return CardPosted(card, signs)
+    entry = OurCard(event_id, kind, number=card.number, dropped=card.dropped, signs=signs)
+    return CardPosted(entry, signs)
 
 
 def proposals_card(relay: model.Relay, event_id: EventId) -> CardPosted:
@@ -335,20 +335,20 @@ _ONE_TO_FIVE = (5, 4, 3, 2, 1)
 
 
 def rating_options(
-    rules: Rules, language: str, told: tuple[tuple[int, str], ...]
+    rules: Rules, language: str, rows: tuple[tuple[int, str], ...]
 ) -> dict[int, str]:
     """Return the ratings (id -> label), best first: the server's by id, or the operator's in order.
 
-    `told`: (id, label) pairs from the server, where the highest id is the best, as in the vendor's
+    `rows`: (id, label) pairs from the server, where the highest id is the best, as in the vendor's
     apps (1 satisfied, 0 not). Chinese labels that the operator's ratings or the catalogue have too
     are shown in the customer's language.
     """
     stars = {n: rules.texts.render(language, f"rating.stars_{n}", {}) for n in _ONE_TO_FIVE}
-    if not told:
+    if not rows:
         return {one.id: _label(one, language) for one in rules.ratings} or stars
     chinese = {rules.texts.render("zh-CN", f"rating.stars_{n}", {}): stars[n] for n in _ONE_TO_FIVE}
     chinese |= {_label(one, "zh-CN"): _label(one, language) for one in rules.ratings}
-    best_first = ((number, label.strip()) for number, label in sorted(dict(told).items())[::-1])
+    best_first = ((number, label.strip()) for number, label in sorted(dict(rows).items())[::-1])
     return {number: chinese.get(label, label) or str(number) for number, label in best_first}
 
 
@@ -368,9 +368,9 @@ def option_lines(choices: dict[int, str]) -> str:
     return "\n".join(f"{number} — {label}" for number, label in choices.items())
 
 
-def rating_label(rules: Rules, language: str, told: tuple[tuple[int, str], ...], value: int) -> str:
+def rating_label(rules: Rules, language: str, rows: tuple[tuple[int, str], ...], value: int) -> str:
     """Return the label of a rating, or its number; parameters as for `rating_options`."""
-    return rating_options(rules, language, told).get(value, str(value))
+    return rating_options(rules, language, rows).get(value, str(value))
 
 
 def _ask_which(visit: Visit, reply_to: EventId) -> None:
@@ -685,22 +685,22 @@ def _one_line(fragment: str) -> str:
     return " ".join(plain_text(fragment).split())
 
 
-def robot_answered(visit: Visit, came: RobotAnswered) -> None:
+def robot_answered(visit: Visit, answer: RobotAnswered) -> None:
     """Show the answer of the knowledge base, unless an agent was asked for meanwhile."""
-    if not came.first:
-        key = _offering(visit, came.key)
-        visit.ask(ShowAnswer(came.event_id, came.question, key, came.args))
+    if not answer.first:
+        key = _offering(visit, answer.key)
+        visit.ask(ShowAnswer(answer.event_id, answer.question, key, answer.args))
         return
-    question = awaited(visit.record.conversation, came.event_id)
+    question = awaited(visit.record.conversation, answer.event_id)
     if question is None:
         return
     note = ""
-    if came.short:
+    if answer.short:
         key = "robot.answers_kept" if question.aside else "robot.answers_first"
-        visit.ask(ShowAnswer(came.event_id, came.question, key, came.args, first=True))
-        note = visit.for_agent("agent.robot_answered", {"answers": " / ".join(came.short)})
-    silence = Silence.UNREACHABLE if came.unreachable else Silence.NOTHING
-    visit.step(model.Consulted(came.event_id, note, silence))
+        visit.ask(ShowAnswer(answer.event_id, answer.question, key, answer.args, first=True))
+        note = visit.for_agent("agent.robot_answered", {"answers": " / ".join(answer.short)})
+    silence = Silence.UNREACHABLE if answer.unreachable else Silence.NOTHING
+    visit.step(model.Consulted(answer.event_id, note, silence))
 
 
 def _offering(visit: Visit, key: str) -> str:

@@ -387,8 +387,8 @@ def carry_out(visit: Visit, verb: str, call: Call) -> None:
     try:
         _run(visit, verb, call)
     except BadOrder as bad:
-        told = bad.told(visit.rules, visit.rules.language_for(visit.record))
-        _answer(visit, call, bad.key, **told)
+        args = bad.localized(visit.rules, visit.rules.language_for(visit.record))
+        _answer(visit, call, bad.key, **args)
 
 
 def _run(visit: Visit, verb: str, call: Call) -> None:
@@ -434,8 +434,8 @@ def _parse_order(order: Order, prefix: str) -> Reading:
 def ordered(visit: Visit, order: Order) -> None:
     """Run an order from outside the room; it passed `check_order` when it was accepted."""
     parsed, record = _parse_order(order, visit.rules.prefix), visit.record
-    there = record.membership is Membership.JOINED and record.gone_at is None
-    if parsed.fault or not there:
+    joined = record.membership is Membership.JOINED and record.gone_at is None
+    if parsed.fault or not joined:
         return
     by = By(order.actor[:LONGEST_ACTOR], order.way)
     call = Call(parsed.words, EventId(""), by=by, settings=order.settings)
@@ -579,10 +579,10 @@ def _queue(visit: Visit, call: Call) -> None:
             if not isinstance(place, model.Waiting) or place.cancel or place.queue_id == queue:
                 _answer(visit, call, "config.queue_set", **shown)
                 return
-            told = visit.for_room("config.queue_set", shown)
+            sentence = visit.for_room("config.queue_set", shown)
             args = _between(visit, place, queue) | {"prefix": rules.prefix}
             kept_place = visit.for_room("start.other_queue", args)
-            _answer(visit, call, "command.status_kept", status=told, kept=kept_place)
+            _answer(visit, call, "command.status_kept", status=sentence, kept=kept_place)
         case _:
             name = rules.queue_name(rules.queue_for(visit.record))
             _answer(visit, call, "command.queue", queue=name)
@@ -660,16 +660,16 @@ def _status(visit: Visit, call: Call) -> None:
     key, args = cards.status_sentence(visit)
     if key == "command.status_idle" and call.elsewhere:
         key, args = "room.elsewhere", {"link": call.elsewhere}
-    conversation, more = visit.record.conversation, []
+    conversation, sentences = visit.record.conversation, []
     pieces, asked = conversation.held, conversation.outstanding
     if away(conversation) and key in _STATUS_OF_LINK:
-        more.append(visit.for_room("trouble.unreachable", {}))
+        sentences.append(visit.for_room("trouble.unreachable", {}))
     if asked is not None and asked.held is not None:
         pieces = (asked.held, *pieces)  # in an outage its call may wait for the link for minutes
     if count := len(unique_events(pieces)):
-        more.append(visit.for_room("queue.kept", {"count": count}))
-    for told in more:
-        key, args = "command.status_kept", {"status": visit.for_room(key, args), "kept": told}
+        sentences.append(visit.for_room("queue.kept", {"count": count}))
+    for sentence in sentences:
+        key, args = "command.status_kept", {"status": visit.for_room(key, args), "kept": sentence}
     if visit.record.settings.paused:
         key, args = "command.status_paused", {"status": visit.for_room(key, args)}
     _answer(visit, call, key, **args)

@@ -181,14 +181,14 @@ class Engine:
                 self.timetable.add(room_id, moment)
 
     async def _sweep(self) -> None:
-        store, waited, told = self._around.store, 0.0, False
+        store, waited, notified = self._around.store, 0.0, False
         every = SWEEP_EVERY if self._others is None else SWEEP_SHARED
         while True:
             await self._around.clock.sleep(LISTEN_EVERY)
             waited += LISTEN_EVERY
             with suppress(StoreError):
-                told |= await store.written_beside()
-            if not told and waited < every:
+                notified |= await store.written_beside()
+            if not notified and waited < every:
                 continue
             waited = 0.0
             try:
@@ -198,9 +198,9 @@ class Engine:
                 continue
             for room_id in filter(self._is_ours, busy):
                 room = self._rooms.get(room_id)
-                if told or room is None or room.idle:
+                if notified or room is None or room.idle:
                     self._room(room_id).look()
-            told = False
+            notified = False
 
     async def stop(self, patience: float) -> None:
         """Stop accepting work and wait up to `patience` seconds for running work to finish."""
@@ -287,13 +287,13 @@ class Engine:
         for room in self._rooms_of(shards):
             room.look()
 
-    def stored_elsewhere(self, told: PassedOn) -> None:
+    def stored_elsewhere(self, notice: PassedOn) -> None:
         """Handle another process's notice that it stored inputs for a room."""
-        if self._is_ours(told.room):
-            for row in told.inputs:
+        if self._is_ours(notice.room):
+            for row in notice.inputs:
                 if b'"state_key"' in row.body:
                     self._invalidate(row.body)
-            self._room(told.room).stored_elsewhere(told)
+            self._room(notice.room).stored_elsewhere(notice)
 
     def _invalidate(self, body: bytes) -> None:
         """Tell encryption of a membership change at once: its room may handle it much later."""

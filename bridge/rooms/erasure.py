@@ -129,10 +129,10 @@ async def survey(store: StorePort, subject: str, is_ours: Callable[[str], bool])
         found |= {"encryption keys": len(keys), "other notes": len(facts)}
     for room_id in [*report.rooms]:
         record = await record_of(store, room_id)
-        there = await store.eraser.count_room(room_id, places_of(record, upgrades))
-        if not there:
+        counts = await store.eraser.count_room(room_id, places_of(record, upgrades))
+        if not counts:
             report.rooms.remove(room_id)
-        found.update(there)
+        found.update(counts)
         if not isinstance(record.conversation.phase, model.NoChat):
             report.chatting.append(room_id)
         token, login = await store.token(room_id), record.login

@@ -52,17 +52,17 @@ def log_out(visit: Visit, call: Call) -> None:
         visit.say("logout.done", {"name": login.name}, reply_to=event_id)
 
 
-def login_tried(visit: Visit, came: LoginTried) -> None:
-    key, args = "login.done", model.Args(name=came.login.name)
-    if came.reason is not None:
-        key, args = came.reason, {}
-        if came.code is not None:
-            args["reason"] = visit.for_room(*result_key(came.code))
+def login_tried(visit: Visit, result: LoginTried) -> None:
+    key, args = "login.done", model.Args(name=result.login.name)
+    if result.reason is not None:
+        key, args = result.reason, {}
+        if result.code is not None:
+            args["reason"] = visit.for_room(*result_key(result.code))
     elif _is_busy(visit.record):  # a chat began meanwhile, under the former account
         key, args = "login.chatting", {}
     else:
-        visit.set(login=came.login)
-    visit.say(key, args, reply_to=came.event_id)
+        visit.set(login=result.login)
+    visit.say(key, args, reply_to=result.event_id)
 
 
 def _is_busy(record: RoomRecord) -> bool:

@@ -610,8 +610,8 @@ def _tell_agent(visit: Visit, who: UserId, event_id: EventId, key: str) -> None:
         return
     # A robot would answer it, and after a `close` it would reach the agent of the next chat.
     if visit.with_person and visit.rules.serves(who):
-        told = model.CustomerText(visit.for_agent(key, {"name": visit.name_of(who)}))
-        visit.step(model.Said(event_id, told))
+        text = model.CustomerText(visit.for_agent(key, {"name": visit.name_of(who)}))
+        visit.step(model.Said(event_id, text))
 
 
 def not_shown(visit: Visit) -> None:
@@ -620,10 +620,10 @@ def not_shown(visit: Visit) -> None:
         visit.step(model.Noted(EventId("unshown"), visit.for_agent("agent.not_shown", {})))
 
 
-def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
+def _note_people(visit: Visit, members: tuple[Person, ...]) -> None:
     """Store the members; update whether the room is direct, and since when it has no customer."""
-    if there != visit.record.people:
-        visit.set(people=_kept(visit.rules, there))
+    if members != visit.record.people:
+        visit.set(people=_kept(visit.rules, members))
     record = visit.record
     if record.direct or record.was_direct:
         alone = not _has_company(visit)
@@ -631,7 +631,7 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
             visit.set(direct=False, was_direct=True)
             if record.greet_at is None:  # else the greeting says it
                 visit.say("room.shared")
-        elif alone and not record.direct and any(one.user == record.customer for one in there):
+        elif alone and not record.direct and any(one.user == record.customer for one in members):
             visit.set(direct=True)
             bare = record.host == visit.rules.bot
             visit.say("room.alone" if bare else "room.alone_queue")
@@ -641,11 +641,11 @@ def _note_people(visit: Visit, there: tuple[Person, ...]) -> None:
         visit.set(empty_since=None if served else visit.now)
 
 
-def _kept(rules: Rules, there: tuple[Person, ...]) -> tuple[Person, ...]:
+def _kept(rules: Rules, members: tuple[Person, ...]) -> tuple[Person, ...]:
     """Keep the newest `KEPT_PEOPLE` members, customers before others."""
-    if len(there) <= KEPT_PEOPLE:
-        return there
-    return tuple(sorted(there, key=lambda one: rules.serves(one.user)))[-KEPT_PEOPLE:]
+    if len(members) <= KEPT_PEOPLE:
+        return members
+    return tuple(sorted(members, key=lambda one: rules.serves(one.user)))[-KEPT_PEOPLE:]
 
 
 # --- leaving, upgrades, erasure -------------------------------------------------------------------

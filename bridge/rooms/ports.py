@@ -79,8 +79,8 @@ def describe(error: BaseException) -> str:
         number = error.errno or 0
         return os.strerror(number) if number > 0 else error.strerror
     name, package = type(error).__name__, type(error).__module__.partition(".")[0]
-    if package == "bridge" and (told := str(error)):
-        return told
+    if package == "bridge" and (message := str(error)):
+        return message
     if package in {"bridge", "builtins", "msgspec"} and not isinstance(error, OSError | EOFError):
         return f"unexpected error ({name})"
     words = _CAPITAL.sub(" ", name.removesuffix("Error")).lower()
@@ -711,7 +711,7 @@ class MatrixPort(Protocol):
         """React to an event with one emoji."""
 
     async def decline(
-        self, room_id: RoomId, sender: UserId, told: model.Reported, txn_id: str
+        self, room_id: RoomId, sender: UserId, report: model.Reported, txn_id: str
     ) -> None:
         """Decline a request to verify `sender`, or a call; nothing for one that does not ring."""
 

@@ -230,11 +230,11 @@ def _refusal(visit: Visit, who: UserId) -> str:
     """
     known, now = visit.record.turned_away, visit.now
     every = TURN_AWAY_DIRECT if visit.record.direct else TURN_AWAY_EVERY
-    told = {user: at for user, at in known if 0 <= now - at < every}  # clock set back?
-    if who in told:
+    recent = {user: at for user, at in known if 0 <= now - at < every}  # clock set back?
+    if who in recent:
         return ""
-    told[who] = now
-    visit.set(turned_away=tuple(told.items())[-KEPT_TURNED_AWAY:])
+    recent[who] = now
+    visit.set(turned_away=tuple(recent.items())[-KEPT_TURNED_AWAY:])
     return "refused.gone" if visit.rules.enterprise == GONE else "refused.permission"
 
 
@@ -282,12 +282,12 @@ def _spoke(
     elif command is not None:
         _commanded(visit, spoke, facts, command)
     elif visit.record.settings.paused:
-        _said_in_pause(visit, spoke, facts)
+        _message_in_pause(visit, spoke, facts)
     elif too_fast(visit, facts.sent, _messages_of(spoke)):
         limit = visit.rules.limits.messages_per_minute
         references.turn_down(visit, spoke, facts.earlier, "undelivered.too_fast", {"limit": limit})
     elif isinstance(spoke, ports.Spoke):
-        _said(visit, spoke, facts)
+        _message_sent(visit, spoke, facts)
     elif facts.elsewhere:
         references.turn_down(
             visit, spoke, facts.earlier, "undelivered.elsewhere", {"link": facts.elsewhere}
@@ -318,7 +318,7 @@ def _messages_of(spoke: ports.Spoke | ports.Corrected) -> int:
     return 1 + len(content.more) if isinstance(content, model.CustomerMedia) else 1
 
 
-def _said_in_pause(visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts) -> None:
+def _message_in_pause(visit: Visit, spoke: ports.Spoke | ports.Corrected, facts: Facts) -> None:
     """Handle words in a paused room: they may only rate, or give thanks for, the last chat."""
     if isinstance(spoke, ports.Spoke):
         answers = facts.earlier is not None
@@ -376,7 +376,7 @@ def _commanded(
     commands.carry_out(visit, command.verb, call)
 
 
-def _said(visit: Visit, spoke: ports.Spoke, facts: Facts) -> None:
+def _message_sent(visit: Visit, spoke: ports.Spoke, facts: Facts) -> None:
     """Handle a text or a file that is no command: a message to an agent, or a card's answer."""
     meant, earlier, text = None, facts.earlier, isinstance(spoke.content, model.CustomerText)
     if text and (not visit.with_person or spoke.reply_to is not None):  # a caption's file is sent
@@ -388,8 +388,8 @@ def _said(visit: Visit, spoke: ports.Spoke, facts: Facts) -> None:
         return
     if meant is None:
         plain = earlier is None and not spoke.wrap and text
-        said = model.Said(spoke.event_id, spoke.content, spoke.plain)
-        meant = said if plain else references.spoken(visit, spoke, earlier)
+        message = model.Said(spoke.event_id, spoke.content, spoke.plain)
+        meant = message if plain else references.spoken(visit, spoke, earlier)
     _step(visit, spoke.sender, [meant])
 
 
@@ -491,8 +491,8 @@ class Reader:
         if visit.is_unserved(meaning) or visit.doubts(meaning, raw):
             return False
         command = read_command(visit, meaning)
-        said = command is None and isinstance(meaning, ports.Spoke)  # as nearly always
-        if not said and needs_standing(visit, meaning, command) is not None:
+        is_message = command is None and isinstance(meaning, ports.Spoke)  # as nearly always
+        if not is_message and needs_standing(visit, meaning, command) is not None:
             return False
         if isinstance(meaning, ports.Spoke):
             asks = command is None or (not command.fault and COMMANDS[command.verb].elsewhere)
@@ -733,7 +733,7 @@ class Reader:
         lately = () if before.room_id in begun else begun
         records = {one: await record_of(store, one) for one in dict.fromkeys((*listed, *lately))}
         # A room that is being refused is in none of the inviter's numbers.
-        counted = {one for one, its in records.items() if not its.refusal and rules.are_of(its)}
+        counted = {one for one, room in records.items() if not room.refusal and rules.are_of(room)}
         rooms = sum(one in counted and people.inviter_stays(records[one]) for one in listed)
         others = tuple(begun[one] for one in lately if one in counted)
         people.invited(visit, invited, rooms, others)

@@ -166,8 +166,8 @@ class Typist(msgspec.Struct, eq=False):
 
     def agent_spoke(self, ghost: UserId) -> None:
         """Stop showing the agent as typing, as their message is in the room."""
-        said = self._shown.pop(ghost, None)
-        if said is not None and self._room.around.clock.now() - said < SHOWN * 1000:
+        shown_at = self._shown.pop(ghost, None)
+        if shown_at is not None and self._room.around.clock.now() - shown_at < SHOWN * 1000:
             self._tell(ghost, 0)
 
     def _tell(self, ghost: UserId, seconds: float) -> None:

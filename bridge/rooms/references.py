@@ -350,10 +350,10 @@ def spoken(visit: Visit, spoke: ports.Spoke, earlier: Earlier | None) -> model.S
     if not quote or spoke.about is None or isinstance(bare, model.CustomerLocation):
         return model.Said(spoke.event_id, bare, spoke.plain)
     words = bare.text if isinstance(bare, model.CustomerText) else bare.caption
-    told = visit.for_agent("agent.reply", {"quote": quote, "text": words})
-    content: model.CustomerContent = model.CustomerText(told)
+    text = visit.for_agent("agent.reply", {"quote": quote, "text": words})
+    content: model.CustomerContent = model.CustomerText(text)
     if isinstance(bare, model.CustomerMedia):
-        content = _captioned(bare, told.strip())
+        content = _captioned(bare, text.strip())
         bare = _captioned(bare, bare.caption or bare.name or bare.kind)
     events = _quoted(visit.record, spoke.about)
     return model.Said(spoke.event_id, content, spoke.plain, quotes=events, instead=bare)
@@ -391,8 +391,8 @@ def gestured(
 ) -> list[model.Input]:
     """Return the inputs of a reaction or a poll vote, for an agent who has seen the target."""
     record = visit.record
-    told = visit.with_person and visit.rules.tell.reactions
-    if not told or earlier is None or _is_past(record, earlier):
+    carried = visit.with_person and visit.rules.tell.reactions
+    if not carried or earlier is None or _is_past(record, earlier):
         return []
     quotes = _quoted(record, gesture.target)
     if _never_sent(record, quotes[-1], earlier):
@@ -535,18 +535,18 @@ def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> l
         return []
     if _is_unseen(visit.record, former, earlier):
         return _as_message(visit, edit, former, (former, *gone))
-    return [*_withdrawn(gone), *_told(visit, edit, former, earlier)]
+    return [*_withdrawn(gone), *_as_correction(visit, edit, former, earlier)]
 
 
-def _told(
+def _as_correction(
     visit: Visit, edit: ports.Corrected, former: EventId, earlier: Earlier | None
 ) -> list[model.Input]:
     """Return the inputs for an agent who may have the wording `former`, read as `earlier`."""
     if earlier is not None and earlier.command:
         return _as_message(visit, edit, former)
     whole = _captioned(edit.content, edit.plain)
-    told = _correction(visit, whole, earlier)
-    if told is None:
+    correction = _correction(visit, whole, earlier)
+    if correction is None:
         return []
     over = isinstance(visit.record.conversation.phase, model.NoChat)
     if over or _is_past(visit.record, earlier):
@@ -554,7 +554,7 @@ def _told(
         return []
     if _never_sent(visit.record, former, earlier):
         return _as_message(visit, edit, former)
-    return [model.Said(edit.event_id, told, amends=former, instead=whole)]
+    return [model.Said(edit.event_id, correction, amends=former, instead=whole)]
 
 
 def _as_message(
@@ -689,12 +689,12 @@ def _corrected_again(
     visit.record = forgotten(visit.record, *unseen)
     if unseen or _is_past(visit.record, earlier):
         visit.set(whole=(*visit.record.whole, event_id)[-KEPT_CORRECTIONS:])
-    said = model.Said(event_id, content)
+    message = model.Said(event_id, content)
     if isinstance(content, model.CustomerText) and event_id not in visit.record.whole:
-        told = model.CustomerText(visit.for_agent("agent.corrected", {"text": content.text}))
+        text = model.CustomerText(visit.for_agent("agent.corrected", {"text": content.text}))
         former = read_as(visit.record, edit.target)
-        said = model.Said(event_id, told, amends=former, instead=content)
-    return [*_withdrawn(unseen), said]
+        message = model.Said(event_id, text, amends=former, instead=content)
+    return [*_withdrawn(unseen), message]
 
 
 # --- sealed events --------------------------------------------------------------------------------

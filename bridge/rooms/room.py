@@ -195,18 +195,18 @@ class Room:
         self.behind = True
         self.go_on()
 
-    def stored_elsewhere(self, told: store.PassedOn) -> None:
+    def stored_elsewhere(self, notice: store.PassedOn) -> None:
         """Take over inputs that another process has stored, or reload if others may be missing.
 
         Events that arrived here and are still to be written may be later ones: reload then, too.
         """
         if self._busy == "loading":  # perhaps it is read with these
-            self._notices.append(told)
+            self._notices.append(notice)
             return
-        new = told.revision // store.PASSED - self.revision // store.PASSED
-        if new == 1 and told.inputs and not (self.behind or self._draft.exact):
+        new = notice.revision // store.PASSED - self.revision // store.PASSED
+        if new == 1 and notice.inputs and not (self.behind or self._draft.exact):
             self.revision += store.PASSED
-            self._inputs = in_turn(self._inputs, told.inputs)
+            self._inputs = in_turn(self._inputs, notice.inputs)
             self.go_on()
         elif new > 0:
             self.look()
@@ -698,8 +698,8 @@ class Room:
             for ended in [*self._outcomes.values()]:
                 self._process_outcome(ended)
         notices, self._notices = self._notices, []
-        for told in notices:
-            self.stored_elsewhere(told)
+        for notice in notices:
+            self.stored_elsewhere(notice)
         self._announce(next_moment(self.durable, self.around.rules))
 
     def _as_unattempted(self, row: store.EffectRow) -> store.EffectRow:

@@ -183,8 +183,8 @@ class Rules(msgspec.Struct, frozen=True):
 
     def of_chat(self, chat: Chat) -> Rules:
         """Return the rules of the enterprise that a chat was with; if it is gone, without names."""
-        its, name = self.rules_of(chat.enterprise), chat.enterprise
-        return its or (replace(self, enterprise=name, queues=(), ratings=()) if name else self)
+        rules, name = self.rules_of(chat.enterprise), chat.enterprise
+        return rules or (replace(self, enterprise=name, queues=(), ratings=()) if name else self)
 
     def queue_for(self, record: RoomRecord) -> QueueId:
         """Return the room admin's choice, else the host's queue, else the default queue.
@@ -202,17 +202,17 @@ class Rules(msgspec.Struct, frozen=True):
 
         If the arguments say when the queue opens, the usual sentence follows in a line of its own.
         """
-        own, said = None, ""
+        template, rendered = None, ""
         if record.settings.texts and key in _OWN:
             texts, language = dict(record.settings.texts), self.language_for(record)
-            own = texts.get(f"{_OWN[key]}.{language}", texts.get(_OWN[key]))
-        if own is not None:
+            template = texts.get(f"{_OWN[key]}.{language}", texts.get(_OWN[key]))
+        if template is not None:
             queue = args.get("queue", self.queue_name(self.queue_for(record)))
-            said = own.format_map({"queue": queue, "prefix": self.prefix})
+            rendered = template.format_map({"queue": queue, "prefix": self.prefix})
             if "opens" not in args:
-                return said
+                return rendered
         usual = self.texts.render(self.language_for(record), key, args)
-        return f"{said}\n{usual}" if said else usual
+        return f"{rendered}\n{usual}" if rendered else usual
 
     def word(self, language: str, key: str) -> str:
         """Return the name of a way, a setting or its value ("way.cli"); unknown ones unchanged."""
@@ -429,18 +429,18 @@ class BadOrder(Exception):
         self.key = key
         self.values = args
 
-    def told(self, rules: Rules, language: str) -> model.Args:
+    def localized(self, rules: Rules, language: str) -> model.Args:
         """Return `values`, with settings and their possible values named in the language."""
-        told, keys = dict(self.values), self.key == "config.bad_key"
-        if isinstance(known := told.get("known"), tuple):
+        args, keys = dict(self.values), self.key == "config.bad_key"
+        if isinstance(known := args.get("known"), tuple):
             names = (f"setting.{one}" if keys else f"value.{one}" for one in known)
-            told["known"] = tuple(rules.word(language, one) for one in names)
-        if isinstance(key := told.get("key"), str):
-            told["key"] = rules.word(language, f"setting.{key}")
-        return told
+            args["known"] = tuple(rules.word(language, one) for one in names)
+        if isinstance(key := args.get("key"), str):
+            args["key"] = rules.word(language, f"setting.{key}")
+        return args
 
     def sentence(self, rules: Rules, language: str = "en") -> str:
-        args = {"prefix": rules.prefix, **self.told(rules, language)}
+        args = {"prefix": rules.prefix, **self.localized(rules, language)}
         return rules.texts.render(language, self.key, args)
 
 

@@ -64,8 +64,8 @@ async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId
     Rooms that were left count too. They are a fact in the store, one per person who ever invited
     the bridge; hold the inviter's lock from reading to writing it.
     """
-    told = await store.fact(begun_fact(person))
-    known = msgspec.json.decode(told, type=dict[RoomId, int]) if told else {}
+    stored = await store.fact(begun_fact(person))
+    known = msgspec.json.decode(stored, type=dict[RoomId, int]) if stored else {}
     # After the clock was set back a time may lie in the future: it must not count for longer.
     lately = {room_id: min(at, now) for room_id, at in known.items() if now < at + LATELY}
     return dict(sorted(lately.items(), key=lambda one: one[1]))

@@ -125,10 +125,10 @@ class Delivery:
     async def run(self) -> Done:
         effect, wait, waited = _effects.decode(self._row.effect), FIRST_WAIT, 0.0
         why, asked, muted = "", None, False
-        said, moved_at = isinstance(effect, model.Say) and effect.key, self.record.moved_at
-        if said in _UNSAID or isinstance(effect, effects.EndPoll):
+        key, moved_at = isinstance(effect, model.Say) and effect.key, self.record.moved_at
+        if key in _UNSAID or isinstance(effect, effects.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
-        if said == _INVITE_US and self.record.place is not None and self._row.created <= moved_at:
+        if key == _INVITE_US and self.record.place is not None and self._row.created <= moved_at:
             return Done(outcome=Outcome.DISCARDED, detail="the bridge is in the new room")
         while True:
             # While it is, nothing is sent: the homeserver may forget the transaction id meanwhile.
@@ -309,35 +309,35 @@ class Delivery:
         )
         return await self._notice(notice)
 
-    async def _report(self, told: model.Reported) -> Done:
+    async def _report(self, report: model.Reported) -> Done:
         """Reply to an event that was not delivered; a request for verification is declined."""
-        if told.key == model.COUNTED:
+        if report.key == model.COUNTED:
             return Done(outcome=Outcome.DISCARDED, detail="reported as a count")
-        if told.key == ports.CALL:
-            return await self._turn_down(told)
-        again = can_be_sent_again(told.key)
-        also, about = "again.hint" if again else "", told.event_id
-        event_id = await self._say(model.Say(told.key, told.args, about, told.ping, also=also))
+        if report.key == ports.CALL:
+            return await self._turn_down(report)
+        again = can_be_sent_again(report.key)
+        also, about = "again.hint" if again else "", report.event_id
+        reply = await self._say(model.Say(report.key, report.args, about, report.ping, also=also))
         where, host = self.record.matrix_id, self.record.host
         with suppress(ports.Refused):
-            if told.key == "unreadable.verification":
-                asked = UserId(str(told.args.get("user", host)))
-                await self._matrix.decline(where, asked, told, self.txn_id(asked, ".cancel"))
-            elif again and told.key != "undelivered.too_fast":
+            if report.key == "unreadable.verification":
+                asked = UserId(str(report.args.get("user", host)))
+                await self._matrix.decline(where, asked, report, self.txn_id(asked, ".cancel"))
+            elif again and report.key != "undelivered.too_fast":
                 txn_id = self.txn_id(host, ".again")
-                await self._matrix.react(where, host, event_id, cards.AGAIN, txn_id)
-        return Done(event_id)
+                await self._matrix.react(where, host, reply, cards.AGAIN, txn_id)
+        return Done(reply)
 
     async def _turn_down(self, call: model.Reported) -> Done:
         """Answer a call, by its first event only (`Visit.report`); in a direct chat, decline it."""
         # Not as a reply: Element hides call events, and replies to them.
-        said = None if "told" in call.args else await self._say(model.Say(call.key, ping=call.ping))
+        sent = None if "told" in call.args else await self._say(model.Say(call.key, ping=call.ping))
         host = self.record.host
         if self.record.direct:  # elsewhere the call may be meant for another member
             with suppress(ports.Refused):
                 txn_id = self.txn_id(host, ".cancel")
                 await self._matrix.decline(self.record.matrix_id, host, call, txn_id)
-        return Done(said)
+        return Done(sent)
 
     async def _notice(self, notice: ports.Notice, part: str = "") -> EventId:
         where, host = self.record.matrix_id, self.record.host
@@ -406,8 +406,8 @@ class Delivery:
         if isinstance(way := known.get("way"), str):
             known["way"] = rules.word(language, f"way.{way}")
         if isinstance(rating, int):
-            told = self.record.conversation.ratings
-            known["rating"] = cards.rating_label(rules, language, told, rating)
+            ratings = self.record.conversation.ratings
+            known["rating"] = cards.rating_label(rules, language, ratings, rating)
         if isinstance(queue, int):
             if key.startswith("chat.ended") and rules.queue(queue) is None:
                 queue = queue_id  # an agent has transferred the chat to a queue without a name here
@@ -481,14 +481,14 @@ class Delivery:
 
         If the host may not, the room is told so once: by the change that made it differ.
         """
-        record, matrix, told = self.record, self._matrix, None
+        record, matrix, parsed = self.record, self._matrix, None
         differs: tuple[Came, ...] = ()
         try:
             shown = await matrix.configuration(record.matrix_id, record.host)
             with suppress(BadOrder):
-                told = settings_of_event(shown or {}, self._around.rules)
-            if told != record.settings:
-                if shown is not None and told == effect.former:
+                parsed = settings_of_event(shown or {}, self._around.rules)
+            if parsed != record.settings:
+                if shown is not None and parsed == effect.former:
                     differs = (Came(LookedUp(EventId(""), "config.state_differs")),)
                 await matrix.configure(record.matrix_id, record.host, state_of(record.settings))
         except ports.Refused as error:
@@ -579,8 +579,8 @@ class Delivery:
         about = f"outside:{self.record.conversation.number}:{', '.join(outside)}"
         done, anchor = Done(), self.record.anchored(about)
         if outside and await self._room.anchor(anchor) is None:  # once a chat
-            told = await self._say(model.Say("agents.outside", {"names": tuple(outside)}))
-            done = Done(told, anchor)
+            event_id = await self._say(model.Say("agents.outside", {"names": tuple(outside)}))
+            done = Done(event_id, anchor)
         done.detail = "the room does not let the agents in" if outside else ""
         await self._around.show_bridge(self.record)  # may be missing, or the queue renamed
         return done
@@ -594,8 +594,8 @@ class Delivery:
                 try:
                     icon = await opened.enter_async_context(link.fetch(source, ICON_LIMIT))
                 except (ports.TooBig, ports.Unavailable, ports.Refused) as error:
-                    told = "no picture for an agent"
-                    _log.info(told, **log_fields(self.record), agent=agent.id, why=str(error))
+                    text = "no picture for an agent"
+                    _log.info(text, **log_fields(self.record), agent=agent.id, why=str(error))
             await matrix.welcome_agent(self.record.matrix_id, host, agent, icon, source)
 
     # --- agents' messages -----------------------------------------------------------------------
@@ -637,14 +637,14 @@ class Delivery:
         known = None if anchor is None else await self._room.anchor(anchor)
         await self._room.written()  # the event ids of the agent's messages
         taken = replace(taken, message_id="" if anchor is None else taken.message_id)
-        said = await said_by_agent(self._around, self.record, self._row.seq, taken)
-        if known is not None and (known in said or not said):
+        events = await said_by_agent(self._around, self.record, self._row.seq, taken)
+        if known is not None and (known in events or not events):
             return Done(outcome=Outcome.DISCARDED, detail="already recalled")
         try:
-            for place, event_id in enumerate(said):
+            for place, event_id in enumerate(events):
                 await self._redact(self._matrix.ghost_of(taken.agent), event_id, place)
-            if said:
-                return Done(said[0], anchor)
+            if events:
+                return Done(events[0], anchor)
         except ports.Refused as error:
             why = error.code
             _log.info("a recalled message could not be redacted", **self._about(), why=why)
@@ -714,12 +714,12 @@ class Delivery:
         if relay.posted:
             now = self._around.clock.now()
             time = clock_time(language, relay.posted, rules.timezone, now_ms=now)
-            said = self._sentence("outage.late", {"time": time})
+            sentence = self._sentence("outage.late", {"time": time})
         else:
-            said = self._sentence("outage.late_some_time", {})
+            sentence = self._sentence("outage.late_some_time", {})
         # Decode emoji before looking for markup: eleven of the desk's emoji codes look like it.
         markup = as_markup(decode_emoji(fragment))
-        return f"{html.escape(said, quote=False)}<br>{markup}"
+        return f"{html.escape(sentence, quote=False)}<br>{markup}"
 
     async def _media(
         self, relay: model.Relay, media: frames.AgentMedia, txn_id: str
@@ -749,8 +749,8 @@ class Delivery:
             except (ports.TooBig, ports.Refused) as error:
                 if isinstance(error, ports.Refused) and error.code != "M_TOO_LARGE":
                     raise
-                told = "an agent's file is too large for the homeserver or limits.file"
-                _log.warning(told, **log_fields(self.record), why=str(error))
+                text = "an agent's file is too large for the homeserver or limits.file"
+                _log.warning(text, **log_fields(self.record), why=str(error))
                 self._no_media = "chat.media_too_big"
                 return ()
         _log.info("an agent's file cannot be fetched", **log_fields(self.record), why=why)

@@ -68,14 +68,14 @@ class WebChatLane:
         if _overtaken(record, effect.call_id):
             return False
 
-        def told(answer: Reply | CallFailure) -> None:
+        def on_answer(answer: Reply | CallFailure) -> None:
             try:
-                came_of_it = _answered(room, row, effect, answer)
+                result = _answered(room, row, effect, answer)
             except Exception as error:  # noqa: BLE001 - as in `run`: the socket's reader goes on
-                came_of_it = _broken(room, row, error, attempted=True)
-            done(came_of_it)
+                result = _broken(room, row, error, attempted=True)
+            done(result)
 
-        return room.around.link.call_now(room.account, effect.call_id, effect.command, told)
+        return room.around.link.call_now(room.account, effect.call_id, effect.command, on_answer)
 
     async def run(self, room: Room, row: EffectRow) -> Done:
         """Carry out one row; every failure, even a bug, becomes an outcome."""
@@ -240,14 +240,14 @@ def _answered(room: Room, row: EffectRow, effect: CallWebChat, answer: Reply | C
     came, code = (Came(Replied(effect.call_id, answer)),), answer.result
     if answer.ok:
         return Done(came=came, detail=str(code))
-    said = meaning(code)
+    entry = meaning(code)
     _log.log(
-        logging.WARNING if said.hopeless else logging.INFO,
+        logging.WARNING if entry.hopeless else logging.INFO,
         "WebChat refused a command",
         **log_fields(room.record, row, effect.command),
         result=code,
-        name=said.name,
-        meaning=said.says,
+        name=entry.name,
+        meaning=entry.says,
     )
     return Done(came=came, outcome=Outcome.REFUSED, detail=str(code))
 

@@ -343,8 +343,8 @@ class Telling:
         return self.label(chat.rating or 0, self._rules.of_chat(chat))
 
     def label(self, value: int, rules: Rules | None = None) -> str:
-        told = self._record.conversation.ratings
-        label = cards.rating_label(rules or self._rules, self.language, told, value)
+        ratings = self._record.conversation.ratings
+        label = cards.rating_label(rules or self._rules, self.language, ratings, value)
         return "" if label == str(value) else label
 
 
@@ -460,11 +460,11 @@ class Transcript(msgspec.Struct, frozen=True):
 
     def local(self, at: str) -> datetime:
         """Convert one of the file's times to `timezone`."""
-        there = datetime.fromisoformat(at)
+        moment = datetime.fromisoformat(at)
         try:
-            return there.astimezone(ZoneInfo(self.timezone)) if self.timezone else there
+            return moment.astimezone(ZoneInfo(self.timezone)) if self.timezone else moment
         except OverflowError:  # a homeserver may claim any time, even year 9999
-            return there
+            return moment
 
 
 def dump_transcript(transcript: Transcript) -> bytes:

@@ -391,10 +391,10 @@ def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
     return replace(record, read_up_to=event_id, undelivered=(*passed, *notes[place + 1 :]))
 
 
-def _reported(record: RoomRecord, told: model.Reported) -> RoomRecord:
-    event_id, known = told.event_id, undelivered(record, told.event_id)
+def _reported(record: RoomRecord, report: model.Reported) -> RoomRecord:
+    event_id, known = report.event_id, undelivered(record, report.event_id)
     passed, private = (False, False) if known is None else (known.passed, known.private)
-    note = Undelivered(event_id, passed=passed, private=private or told.key in _PRIVATE)
+    note = Undelivered(event_id, passed=passed, private=private or report.key in _PRIVATE)
     record = forgotten(record, event_id)
     return replace(record, undelivered=(*record.undelivered, note)[-KEPT_UNDELIVERED:])
 

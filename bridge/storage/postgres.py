@@ -523,7 +523,8 @@ class Channel(msgspec.Struct, eq=False):
         """Say why no connection was made: nobody answers, or the server refuses it."""
         at = urlsplit(self._url).netloc.rpartition("@")[2] or "the server"
         reason = " ".join(str(error).split())  # it names no host
-        if isinstance(error, asyncpg.PostgresError):
+        broke = isinstance(error, asyncpg.ConnectionDoesNotExistError)  # as a proxy's may
+        if isinstance(error, asyncpg.PostgresError) and not broke:
             return f"PostgreSQL refuses the connection: {reason} ({error.sqlstate})"
         if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
             reason = "this server accepts no writes (25006)"  # a standby

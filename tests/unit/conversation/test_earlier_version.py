@@ -110,7 +110,7 @@ def test_defaults_omitted_from_rows_do_not_change() -> None:
 
 @pytest.mark.parametrize("kind", STORED, ids=lambda kind: kind.__name__)
 def test_a_stored_value_is_frozen_and_tagged(kind: type[msgspec.Struct]) -> None:
-    told, bare = kind.__struct_config__, kind in {model.Heard, model.Told, model.Marks}
+    told, bare = kind.__struct_config__, kind in {model.Heard, model.MarkDetail, model.Marks}
     assert (told.frozen, told.array_like, told.omit_defaults) == (True, bare, not bare)
     assert (told.tag_field, told.tag) == ((None, None) if bare else ("is", kind.__name__))
 

@@ -245,6 +245,17 @@ def test_words_of_nobody_outside_a_chat_are_the_call_centres(session: int | None
     assert [relay.agent.id for relay in scene.relayed] == ["agent"], "only a ghost can show these"
 
 
+def test_words_of_nobody_that_a_new_link_repeats_are_said_once() -> None:
+    """Trap T34, also outside a chat."""
+    scene = queued()
+    busy = {"type": 1, "content": "All agents are busy"}
+    scene.push(210, msg=busy)
+    scene.later(1)
+    scene.restored()
+    scene.push(210, msg=busy)
+    assert scene.notices.count("chat.notice") == 1
+
+
 @pytest.mark.parametrize("notice", [{"noticeType": 1, "content": "x"}, {"content": " "}])
 def test_notices_without_a_text_for_people_are_dropped(notice: dict[str, object]) -> None:
     scene = Scene()

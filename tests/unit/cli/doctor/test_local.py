@@ -178,6 +178,7 @@ async def test_database_without_a_connection_left(
     [
         ("//nobody:x@/postgres?", 'role "nobody" does not exist (28000)', "correct user and pass"),
         ("//postgres@/nowhere?", 'database "nowhere" does not exist (3D000)', "`CREATE DATABASE`"),
+        ("//postgres@/28000?", 'database "28000" does not exist (3D000)', "`CREATE DATABASE`"),
     ],
 )
 async def test_database_that_refuses_the_connection(
@@ -190,6 +191,20 @@ async def test_database_that_refuses_the_connection(
     finding = the(findings, "database")
     assert finding.detail == f"PostgreSQL refuses the connection: {detail}"
     assert finding.fix.startswith(fix)
+
+
+@pytest.mark.asyncio
+async def test_database_proxy_with_no_server_behind_it(tmp_path: Path) -> None:
+    """It accepts and hangs up, which is no refusal by PostgreSQL."""
+    proxy = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port, findings = proxy.sockets[0].getsockname()[1], Findings()
+    url = f"postgresql://postgres@127.0.0.1:{port}/db?sslmode=disable"
+    async with proxy:
+        config = configured(tmp_path, more=f'database: {{url: "{url}"}}')
+        await findings.of("database", check_database(config))
+    finding = the(findings, "database")
+    assert finding.detail.startswith("PostgreSQL cannot be reached: connection was closed")
+    assert finding.fix.startswith("start PostgreSQL")
 
 
 @pytest.mark.asyncio
