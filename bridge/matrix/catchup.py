@@ -64,6 +64,8 @@ CALM = 600.0
 late; and for which a room that cannot be read is tried again."""
 _ANY = sys.maxsize
 """Row, or ms since the epoch, that ends no reading before another criterion does."""
+_INVALID = ("M_UNKNOWN", "M_INVALID_PARAM")
+"""Error codes of a /sync token that the homeserver cannot read; Synapse (1.163) has the first."""
 _UP_TO = "caught up to"
 """Name of the fact that stores the row of the mark."""
 PRUNED = "pruned"
@@ -191,7 +193,8 @@ class CatchUp:
             with suppress(StoreError):
                 await self.store.save_fact(_UP_TO, str(mark.row))
                 for host, token in mark.tokens.items():
-                    await self.store.save_fact(_invited(host), token)
+                    if token:  # else /sync was refused then, and a later look has stored one
+                        await self.store.save_fact(_invited(host), token)
 
     async def _until_back(self) -> None:
         while True:
@@ -289,7 +292,9 @@ class CatchUp:
                 await self.clock.sleep(SETTLING)
                 open_still, _, _ = await self.homeserver.news(host, since)
                 rooms = [one for one in rooms if one[0] in dict(open_still)]
-        except Refused as error:  # the user is not registered, or the token is another server's
+        except Refused as error:  # the user is not registered yet, or the token is invalid
+            if since and error.code not in _INVALID:
+                raise
             _log.debug("the homeserver does not tell news", user=host, why=error.code)
             await self.store.save_fact(name, "")
             return (), ""

@@ -738,12 +738,42 @@ async def test_invitation_that_could_not_be_stored_is_found_by_a_later_look() ->
 
 
 @pytest.mark.asyncio
-async def test_refused_sync_token_is_dropped() -> None:
-    """The homeserver has another database, or the user is not registered yet."""
+@pytest.mark.parametrize("code", ["M_FORBIDDEN", "M_UNRECOGNIZED", "M_RESOURCE_LIMIT_EXCEEDED"])
+async def test_sync_token_is_kept_when_sync_is_refused_for_another_reason(code: str) -> None:
+    """By a worker that does not serve it, say."""
+    house = House()
+    async with house.looked_after():
+        await house.clock.turn(ALL_LOOKS)
+        noted, house.refusal = dict(house.noted), Refused(code)
+        await house.clock.turn(2 * QUIET)
+        assert house.noted == noted
+        lost = house.event()
+        house.refusal = None
+        await house.clock.turn(QUIET)
+        assert house.taken == [lost]
+
+
+@pytest.mark.asyncio
+async def test_refused_first_look_does_not_drop_a_later_sync_token() -> None:
+    house = House()
+    async with house.looked_after():
+        house.refusal = Refused("M_UNKNOWN", "Invalid stream token")
+        await house.clock.turn(FIRST_LOOK)
+        house.refusal = None
+        await house.clock.turn(ALL_LOOKS + QUIET)
+        lost = house.event()
+        await house.clock.turn(QUIET)
+        assert house.taken == [lost]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("code", ["M_UNKNOWN", "M_INVALID_PARAM"])
+async def test_refused_sync_token_is_dropped(code: str) -> None:
+    """The homeserver has another database (Synapse 1.163: M_UNKNOWN)."""
     house = House()
     async with house.looked_after():
         await house.clock.turn(FIRST_LOOK)
-        house.refusal = Refused("M_INVALID_PARAM", "Invalid stream token")
+        house.refusal = Refused(code, "Invalid stream token")
         await house.clock.turn(LOOKS[1])
         assert {house.noted[name] for name in house.noted if "@" in name} == {""}
         house.refusal = None
