@@ -16,6 +16,10 @@ clock. From where to search (`_Mark`) is stored, and moves on to where a look be
 been well for an hour after it: until then the process may end in the midst of a room. Of several
 processes each reads its own rooms, and again when it takes over some.
 
+A message of the bridge's own that the journal lacks is of a time that the database has lost, as it
+was restored from a backup. What came before it was served then, and is left alone, so that nobody
+asks for an agent with yesterday's words; but not in a live chat, where texts may have been waiting.
+
 When another homeserver could not reach this one for long, it sends only the latest event of a room
 afterwards, and Synapse fetches and pushes no more than the ten before (measured). So a room in
 which an event of another homeserver came late (`appservice.BEHIND`) is read back to before it.
@@ -25,7 +29,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -66,6 +70,8 @@ _ANY = sys.maxsize
 """Row, or ms since the epoch, that ends no reading before another criterion does."""
 _INVALID = ("M_UNKNOWN", "M_INVALID_PARAM")
 """Error codes of a /sync token that the homeserver cannot read; Synapse (1.163) has the first."""
+_MESSAGES = ("m.room.message", "m.room.encrypted")
+"""Types of the events that the bridge sends as messages."""
 _UP_TO = "caught up to"
 """Name of the fact that stores the row of the mark."""
 PRUNED = "pruned"
@@ -105,6 +111,8 @@ class _Place:
     """Highest row of that event in the journal."""
     before: int
     """When that event must have been sent, ms since the epoch."""
+    live: bool
+    """Whether a chat is live there."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +216,8 @@ class CatchUp:
         found = {}
         with suppress(StoreError):
             for room_id, sent in [*self.behind.items()]:
-                if (host := await self.engine.host_in(room_id)) is not None:
-                    found[room_id] = _Place(host, row, sent - BEFORE)
+                if (served := await self.engine.served_in(room_id)) is not None:
+                    found[room_id] = _Place(served.host, row, sent - BEFORE, served.live)
                 else:
                     del self.behind[room_id]
         return found
@@ -229,8 +237,9 @@ class CatchUp:
         async def ask(host: UserId) -> None:
             found, tokens[host] = await self._look_for_news(host)
             for room_id in found:
-                if self.engine.serves(room_id) and await self.engine.host_in(room_id) == host:
-                    rooms[room_id] = _Place(host, noted, _ANY)
+                served = self.engine.serves(room_id) and await self.engine.served_in(room_id)
+                if served and served.host == host:
+                    rooms[room_id] = _Place(host, noted, _ANY, served.live)
 
         hosts = self.users.hosts
         whole = await self._all([({"user": host}, partial(ask, host)) for host in hosts])
@@ -348,14 +357,19 @@ class CatchUp:
             start, page = before, []
             events, before = await self._page(place.host, room_id, PAGE if pages else FIRST, start)
             pages += 1
+            ids = [EventId(wire.text(event, "event_id")) for event in events]
+            known = await self.store.known([one for one in ids if is_id(one)])
             for event in events:
-                if _is_joining(event, place.host) or sent_at(event) < oldest:
+                if (
+                    _is_joining(event, place.host)
+                    or sent_at(event) < oldest
+                    or (not place.live and self._is_of_lost_time(event, known))
+                ):
                     before = ""
                     break
                 if (read := self._read(event, room_id)) is not None:
                     page.append(read)
-            known = await self.store.known([event_id for _, event_id, _ in page])
-            missed = missed or len(known) < len(page)
+            missed = missed or any(event_id not in known for _, event_id, _ in page)
             ended = not before or any(
                 known.get(one[1], _ANY) <= place.row and sent_at(one[2]) < place.before
                 for one in page
@@ -391,6 +405,11 @@ class CatchUp:
         known = await self.store.known([event_id for _, event_id, _ in page])
         unknown = [one for one in page if one[1] not in known]
         return await self.engine.accept_events(unknown) if unknown else 0
+
+    def _is_of_lost_time(self, event: Raw, known: Collection[EventId]) -> bool:
+        """True for a message that the bridge sent, and of which the database knows nothing."""
+        event_id, sender, kind = (wire.text(event, key) for key in ("event_id", "sender", "type"))
+        return kind in _MESSAGES and self.users.is_ours(sender) and event_id not in known
 
     def _read(self, event: Raw, room_id: RoomId) -> Arrived | None:
         """Return the event as a transaction delivers it; None if an echo, redacted or invalid."""

@@ -71,6 +71,14 @@ class Undone(NamedTuple):
     deadlines: Sequence[tuple[RoomId, int]]
 
 
+class Served(NamedTuple):
+    """A Matrix room that is served."""
+
+    host: UserId
+    live: bool
+    """Whether a chat goes on there, or is requested."""
+
+
 async def order_for(
     store: StorePort,
     room_id: RoomId,
@@ -663,12 +671,14 @@ class Engine:
             if self._is_ours(room_id):
                 self._room(room_id).look()
 
-    async def host_in(self, room_id: RoomId) -> UserId | None:
-        """Return the host in a Matrix room that is served, by whichever process; else None."""
+    async def served_in(self, room_id: RoomId) -> Served | None:
+        """Return who serves a Matrix room, in whichever process; None if it is not served."""
         stored_id = self._around.upgrades.stored_id(room_id)
-        record = record_in((await self._around.store.load(stored_id)).room, stored_id)
-        served = record.membership is Membership.JOINED and record.matrix_id == room_id
-        return record.host if served else None
+        stored = (await self._around.store.load(stored_id)).room
+        record = record_in(stored, stored_id)
+        if stored is None or record.membership is not Membership.JOINED:
+            return None
+        return Served(record.host, stored.live) if record.matrix_id == room_id else None
 
     def chats(self) -> Counter[tuple[str, str, QueueId]]:
         """Count the requests and chats of the rooms served here, like `StorePort.busy`."""

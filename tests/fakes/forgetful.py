@@ -12,7 +12,7 @@ from bridge.matrix.appservice import Arrived
 from bridge.matrix.catchup import LOOKS, PAGE, CatchUp
 from bridge.matrix.client import Homeserver
 from bridge.matrix.users import OurUsers
-from bridge.rooms.engine import Engine
+from bridge.rooms.engine import Engine, Served
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Raw
 from bridge.rooms.store import StoreError, StorePort
@@ -58,6 +58,7 @@ class House:
         """True while facts can be neither read nor stored."""
         self.looked_into = [(ROOM, OURS.bot), (OTHER, OURS.bot)]
         """Rooms of this process."""
+        self.live = {ROOM}
         self._events = 0
 
     def event(self, room: RoomId = ROOM, **more: object) -> str:
@@ -137,10 +138,11 @@ class House:
     def serves(self, room_id: RoomId) -> bool:
         return room_id in dict(self.looked_into)
 
-    async def host_in(self, room_id: RoomId) -> UserId | None:
+    async def served_in(self, room_id: RoomId) -> Served | None:
         if self.trouble and room_id in self.behind:
             raise self.trouble.pop()
-        return dict(self.looked_into).get(room_id) or self.hosts.get(room_id)
+        host = dict(self.looked_into).get(room_id) or self.hosts.get(room_id)
+        return Served(host, live=room_id in self.live) if host else None
 
     async def accept_events(self, events: Sequence[Arrived]) -> int:
         if self.trouble:

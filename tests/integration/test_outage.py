@@ -16,6 +16,7 @@ from bridge.simulator.simulator import SimulatorOptions
 from bridge.simulator.state import Wire
 from tests.support.load import timeline
 from tests.support.matrix_user import membership
+from tests.support.operator import has_looked_for_news
 from tests.support.stage import Stage, StageOptions, pid_of
 from tests.support.staging import bridge_section, staged
 from tests.support.talk import MEI, Talk, chatting, wording
@@ -184,13 +185,6 @@ def forget_transactions(stage: Stage) -> int:
     return forgotten
 
 
-def has_noted_invitations(stage: Stage) -> bool:
-    """Whether the bridge has stored up to where it has read the bot's invitations."""
-    noted = "SELECT 1 FROM facts WHERE name = ?"
-    with closing(sqlite3.connect(stage.folder / "bridge.db")) as database:
-        return database.execute(noted, (f"invited {stage.bot}",)).fetchone() is not None
-
-
 async def test_events_that_the_homeserver_never_sends_are_found(stage: Stage) -> None:
     """The bridge finds them in the room, and lets the desk take them before more than 200 wait."""
     talk = await chatting(stage, "overlooked")
@@ -238,7 +232,7 @@ async def test_an_invitation_that_the_homeserver_never_sends_is_found(stage: Sta
     It is found from the place in /sync that the bridge notes some seconds after its first start.
     """
     customer = await stage.customer("uninvited")
-    await customer.wait_until(lambda: has_noted_invitations(stage))
+    await customer.wait_until(lambda: has_looked_for_news(stage))
     await stage.bridge.kill()
     talk = await Talk.open(stage, customer, "is anybody there?")
     await customer.wait_until(lambda: is_queued_for_the_bridge(stage, "$"))

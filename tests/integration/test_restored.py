@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.support.operator import Backup
+from tests.support.matrix_user import membership
+from tests.support.operator import Backup, has_looked_for_news
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
 from tests.support.talk import MEI, Talk, chatting, wording
@@ -85,3 +86,33 @@ async def test_a_room_opened_after_the_backup_is_served_anew(stage: Stage) -> No
     await new.heard("is anybody there?")
     await new.desk("say", text="still me")
     await new.reads_exactly("still me", MEI)
+
+
+async def test_what_was_answered_in_the_lost_time_calls_no_agent_again(stage: Stage) -> None:
+    """Catch-up finds it in the room, as in that of a live chat, where it is heard again."""
+    live = await chatting(stage, "live")
+    idle = await Talk.open(stage, await stage.customer("idle"))
+    await idle.sees(membership(stage.bot, "join"))
+    await idle.customer.wait_until(lambda: has_looked_for_news(stage))
+    await stop(live)
+    backup = Backup(stage, "idle")
+    backup.make()
+    await start(live)
+    for talk in (live, idle):
+        await talk.say("of the lost time")
+    await idle.accept()
+    for talk in (live, idle):
+        await talk.heard("of the lost time")
+    await idle.desk("close")
+    await idle.sees(membership(MEI, "leave"))
+    await stop(live)
+    backup.restore()
+    await start(live)
+    await live.at_desk(lambda person: person.texts.count("of the lost time") == 2)
+    await idle.say("of today")
+    await idle.heard("of today")
+    await idle.accept()
+    await idle.desk("say", text="anything else?")
+    await idle.reads_exactly("anything else?", MEI)
+    assert idle.person is not None
+    assert idle.person.texts == ["of the lost time", "of today"]

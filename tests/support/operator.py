@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,6 +81,13 @@ async def operate(
         assert response.status == 200, await response.text()
         reply: Json = await response.json()
         return reply
+
+
+def has_looked_for_news(stage: Stage) -> bool:
+    """Whether the bridge has stored from where the next /sync of the bot tells news."""
+    token = "SELECT 1 FROM facts WHERE name = ? AND value <> ''"
+    with closing(sqlite3.connect(stage.folder / "bridge.db")) as database:
+        return database.execute(token, (f"invited {stage.bot}",)).fetchone() is not None
 
 
 class Backup:

@@ -348,6 +348,24 @@ async def test_reading_back_ends_where_the_ledger_was_pruned_under_a_shorter_ret
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["m.room.message", "m.room.encrypted"])
+async def test_what_was_answered_in_time_that_the_database_lost_is_read_in_live_chats_only(
+    kind: str,
+) -> None:
+    house = House()
+    wanted = []
+    for room in (ROOM, OTHER):
+        answered = house.event(room)
+        house.event(room, sender=OURS.bot, type=kind)
+        unanswered = house.event(room)
+        house.event(room, sender=OURS.bot, type="m.reaction")
+        wanted += [answered, unanswered] if room in house.live else [unanswered]
+    async with house.looked_after():
+        await house.clock.turn(FIRST_LOOK)
+    assert sorted(house.taken) == wanted
+
+
+@pytest.mark.asyncio
 async def test_echoes_redacted_and_malformed_events_are_skipped() -> None:
     house = House()
     ghost = str(OURS.ghost(AgentId("A1")))

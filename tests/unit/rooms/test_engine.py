@@ -12,6 +12,7 @@ from bridge.conversation.machine import QUEUE_SILENCE
 from bridge.conversation.model import Idle, LinkRestored, Queued
 from bridge.ids import EventId, QueueId, RequestId, RoomId
 from bridge.rooms import engine as engines
+from bridge.rooms.engine import Served
 from bridge.rooms.ports import Account
 from bridge.rooms.record import MatrixEvent, Order, dump_input
 from bridge.rooms.store import Commit, Committed, NewInput, Outcome, StoreError
@@ -45,12 +46,12 @@ async def test_the_host_in_a_matrix_room_is_known_while_the_room_is_served() -> 
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        assert await engine.host_in(ROOM) == BOT
-        assert await engine.host_in(OTHER) is None
+        assert await engine.served_in(ROOM) == Served(BOT, live=True)
+        assert await engine.served_in(OTHER) is None
         await engine.accept_events([world.event("upgraded", into=OTHER), world.invitation(OTHER)])
         await quiet()
-        assert await engine.host_in(ROOM) is None
-        assert await engine.host_in(OTHER) == BOT
+        assert await engine.served_in(ROOM) is None
+        assert await engine.served_in(OTHER) == Served(BOT, live=True)
 
 
 @pytest.mark.asyncio
