@@ -64,8 +64,9 @@ LOOK = 0.1
 LATE = re.compile(r"^🕘 Sent [^\n]*:\n")
 """Prefix of a message recovered from the history."""
 UNSURE = "may be missing here"
-LATE_PUSHES = 4
-"""Number of pushes, read before a bridge left its rooms, of which some may follow the notice."""
+LATE_PUSHES = 8
+"""Maximum number of pushes that a bridge reads before it leaves its rooms, as it waits 5 s for its
+database and there is one every 0.8 s; some of them may follow the notice."""
 SOON = 60
 """Number of messages, both ways, within which the notice of a loss must appear: after a takeover
 the history is requested only after 15 s."""
