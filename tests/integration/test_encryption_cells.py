@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.encrypted import Phones
-from tests.support.operator import Backup, crypto_reset
+from tests.support.operator import Backup, crypto_reset, has_looked_for_news
 from tests.support.sides import Exchange, NioSide, Reading, Side, StrictSide, account
 from tests.support.stage import Stage
 from tests.support.strict import strict_client
@@ -131,6 +131,7 @@ async def test_the_bridges_database_was_restored(
     exchange, mine = await customers.chatting("restored")
     await exchange.both_ways(mine, "before")
     before = await mine.side.devices(stage.bot)
+    await exchange.talk.customer.wait_until(lambda: has_looked_for_news(stage))
     await stage.bridge.stop()
     backup = Backup(stage, kind)
     backup.make()
