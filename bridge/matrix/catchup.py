@@ -109,8 +109,6 @@ class _Place:
     host: UserId
     row: int
     """Highest row of that event in the journal."""
-    before: int
-    """When that event must have been sent, ms since the epoch."""
     live: bool
     """Whether a chat is live there."""
 
@@ -215,9 +213,9 @@ class CatchUp:
         """Return the rooms in `behind` that are still served."""
         found = {}
         with suppress(StoreError):
-            for room_id, sent in [*self.behind.items()]:
+            for room_id in [*self.behind]:
                 if (served := await self.engine.served_in(room_id)) is not None:
-                    found[room_id] = _Place(served.host, row, sent - BEFORE, served.live)
+                    found[room_id] = _Place(served.host, row, served.live)
                 else:
                     del self.behind[room_id]
         return found
@@ -239,7 +237,7 @@ class CatchUp:
             for room_id in found:
                 served = self.engine.serves(room_id) and await self.engine.served_in(room_id)
                 if served and served.host == host:
-                    rooms[room_id] = _Place(host, noted, _ANY, served.live)
+                    rooms[room_id] = _Place(host, noted, served.live)
 
         hosts = self.users.hosts
         whole = await self._all([({"user": host}, partial(ask, host)) for host in hosts])
@@ -248,7 +246,7 @@ class CatchUp:
         return whole, _Mark(row, tokens) if len(tokens) == len(hosts) else None
 
     async def _read_rooms(self, rooms: Mapping[RoomId, _Place]) -> bool:
-        looks = [({"room": one}, partial(self._look_behind, one, rooms[one])) for one in rooms]
+        looks = [({"room": one}, partial(self._read_room, one, rooms[one])) for one in rooms]
         return await self._all(looks)
 
     async def _all(
@@ -324,25 +322,25 @@ class CatchUp:
             await self.store.save_fact(name, now)
         return news, now
 
-    async def _look_behind(self, room_id: RoomId, place: _Place) -> None:
+    async def _read_room(self, room_id: RoomId, place: _Place) -> None:
         """Read a room; if with late events, again after an error, or until nothing is found.
 
         Synapse fetches 100 at a time.
         """
-        if place.before == _ANY:
-            await self._look_into(room_id, place)
-            return
-        sent = min(place.before + BEFORE, self.behind.pop(room_id, _ANY))
+        late = self.behind.pop(room_id, _ANY)
+        again = late < _ANY
         try:
-            found = await self._look_into(room_id, place)
-        except (Unavailable, StoreError):
-            self.behind.setdefault(room_id, sent)
+            again = await self._read_back(room_id, place, late - BEFORE) > 0 and again
+        except Refused:
+            again = False
             raise
-        if found:
-            self.behind.setdefault(room_id, sent)
+        finally:
+            if again:
+                self.behind[room_id] = min(late, self.behind.get(room_id, _ANY))
 
-    async def _look_into(self, room_id: RoomId, place: _Place) -> int:
-        """Accept the room's unknown events, from a known one that is old enough on.
+    async def _read_back(self, room_id: RoomId, place: _Place, sent_by: int) -> int:
+        """Accept the room's unknown events from a known one on that is old enough, and was sent
+        before `sent_by`, ms since the epoch.
 
         Pages are read back to it and then forwards, in the order in which the homeserver pushes.
         Those that the bridge has sent are known, also by users that are no longer its own.
@@ -371,8 +369,7 @@ class CatchUp:
                     page.append(read)
             missed = missed or any(event_id not in known for _, event_id, _ in page)
             ended = not before or any(
-                known.get(one[1], _ANY) <= place.row and sent_at(one[2]) < place.before
-                for one in page
+                known.get(one[1], _ANY) <= place.row and sent_at(one[2]) < sent_by for one in page
             )
         new = fresh = await self._accept(page[::-1]) if missed else 0
         for _ in range(pages if missed else 0):  # later ones the homeserver pushes by itself
