@@ -90,9 +90,9 @@ def _queue_status(turn: Turn, push: frames.QueueStatus, at: int) -> None:
     place = replace(place, request_id=push.request_id or place.request_id, heard_at=turn.now)
     turn.enter(place)
     news = progress(push.status)
+    if isinstance(phase, model.Queued) and push.request_id == phase.request_id is not None:
+        history.still_waits(turn, at=at)  # until this news
     if news is Progress.WAITING:
-        if isinstance(phase, model.Queued) and push.request_id == phase.request_id is not None:
-            history.still_waits(turn, at=at)
         queue.place_named(turn, push.position, one_line(push.place))
         if revived and not push.position:
             queue.show_card(turn)

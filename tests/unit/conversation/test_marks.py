@@ -482,7 +482,10 @@ def test_nothing_is_lost_if_the_chat_began_after_news_of_the_request() -> None:
     news.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
     unnamed = waiting(restarted=False)
     unnamed.reply(-1)  # as a server of 2016 says it
-    for centre in (along, asked, news, unnamed):
+    refused = waiting(restarted=True)
+    refused.now += 1_000
+    refused.push(201, requestId=REQUEST, requestStatus=2)  # an agent may still accept it
+    for centre in (along, asked, news, unnamed, refused):
         assert lost_by_chance(centre) == 0
         assert centre.asked_for == []
 
