@@ -95,16 +95,20 @@ def ping(turn: Turn, phase: model.Chatting) -> None:
         turn.say("close.pending")
     if phase.robot or phase.close:
         return
-    named: model.Args = {"names": introduced(turn, phase.agents)} if phase.agents else {}
+    named = _named(turn, phase)
     turn.say("chat.started" if named else "chat.started_unnamed", named, ping=True)
 
 
 def connected(turn: Turn, phase: model.Chatting) -> None:
     """Show the agents on the queue card, instead of the position."""
-    if phase.agents:
-        turn.card("queue.joined", {"names": introduced(turn, phase.agents)})
-    else:
-        turn.card("queue.joined_unnamed")
+    named = _named(turn, phase)
+    turn.card("queue.joined" if named else "queue.joined_unnamed", named)
+
+
+def _named(turn: Turn, phase: model.Chatting) -> model.Args:
+    """Return the agents' names as arguments; empty if there are only ids, which tell nothing."""
+    known = introduced(turn, tuple(one for one in phase.agents if one.name))
+    return {"names": known} if known else {}
 
 
 def end_chat(

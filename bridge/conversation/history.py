@@ -181,7 +181,8 @@ def pursue(turn: Turn, recall: model.Recall) -> None:
         recall = replace(recall, session_id=phase.session_id)
         turn.set(recall=recall)
     if recall.session_id is None:
-        if not isinstance(phase, model.Waiting):
+        lingers = isinstance(phase, model.Idle) and phase.linger_until is not None
+        if not (lingers or isinstance(phase, model.Waiting)):
             turn.set(recall=None)  # the request led to no chat, so no agent has written
     elif turn.now >= recall.due:
         turn.set(recall=replace(recall, asked=True))

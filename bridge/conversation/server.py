@@ -90,9 +90,9 @@ def _queue_status(turn: Turn, push: frames.QueueStatus, at: int) -> None:
     place = replace(place, request_id=push.request_id or place.request_id, heard_at=turn.now)
     turn.enter(place)
     news = progress(push.status)
+    if isinstance(phase, model.Queued) and push.request_id == phase.request_id is not None:
+        history.still_waits(turn, at=at)  # until this news
     if news is Progress.WAITING:
-        if isinstance(phase, model.Queued) and push.request_id == phase.request_id is not None:
-            history.still_waits(turn, at=at)
         queue.place_named(turn, push.position, one_line(push.place))
         if revived and not push.position:
             queue.show_card(turn)
@@ -298,6 +298,7 @@ def _message_received(turn: Turn, push: frames.MessageReceived, at: int, *, numb
     if not chatting and session_id not in {_NOT_SAID, turn.state.last_session}:
         # A message of a session whose start was missed begins the chat (row 40, trap T14).
         chat.start_chat(turn, session_id, (frames.Agent(push.agent_id),) if push.agent_id else ())
+        turn.set(linked_at=turn.now)  # what came before in this session was not heard
         chatting = True
     agent = history.speaker(turn, push.agent_id)
     if not history.is_new(turn, agent, content, at, numbered=numbered):

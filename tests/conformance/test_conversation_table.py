@@ -88,11 +88,12 @@ def test_row_26_agent_takes_over_from_the_robot(kind: int) -> None:
     assert scene.sent(302) == []
 
 
-def test_row_12_session_in_the_reply_waits_for_202() -> None:
-    """The session id of the reply to 101 is used after 10 s without a 202."""
+@pytest.mark.parametrize("who", [{}, {"agentId": "K00017"}])
+def test_row_12_session_in_the_reply_waits_for_202(who: dict[str, object]) -> None:
+    """The session id of the reply to 101 is used after 10 s without a 202; an id is no name."""
     scene = Scene()
     scene.text("one")
-    scene.reply(sessionId=5150)
+    scene.reply(sessionId=5150, **who)
     scene.push(201, requestId=9001, requestStatus=0, queueLength=0)
     scene.later(9.9)
     assert scene.phase == "Requesting"

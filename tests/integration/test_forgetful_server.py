@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.link.link import BRIEF
 from tests.support.matrix_user import membership
 from tests.support.stage import Stage
 from tests.support.talk import MEI, DeskPerson, Talk, chatting, wording
@@ -88,4 +89,24 @@ async def test_webchat_restarts_while_a_customer_waits_in_the_queue(
     await talk.say("three")
     person = await talk.at_desk(lambda one: "three" in with_agent(one))
     assert with_agent(person) == ["one", "two", "three"]
+    await talk.desk("close")
+
+
+async def test_an_agent_accepts_while_the_link_is_down(stage: Stage) -> None:
+    """Row 14 at a server of 2016: no frame names the session or her before her next words."""
+    talk = await Talk.open(stage, await stage.customer("unheard"), "one")
+    await talk.heard("one")
+    await stage.simulator.do({"op": "restart", "seconds": 2 * BRIEF})
+    await talk.at_desk(lambda one: not one.linked)
+    await talk.desk("accept", agent="A00001")
+    await talk.desk("say", text="Hello, I am Mei")
+    await talk.reads("you have a chat open")
+    await talk.desk("say", text="Are you there?")
+    await talk.reads("Are you there?", MEI)
+    await talk.reads("What the agent wrote in that time may be missing")
+    told = [wording(event) for event in talk.messages(stage.bot)]
+    assert "✅ Connected" in told, told
+    await talk.say("two")
+    person = await talk.at_desk(lambda one: "two" in with_agent(one))
+    assert person.texts == ["one", "two"]
     await talk.desk("close")

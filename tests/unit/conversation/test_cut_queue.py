@@ -354,9 +354,11 @@ def test_a_session_that_no_frame_names_begins_with_its_agents_words() -> None:
     assert wants_link(scene.state)
     hello = {"type": 1, "content": "Hello"}
     scene.push(210, sessionId=SESSION, agentId="K00017", msg=hello)
-    assert scene.phase == "Chatting"
+    assert (scene.phase, scene.card) == ("Chatting", ["queue.joined_unnamed"])
     scene.text("two")
     assert (scene.last, scene.delivered) == (message("two"), [event])
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    assert (scene.card, scene.card_args) == (["queue.joined"], {"names": ("Mei",)})
 
 
 def test_a_session_that_stays_silent_is_no_longer_awaited() -> None:
@@ -366,3 +368,4 @@ def test_a_session_that_stays_silent_is_no_longer_awaited() -> None:
     scene.reply(-2)
     scene.later(5 + scene.policy.hold / 1000)
     assert (wants_link(scene.state), scene.phase) == (False, "Idle")
+    assert scene.state.recall is None

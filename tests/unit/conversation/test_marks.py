@@ -310,6 +310,22 @@ def test_a_session_not_announced_yet_may_have_lost_messages() -> None:
     assert told_unsure(centre) == 1
 
 
+def test_what_was_written_in_a_session_that_no_frame_named_may_be_missing() -> None:
+    """-2 of a server of 2016: the chat began in the outage, and her later words reveal it."""
+    for back in (LinkRestored(), Resumed()):
+        centre = Centre()
+        centre.queue_up()
+        centre.now += 60_000
+        centre.happen(back)
+        centre.happen(LinkRestored())
+        centre.reply(-2)
+        centre.later(10 * 60)
+        assert centre.asked_for == []
+        centre.pushed("are you there?")
+        nothing_kept(centre)
+        assert (centre.words, told_unsure(centre)) == (["are you there?"], 1)
+
+
 def test_after_the_end_of_the_chat_no_loss_is_told() -> None:
     centre = talk("hello")
     centre.push(205, sessionId=SESSION, agentId=AGENT)
@@ -466,7 +482,10 @@ def test_nothing_is_lost_if_the_chat_began_after_news_of_the_request() -> None:
     news.push(201, requestId=REQUEST, requestStatus=0, queueLength=2)
     unnamed = waiting(restarted=False)
     unnamed.reply(-1)  # as a server of 2016 says it
-    for centre in (along, asked, news, unnamed):
+    refused = waiting(restarted=True)
+    refused.now += 1_000
+    refused.push(201, requestId=REQUEST, requestStatus=2)  # an agent may still accept it
+    for centre in (along, asked, news, unnamed, refused):
         assert lost_by_chance(centre) == 0
         assert centre.asked_for == []
 

@@ -138,6 +138,19 @@ def test_a_chat_that_began_during_the_outage() -> None:
     assert centre.words == ["how can I help?"]
 
 
+def test_a_chat_that_began_in_the_outage_and_that_only_its_agents_words_reveal() -> None:
+    centre = Centre()
+    centre.queue_up()
+    centre.now += 5_000
+    centre.said("how can I help?", heard=False)
+    centre.link_back()
+    centre.reply(-2)
+    centre.later(60)
+    centre.said("are you there?")
+    centre.tell()
+    assert sorted(centre.words) == ["are you there?", "how can I help?"]
+
+
 def test_a_queue_that_ended_requests_no_history() -> None:
     centre = Centre()
     centre.queue_up()
