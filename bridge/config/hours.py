@@ -46,7 +46,7 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ("[台臺][北灣湾][时時][间間]", " Asia/Taipei"),
     ("日本(?:標準)?時間", " Asia/Tokyo"),
     (r"[至到~〜–—―−‐ー]|から|(?i:\b(?:to|until|till)\b)", "-"),
-    (rf"[、・&和及と]|/(?=[周週星{_SIGNS}])|(?i:\band\b)", ","),
+    (rf"[、・&和及と]|/(?=[ \d周週星{_SIGNS}])|(?i:\band\b)", ","),
     ("[()は]|まで|曜日?", " "),
     (
         (
@@ -56,8 +56,9 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
         ),
         lambda found: f"{_number(found[0]):02}",
     ),
+    ("毎週(?=[月火水木金土])|[每毎](?=[周週星礼禮])", ""),
     ("天", "日"),
-    ("[每毎]日|年中無休|(?i:every ?day)", "daily"),
+    ("[每毎]日|年中無休|(?:全日|7[*x×])(?= ?24)|(?i:every ?day)", "daily"),
     (r"(?<!\d)24 ?(?:小[时時]|時間)(?=[ ;,]|$)", " 00:00-24:00"),
     (r"工作日|平日|(?i:\bweekdays?\b)", "Mon-Fri"),
     (r"[周週]末|(?i:\bweekends?\b)", "Sat,Sun"),
@@ -185,7 +186,7 @@ def _zones() -> dict[str, str]:
 
 def _group(group: str) -> Iterator[Span]:
     """Parse `Mon-Fri 09:00-12:00, 13:00-18:00` into spans."""
-    match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:\s*|\s+|(?=[上下\d]))(.+)", group)
+    match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:|,?(?=[ 上下])|(?=\d))(.+)", group)
     if match is None:
         raise ValueError(
             f'"{group}" must be days and times, such as Mon-Fri 09:00-18:00; holidays are unknown'
