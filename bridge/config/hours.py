@@ -10,7 +10,7 @@ knows them, and its answer decides. The same as people write it in Chinese, Japa
 `_ALIKE` lists:
 
     周一至周五 9:00-12:00、13:00-18:00，周六 10:00-14:00 北京时间
-    工作日上午9点到12点，下午1点半到6点 北京时间
+    工作日上午九点到十二点，下午1点半到6点 北京时间
     平日9時から18時まで 日本時間
     Monday to Friday 9 a.m. to 5 p.m. Europe/London
 
@@ -27,26 +27,38 @@ from datetime import date, datetime, time, timedelta
 from functools import cache
 from itertools import pairwise
 from typing import Annotated
+from unicodedata import numeric
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_SPAN = re.compile(r"([上下]?)\s*(\d{1,2})[:時](\d{2})\s*-\s*([上下]?)\s*(\d{1,2})[:時](\d{2})")
+_SPAN = re.compile(r"([上下]?)\s*(\d{1,2})[:時](\d{2})\s*-\s*([上下翌]?)\s*(\d{1,2})[:時](\d{2})")
 _GROUPS = re.compile(r";|(?<=\d)[\s,]+(?=[A-Za-z])")
 _NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 """Full-width letters, digits and signs; NFKC would take quadratic time on hostile text."""
 _SIGNS = "一二三四五六日月火水木金土"
 """Days in Chinese, then Japanese: both share that of Sunday."""
+_ONES = "一二两兩三四五六七八九"
+_ALONE = rf"(?<![十{_ONES}])"  # 五六点 is five or six, though 周五六点 is Friday at six
 _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     ("北京[时時][间間]", " Asia/Shanghai"),
     ("[台臺][北灣湾][时時][间間]", " Asia/Taipei"),
     ("日本(?:標準)?時間", " Asia/Tokyo"),
     (r"[至到~〜–—―−‐ー]|から|(?i:\b(?:to|until|till)\b)", "-"),
-    (r"[、・&和及と]|(?i:\band\b)", ","),
-    ("は|まで|曜日?", " "),
+    (rf"[、・&和及と]|/(?=[ \d周週星{_SIGNS}])|(?i:\band\b)", ","),
+    ("[()は]|まで|曜日?", " "),
+    (
+        (
+            rf"{_ALONE}[二三四五]?十[{_ONES}]?(?=小?[点點时時])"
+            rf"|(?:{_ALONE}|(?<=[周週期拜][一二三四五六]))[零〇{_ONES}](?=[点點时時])"
+            rf"|(?<=[点點时時])(?:[二三四五]?十[{_ONES}]?|[零〇][{_ONES}])"
+        ),
+        lambda found: f"{_number(found[0]):02}",
+    ),
+    ("毎週(?=[月火水木金土])|[每毎](?=[周週星礼禮])", ""),
     ("天", "日"),
-    ("[每毎]日|年中無休|(?i:every ?day)", "daily"),
+    ("[每毎]日|年中無休|(?:全日|7[*x×])(?= ?24)|(?i:every ?day)", "daily"),
     (r"(?<!\d)24 ?(?:小[时時]|時間)(?=[ ;,]|$)", " 00:00-24:00"),
     (r"工作日|平日|(?i:\bweekdays?\b)", "Mon-Fri"),
     (r"[周週]末|(?i:\bweekends?\b)", "Sat,Sun"),
@@ -56,9 +68,7 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
             rf"(?:星期|[周週]|礼拜|禮拜)[一二三四五六日]+|(?<![^-,; ])[一二三四五六](?![{_SIGNS}])"
             r"|(?:(?<![^-,; ])日|[月火水木金土])[日月火水木金土]*"
         ),
-        lambda found: ",".join(
-            DAYS[_SIGNS.index(one) % _WEEK] for one in found[0] if one in _SIGNS
-        ),
+        lambda days: ",".join(DAYS[_SIGNS.index(day) % _WEEK] for day in days[0] if day in _SIGNS),
     ),
     (rf"(?i:\b({'|'.join(DAYS)})(?:s|nes|rs|ur)?days?\b)", r"\1"),
     ("[点點时時]半", "時30"),
@@ -67,18 +77,19 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"(?<=[:時]\d\d)分", ""),
     (r"中午 ?12(?=[:時]\d\d ?-)", "下0"),  # "中午12点到2点" ends at 14:00
     ("中午 ?(?=12)", ""),
-    ("上午|早上?|午前", "上"),
-    (r"下午|晚上?+(?! ?0?[0-4][:時])|午後", "下"),  # not 晚上1点, which is after midnight
+    # Not 18点到24点，凌晨0点到2点: of which day?
+    (r"上午|早上?|午前|朝|(?<!,)(?<![\d,] )凌晨(?= ?0?[0-6][:時])", "上"),
+    ("(?:次日|第二日|翌日?|深夜(?= ?0?[0-6][:時])) ?上?", "翌"),
+    # Not 晚上1点, which is after midnight.
+    (r"下午|(?:晚上?+|夜)(?! ?0?[0-4][:時])|午後|夕方", "下"),
     (
         r"(?<![\d:])(1[0-2]|0?[1-9])(:\d\d)? ?(?i:([ap])\.?m\b\.?)",
-        lambda found: (
-            f"{'上' if found[3] in 'aA' else '下'}{int(found[1]) % 12}{found[2] or ':00'}"
-        ),
+        lambda hour: f"{'上' if hour[3] in 'aA' else '下'}{int(hour[1]) % 12}{hour[2] or ':00'}",
     ),
 )
 """Other ways to write something, once full-width signs are narrow, and what they mean: 上 before
-noon, 下 after, 時 between hours and minutes of a spoken time."""
-_SHOWN = {"上": "AM ", "下": "PM ", "時": ":"}
+noon, 下 after, 翌 before noon of the next day, 時 between hours and minutes of a spoken time."""
+_SHOWN = {"上": "AM ", "下": "PM ", "翌": "next day ", "時": ":"}
 """Signs of our own as errors show them."""
 _WEEK = 7
 _NOON, _DAY_END = 12 * 60, 24 * 60
@@ -175,11 +186,13 @@ def _zones() -> dict[str, str]:
 
 def _group(group: str) -> Iterator[Span]:
     """Parse `Mon-Fri 09:00-12:00, 13:00-18:00` into spans."""
-    match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:\s*|\s+|(?=[上下\d]))(.+)", group)
+    match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:|,?(?=[ 上下])|(?=\d))(.+)", group)
     if match is None:
-        raise ValueError(f'"{group}" must be days and times, such as Mon-Fri 09:00-18:00')
+        raise ValueError(
+            f'"{group}" must be days and times, such as Mon-Fri 09:00-18:00; holidays are unknown'
+        )
     times: list[tuple[int, int]] = []
-    for part in match[2].split(","):
+    for part in re.split(r",|(?<=\d) (?=[上下])", match[2]):
         times.append(_times(part.strip(), times[-1][1] if times else 0))
     for day in _days(match[1]):
         for begins, ends in times:
@@ -228,9 +241,10 @@ def _in_halves(text: str, begin: tuple[int, str], end: tuple[int, str]) -> tuple
     """
     half, other = begin[1], end[1]
     times = (begin, (end[0], half if not other and end[0] < _NOON else other))
-    unclear = any(word and (at // 60 == 12 or (word == "上" and at > _NOON)) for at, word in times)
+    unclear = any(word and (at // 60 == 12 or (word != "下" and at > _NOON)) for at, word in times)
     begins, ends = (at + _NOON if word == "下" and at < _NOON else at for at, word in times)
-    if unclear or (not half and begins < _NOON) or (not other and ends <= begins):
+    wrong = ends > begins if other == "翌" else not other and ends <= begins
+    if unclear or wrong or (not half and begins < _NOON + 60 * (ends <= begins)):
         raise ValueError(f'"{text}" is not clear: write 09:00-18:00, by the 24-hour clock')
     return begins, ends
 
@@ -241,6 +255,13 @@ def _turns_back(*times: int) -> bool:
     After 13:00 they are by the 24-hour clock: 22点到6点.
     """
     return any(later < earlier < _NOON + 60 for earlier, later in pairwise(times))
+
+
+def _number(signs: str) -> int:
+    """Return the number below 100 that Chinese signs mean: 十二, 两, 零五."""
+    tens, ten, ones = signs.rpartition("十")
+    first, last = (int(numeric(one[-1:] or "〇", 2)) for one in (tens, ones))  # 两 has no value
+    return (first or 1) * 10 * len(ten) + last
 
 
 def _minute(hour: str, minute: str) -> int:

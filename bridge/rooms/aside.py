@@ -45,7 +45,7 @@ from bridge.rooms.store import Change, EffectRow, Outcome
 from bridge.rooms.surroundings import Surroundings
 from bridge.rooms.transcripts import Telling, rated
 from bridge.rooms.visit import Came, Done, can_be_sent_again
-from bridge.texts import clock_time, duration
+from bridge.texts import LOCALES, clock_time, duration
 from bridge.webchat.codes import FailureReason
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.aside")
@@ -253,7 +253,7 @@ async def list_changes(
     )
     lines = []
     for (at, who, way), found in islice(by_whom, limit):
-        changed = "; ".join(_line(rules, language, one) for one in found)
+        changed = LOCALES[language].semicolon.join(_line(rules, language, one) for one in found)
         lines.append(f"{clock_time(language, at, zone)} · {who} · {way} · {changed}")
     while sum(map(len, lines)) > LONGEST_LIST and len(lines) > 1:
         lines.pop()

@@ -51,6 +51,7 @@ from bridge.rooms.rules import (
     choices_of,
     hides,
     moved,
+    readable_hours,
     set_together,
     settings_of_event,
     settled,
@@ -536,6 +537,9 @@ def shown_settings(visit: Visit) -> model.Args:
     if rules is not visit.rules and not settled(visit.record.conversation, visit.rules):
         args: model.Args = {"value": rules.enterprise, "now": now}
         known[ENTERPRISE] = visit.for_room("config.enterprise_later", args)
+    if settings.hours and not readable_hours(settings.hours):
+        unread: model.Args = {"value": settings.hours, "prefix": rules.prefix}
+        known["hours"] = visit.for_room("config.hours_unclear", unread)
     here = partial(visit.rules.line, visit.rules.language_for(visit.record))
     own = (here(key, value) for key, value in known.items() if key not in KEYS[:5])
     return {

@@ -38,6 +38,7 @@ class Locale(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: tuple[str, ...]
     fallbacks: tuple[str, ...]
     comma: str
+    semicolon: str
     dash: str
     and_: str = msgspec.field(name="and")
     seconds: str

@@ -142,6 +142,27 @@ def test_days_and_half_hours_in_chinese() -> None:
         ("每天24小时 北京时间", "daily 00:00-24:00 Asia/Shanghai"),
         ("年中無休24時間 日本時間", "daily 00:00-24:00 Asia/Tokyo"),
         ("週五22點到6點、週六18點半到2點 UTC", "Fri 22:00-6:00; Sat 18:30-2:00 UTC"),
+        ("周一、三、五 上午九点到下午六点（北京时间）", "Mon,Wed,Fri 9:00-18:00 Asia/Shanghai"),
+        (
+            "周一/三/五 九点到十二点半，十三点零五到二十点 UTC",
+            "Mon,Wed,Fri 9:00-12:30, 13:05-20:00 UTC",
+        ),
+        ("金曜 九時四十五分から十八時十分 UTC", "Fri 9:45-18:10 UTC"),
+        ("周五六点到九点、周六 凌晨两点到五点 UTC", "Fri 6:00-9:00; Sat 2:00-5:00 UTC"),
+        ("每天二十四小时 UTC", "daily 00:00-24:00 UTC"),
+        ("周五 晚上8点到凌晨2点，周六 20:00-次日2:00 UTC", "Fri,Sat 20:00-2:00 UTC"),
+        ("周五下午两点到第二天凌晨三点 UTC", "Fri 14:00-3:00 UTC"),
+        ("土日 朝9時〜夜8時、金曜 17時から深夜1時 UTC", "Sat,Sun 9:00-20:00; Fri 17:00-1:00 UTC"),
+        ("金 夕方5時〜翌朝5時、土 18時～翌2時 UTC", "Fri 17:00-5:00; Sat 18:00-2:00 UTC"),
+        ("工作日 上午8:30-12:00 下午13:30-17:30 UTC", "Mon-Fri 8:30-12:00, 13:30-17:30 UTC"),
+        ("每周一到周五，上午九点至十二点 / 14:00-18:00 UTC", "Mon-Fri 9:00-12:00, 14:00-18:00 UTC"),
+        (
+            "毎週月水金 10時〜19時、毎週日曜 10時〜12時 UTC",
+            "Mon,Wed,Fri 10:00-19:00; Sun 10:00-12:00 UTC",
+        ),
+        ("Mon, Fri, 9am-5pm; 每周末 10点-12点 UTC", "Mon,Fri 9:00-17:00; Sat,Sun 10:00-12:00 UTC"),
+        ("7*24小时 UTC", "daily 00:00-24:00 UTC"),
+        ("全天24小时 UTC", "daily 00:00-24:00 UTC"),
         ("每天9点到12点、12点到17点、9点到0点 UTC", "daily 9:00-12:00, 12:00-17:00, 9:00-0:00 UTC"),
     ],
 )
@@ -165,6 +186,13 @@ def test_hours_as_people_write_them(text: str, meant: str) -> None:
         "12點到6點",
         "9点到12点，1点到6点",
         "上午9点到12点、2点到6点",
+        "九点到五点",
+        "九点到十二点，一点到六点",
+        "10点-12点，0点-2点",  # 0 is also noon, in Japanese
+        "10時〜翌2時",
+        "12点到凌晨2点",
+        "凌晨1点到次日5点",
+        "晚上8点到次日14:00",
     ],
 )
 def test_hours_with_two_meanings_are_refused(times: str) -> None:
@@ -186,10 +214,16 @@ def test_hours_with_two_meanings_are_refused(times: str) -> None:
         ),
         *("五一 9:00-18:00", "三月 9:00-18:00", "一月至五月 9:00-18:00", "六日 9:00-18:00"),
         *("土日祝日 9:00-18:00", "第2土曜 9:00-18:00", "月二 9:00-18:00", "三天 9:00-18:00"),
+        *("土日祝 10:00-17:00", "节假日 10:00-17:00", "工作日 9:00-17:00，节假日休息"),
+        *("每天 20:00-24:00，凌晨0点-2点", "金 深夜0時〜4時", "每天凌晨10点到12点"),
+        *("周一二十点到二十二点", "六七点到十二点", "每天五六点到十点", "周一、二、三点到五点"),
     ],
 )
 def test_hours_after_midnight_and_dates_are_refused(text: str) -> None:
-    """晚上1点 is no time in the afternoon, and 五一 is no Friday and Monday."""
+    """晚上1点 is no time in the afternoon, and 五一 is no Friday and Monday.
+
+    周一二十点 is Monday at 20:00, or Monday and Tuesday at 10:00; 六七点 is no Saturday.
+    """
     with pytest.raises(ValueError, match="must be"):
         parse_hours(f"{text} UTC")
 
@@ -257,6 +291,7 @@ def test_there_is_always_a_next_opening(
         ("Mon 09:00-18:00 Asia", '"Asia" is not a time zone'),
         ("Mon 09:00-18:00 a/../b", '"a/../b" is not a time zone'),
         ("09:00-18:00 UTC", "must be days and times"),
+        ("土日祝 10:00-17:00 UTC", "such as Mon-Fri 09:00-18:00; holidays are unknown"),
         ("Mon 09:00-18:00; UTC", "must be days and times"),
         ("Mon 9-18 UTC", '"9-18" must be a start and an end time'),
         ("Moo 09:00-18:00 UTC", f'"Moo" is not a day; use {", ".join(DAYS)} or daily'),

@@ -216,6 +216,26 @@ async def test_the_audit_names_settings_and_values_in_the_language_of_the_room()
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("language", "line"),
+    [
+        ("zh-CN", "来源：– → PC；暂停：– → 是"),
+        ("zh-TW", "來源：– → PC；暫停：– → 是"),
+        ("ja", "接続元：– → PC；一時停止：– → はい"),
+        ("en", "from: – → PC; paused: – → yes"),
+    ],
+)
+async def test_changes_made_at_once_are_joined_as_the_language_does(
+    language: str, line: str
+) -> None:
+    world = await prepared()
+    await asked(world, f"!wc lang {language}")
+    for key, value in (("paused", "true"), ("from", "PC")):
+        await world.store.record_change(Change(NOW + 1, ADA, "widget", key, "", value, ROOM))
+    assert (await asked(world, "!wc audit 1")).endswith(f" · {line}")
+
+
+@pytest.mark.asyncio
 async def test_changes_made_at_once_are_listed_together_and_the_list_fits_an_event() -> None:
     world, keys = await prepared(), [*BY_COMMAND, *(f"text.ended.{one}" for one in LANGUAGES)]
     long = "请" * LONGEST_SENTENCE

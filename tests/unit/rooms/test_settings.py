@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from bridge.config.hours import parse_hours
 from bridge.ids import QueueId
 from bridge.rooms.commands import parse
+from bridge.rooms.people import Standing
 from bridge.rooms.record import RoomSettings
 from bridge.rooms.rules import SETTINGS, BadOrder, settings_of_event, shown_value
 from bridge.texts import LANGUAGES, Texts, listed
-from tests.unit.rooms.visits import RULES
+from tests.unit.rooms.visits import RULES, House, answer
 
 
 def test_a_whole_state_event() -> None:
@@ -84,6 +88,21 @@ def test_hours_are_shown_as_they_were_typed_but_for_wide_digits() -> None:
     typed = "周一至周五 ９：００～１８：００，周六 10:00～12:00 北京时间"
     shown = "周一至周五 9:00～18:00，周六 10:00～12:00 北京时间"
     assert settings_of_event({"hours": typed}, RULES).hours == shown
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("hours", ["平日9時から5時 日本時間", "daily 08:00-20:00 Mars/Olympus"])
+def test_hours_that_do_not_count_are_listed_with_what_to_do(hours: str, language: str) -> None:
+    """An earlier version, or a machine with other time zones, took them."""
+    house = House().served()
+    house.visit.set(settings=RoomSettings(hours=hours, language=language))
+    house.say("!wc config show", standing=Standing.ADMIN)
+    told = Texts().render(language, *answer(house))
+    (line,) = (one for one in told.splitlines() if hours in one)
+    house.say(re.split("[)」]", line[line.index("!wc ") :])[0], standing=Standing.ADMIN)
+    assert parse_hours(house.record.settings.hours or "").spans
+    house.say("!wc config show", standing=Standing.ADMIN)
+    assert "!wc" not in Texts().render(language, *answer(house))
 
 
 def test_a_value_is_refused_with_the_possible_ones_in_the_language() -> None:
