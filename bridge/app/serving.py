@@ -494,6 +494,8 @@ class Serving:
         def changed(part: str, up: bool) -> None:  # noqa: FBT001 - a callback
             peer, _, enterprise = part.partition(" ")
             self._metrics.connected.labels(peer, enterprise).set(up)
+            if part == "homeserver" and not up:  # after a time-out, too: its host may be gone
+                self._outage.set()
 
         return Health(
             parts | servers,

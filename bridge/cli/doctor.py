@@ -109,7 +109,7 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
     check_slips(findings, files, config)
     usable = await findings.of("database", check_database(config))
     async with migrated_store(config) if usable else nullcontext() as store:
-        await findings.of("replicas", check_replicas(store))
+        failed = findings.count(Verdict.FAIL)
         if not lacks_tokens(config):
             known = await check_homeserver(findings, config, store)
             if known and usable:
@@ -118,6 +118,8 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
                 findings.skipped(ENCRYPTION, "the database cannot be used")
         for enterprise, part in config.parts().items():
             await check_webchat(findings.about(enterprise), part, store)
+        explained = findings.count(Verdict.FAIL) > failed
+        await findings.of("replicas", check_replicas(store, explained=explained))
 
 
 def _print(console: Console, finding: Finding) -> None:
@@ -213,8 +215,11 @@ async def migrated_store(config: Config) -> AsyncIterator[SqlStore | None]:
         yield store
 
 
-async def check_replicas(store: SqlStore | None) -> str | None:
-    """Check that the processes that share the database are alive and serve all shards."""
+async def check_replicas(store: SqlStore | None, *, explained: bool = False) -> str | None:
+    """Check that the processes that share the database are alive and serve all shards.
+
+    `explained`: another finding tells why none of them can reach the homeserver or call centre.
+    """
     try:
         members = [one for one in await store.members() if one.present] if store else []
         if store is None or not members:
@@ -229,7 +234,8 @@ async def check_replicas(store: SqlStore | None) -> str | None:
     if silent := [one.name for one in members if one.age >= SILENT]:
         fix = "another replica takes over its rooms; find out why this process does not respond"
         raise Failed(f"no heartbeat from {', '.join(sorted(silent))}", fix)
-    if leaving := [one.name for one in members if one.leaving]:
+    leaving = [one.name for one in members if one.leaving]
+    if leaving and not (explained and len(leaving) == len(members)):
         fix = "if it is not being stopped, its log (`peer unreachable`) says what it cannot reach"
         why = "is being stopped, or cannot reach the homeserver or the call centre"
         raise Failed(f"{', '.join(sorted(leaving))} {why}", fix)

@@ -11,11 +11,13 @@ from collections.abc import Callable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import ip_address
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, NoReturn, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -186,11 +188,14 @@ class Section(BaseModel):
         if number and isinstance(value, bool):  # else pydantic counts them as 1 and 0
             raise ValueError("must be a number, not true or false")
         try:
-            return handler(value)
+            valid = handler(value)
         except ValidationError:
             if info.context is None or not info.context.faulty:
                 raise
             return FAULTY
+        if isinstance(value, str) and value.isspace():
+            raise ValueError("is blank: give a value, or leave the key out")
+        return valid
 
 
 def template(*, known: Set[str], needed: Set[str] = frozenset()) -> AfterValidator:
@@ -300,6 +305,22 @@ def _beside(file: str, info: ValidationInfo) -> str:
     return str(info.context.folder / file) if file and info.context is not None else file
 
 
+def _ip(value: str) -> str:
+    try:
+        _ = value and ip_address(value)
+    except ValueError as error:
+        raise ValueError("must be an IP address such as 203.0.113.9, or empty") from error
+    return value
+
+
+def _json(value: str) -> str:
+    try:
+        _ = value and msgspec.json.decode(value)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("must be JSON text such as [], or empty") from error
+    return value
+
+
 def _zone(value: str) -> str:
     if value and read_zone(value) is None:
         raise ValueError("must be a time zone such as Asia/Shanghai, or empty")
@@ -332,3 +353,5 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 MxcUri = Annotated[str, AfterValidator(_mxc)]
 CommandPrefix = Annotated[str, AfterValidator(_prefix)]
 TimeZone = Annotated[str, AfterValidator(_zone)]
+IpAddress = Annotated[str, AfterValidator(_ip)]
+JsonText = Annotated[str, AfterValidator(_json)]

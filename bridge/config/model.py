@@ -118,7 +118,7 @@ class Login(Section):
     """Customer's name as agents see it; {displayname} is the display name in Matrix."""
     portrait: Annotated[str, fields.template(known=_KNOWN - {"displayname"})] = ""
     """For type register: URL of the customer's picture; may use {room_key} and {room_id}."""
-    ip: str = ""
+    ip: fields.IpAddress = ""
     """IP address (wire `ip`) by which the server counts logins; Matrix does not tell customers'."""
     password: fields.Secret = SecretStr("")
     """For type password: password of every account that is not in `accounts`."""
@@ -182,7 +182,7 @@ class WebChat(Section):
     """PC | MOBILE | WECHAT | APP: decides the customer's icon at the agent's desk."""
     brand: Live[str] = ""
     """Second source (wire `brand`) shown at the desk, for servers of 2019; empty: none."""
-    tracks: Live[str] = ""
+    tracks: Live[fields.JsonText] = ""
     """JSON text on where customers come from (wire `tracks`), in the server project's format."""
     login: Login = Login()
     accounts: dict[str, AccountEntry] = {}
@@ -391,7 +391,7 @@ class RatingOption(Section):
 
     id: fields.Number
     """Number of the rating in the server's table (wire `ratingId`)."""
-    labels: Annotated[dict[Language, str], Field(min_length=1)]
+    labels: Annotated[dict[Language, fields.Name], Field(min_length=1)]
     """Language -> label."""
 
 

@@ -337,6 +337,8 @@ class Ghosts:
         try:
             await self.devices.ensure(user)
         except Refused as refusal:
+            if refusal.code != UNREGISTERED:  # it ends the start, which says why
+                raise
             _log.error("no device for this user", user=user, code=refusal.code)
         known = row or GhostRow(user_id=user)
         return await self._save(msgspec.structs.replace(known, device=True))

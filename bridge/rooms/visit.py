@@ -81,6 +81,9 @@ name of the type (MSC4075)."""
 _FACTS, _ASIDE = frozenset(get_args(model.Fact)), frozenset(get_args(Aside))
 _CAUSES = dict.fromkeys(get_args(Answering), "event_id") | {model.Say: "reply_to"}
 """Field with an effect's cause, by type; `isinstance` of a union asks each member's metaclass."""
+_POSTED = frozenset(get_args(model.ToMatrix)) - {model.AgentsLeft}
+_TOO_LATE = (_POSTED, frozenset({model.AskRating}))
+"""Effects on a room being erased that are dropped: if the bridge has left it, and if it stays."""
 _encoder = msgspec.json.Encoder()
 _effect: msgspec.json.Decoder[StoredEffect] = msgspec.json.Decoder(StoredEffect)
 load_effect: Callable[[bytes], StoredEffect] = _effect.decode
@@ -261,7 +264,8 @@ class Visit(msgspec.Struct, eq=False):
         if before.corrections:
             self._note_whole()
         for effect in effects:
-            self.add(effect)
+            if before.gone_at is None or type(effect) not in _TOO_LATE[before.stays]:
+                self.add(effect)
 
     def _note_whole(self) -> None:
         """Note corrections that are sent in full, as no agent has an earlier wording."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.support.operator import examined
-from tests.support.stage import Stage
+from tests.support.postgres import PostgresServer
+from tests.support.stage import Stage, StageOptions, set_stage
 from tests.support.staging import staged
 
 
@@ -59,3 +62,28 @@ async def test_doctor(stage: Stage) -> None:
     # Right after the doctor took its place to answer the ping, the bridge can start again.
     stage.config.write_text(sound, encoding="utf-8")
     await stage.bridge.start()
+
+
+@pytest.mark.asyncio
+async def test_a_wrong_base_url_is_one_finding(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    """All processes want to leave their rooms, but for a reason that the next line tells."""
+    url = postgres_server.new_schema()
+    options = StageOptions(database=url)
+    async with set_stage(tmp_path, options) as stage:
+        await stage.bridge.stop()
+        sound = stage.config.read_text(encoding="utf-8")
+        assert "/webchat\n" in sound
+        wrong = sound.replace("/webchat\n", "/wabchet\n")
+        stage.config.write_text(wrong, encoding="utf-8")
+        await stage.bridge.start(ready=False)
+        leaving = f"SELECT count(*) FROM {url.rpartition('=')[2]}.replicas WHERE leaving"  # noqa: S608
+        async with asyncio.timeout(30):
+            while postgres_server.sql(leaving) != "1":  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+        code, table = await examined(stage)
+        assert code == 1
+        failed = [line for line in table.splitlines() if line.startswith("FAIL")]
+        assert [line[6:34].strip() for line in failed] == ["WebChat login"]
+        assert "all 256 shards are served" in table

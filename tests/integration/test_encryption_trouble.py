@@ -74,6 +74,7 @@ async def test_a_lost_database_is_reported_and_repaired_by_crypto_reset(
     await stage.bridge.start(ready=False)
     assert await ended(stage.bridge) == 16
     assert "is new, but this bridge has already been used with another one" in log_of(stage)
+    assert "ANOTHER_DATABASE" not in log_of(stage)  # that sentence alone
     assert await devices(phones, "lost2", [stage.bot]) == before
 
     await crypto_reset(stage)

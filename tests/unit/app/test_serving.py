@@ -574,6 +574,29 @@ async def test_a_full_disk_is_not_blamed_on_the_homeserver(
 
 
 @pytest.mark.asyncio
+async def test_a_homeserver_that_does_not_answer_the_probe_is_an_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host may be gone without closing a connection: nobody but the probe may ask meanwhile."""
+    bridge, store = Serving(told(tmp_path)), MemoryStore()
+
+    async def silent() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("bridge.ops.health.PATIENCE", 0.01)
+    contact = cast("Contact", SimpleNamespace(probe=silent, made=True))
+    bridge._links[""] = cast("Links", SimpleNamespace(probe=silent))
+    health = bridge._health(cast("SqlStore", store), contact)
+    await health.probe("webchat")
+    assert not bridge._outage.is_set()
+    await health.probe("homeserver")
+    assert bridge._outage.is_set()
+    bridge._outage.clear()  # as catch-up does, and then asks by itself until there is an answer
+    await health.probe("homeserver")
+    assert not bridge._outage.is_set()
+
+
+@pytest.mark.asyncio
 async def test_stop_does_not_wait_for_the_homeserver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_an_address_loses_its_last_slash(tmp_path: Path) -> None:
     assert load(tmp_path, edited(":8008", ":8008/")).homeserver.address == "http://localhost:8008"
 
 
+BLANK = "is blank: give a value, or leave the key out"
 MISTAKES = [
     # shape
     (edited("  domain: example.org\n", ""), "line 1: homeserver.domain: must be given"),
@@ -154,6 +155,37 @@ MISTAKES = [
     (
         edited("name: Sales", "name: Sales, aliases: ['']"),
         "line 7: queues[0].aliases[0]: must be a name of 1 to 256 characters",
+    ),
+    *(
+        (SMALLEST + text, f"{key} {BLANK}")
+        for text, key in (
+            ("appservice:\n  id: ' '\n", "line 12: appservice.id:"),
+            ("metrics: {hostname: '\u3000'}\n", "line 11: metrics.hostname:"),
+            ("appservice: {bot: {displayname: ' '}}\n", "line 11: appservice.bot.displayname:"),
+        )
+    ),
+    (edited("name: Sales", "name: Sales, to_agent: ' '"), f"line 7: queues[0].to_agent: {BLANK}"),
+    (edited("webchat:\n", "webchat:\n  sign_key: ' '\n"), f"line 5: webchat.sign_key: {BLANK}"),
+    *(
+        (
+            edited("webchat:\n", f"webchat:\n  tracks: '{tracks}'\n"),
+            "line 5: webchat.tracks: must be JSON text such as [], or empty",
+        )
+        for tracks in ("from the shop", "[", '{"a": NaN}')
+    ),
+    *(
+        (
+            edited("webchat:\n", f"webchat:\n  login: {{ip: '{ip}'}}\n"),
+            "line 5: webchat.login.ip: must be an IP address such as 203.0.113.9, or empty",
+        )
+        for ip in ("crm.example.org", "203.0.113", "203.0.113.9:80", "10.0.0.0/8", " 10.0.0.1")
+    ),
+    *(
+        (
+            SMALLEST + f"rating: {{options: [{{id: 1, labels: {{en: '{label}'}}}}]}}\n",
+            "line 11: rating.options[0].labels.en: must be a name of 1 to 256 characters",
+        )
+        for label in ("", " ")
     ),
     (
         edited("queues:\n  - {id: 1, name: Sales}", "queues: []"),
@@ -258,6 +290,16 @@ MISTAKES = [
 def test_rules_for_servers(tmp_path: Path, server: str) -> None:
     text = edited('{"*": customer}', f'{{"*": customer, "{server}": customer}}')
     assert problems(tmp_path, text) == []
+
+
+@pytest.mark.parametrize("tracks", ["", "[]", '{"from": "shop"}'])
+@pytest.mark.parametrize("ip", ["", "203.0.113.9", "2001:db8::1"])
+def test_customer_data_for_the_call_centre(tmp_path: Path, tracks: str, ip: str) -> None:
+    more = f"webchat:\n  tracks: '{tracks}'\n  login: {{ip: '{ip}'}}\n"
+    server = load(tmp_path, edited("webchat:\n", more)).webchat
+    assert (server.tracks, server.login.ip) == (tracks, ip)
+    (nested,) = problems(tmp_path, edited("webchat:\n", f"webchat:\n  tracks: '{'[' * 5000}'\n"))
+    assert nested.endswith("must be JSON text such as [], or empty")
 
 
 @pytest.mark.parametrize(("text", "said"), MISTAKES)

@@ -7,21 +7,25 @@ import pytest
 
 from bridge.config.model import Permission
 from bridge.conversation.model import (
+    AgentsLeft,
     CallWebChat,
     Card,
     Chatting,
     Conversation,
     CustomerText,
+    Ended,
     Held,
     Idle,
     Outstanding,
+    Pushed,
     Queued,
+    Relay,
     Replied,
     Reported,
     Say,
 )
 from bridge.conversation.turn import all_pieces
-from bridge.ids import CallId, EventId, QueueId, RequestId, RoomId, UserId
+from bridge.ids import AgentId, CallId, EventId, QueueId, RequestId, RoomId, SessionId, UserId
 from bridge.rooms.effects import EnterRoom, LeaveRoom, RedactAll, ShowBridge, ShowSettings
 from bridge.rooms.people import (
     ENTRY_PATIENCE,
@@ -49,7 +53,7 @@ from bridge.rooms.ports import (
 from bridge.rooms.reader import TURN_AWAY_DIRECT
 from bridge.rooms.record import CardKind, Entered, EraseRoom, Membership, OurCard, Person, Thread
 from bridge.webchat.codes import ResultCode
-from bridge.webchat.frames import Reply, SendPreMessage
+from bridge.webchat.frames import AgentText, MessageReceived, Reply, SendPreMessage
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
@@ -187,6 +191,23 @@ def test_an_erasure_removes_events_from_the_room_only_if_asked_to(redact: bool) 
     house.effects.clear()
     begin_erasure(house.visit, EraseRoom(redact=redact))
     assert [one for one in house.effects if isinstance(one, RedactAll)] == [RedactAll()] * redact
+
+
+@pytest.mark.parametrize("stay", [False, True])
+def test_nothing_is_posted_after_an_erasure(stay: bool) -> None:
+    """Nor a rating asked for that the emptied record could not send."""
+    house = House().served().chat()
+    begin_erasure(house.visit, EraseRoom(stay=stay))
+    house.effects.clear()
+    late = MessageReceived(SessionId(5150), AgentId("K00017"), AgentText("wait"))
+    closing = house.record.conversation.outstanding
+    assert closing is not None
+    house.visit.step(Pushed(late))
+    ok = Reply(103, ResultCode.SUCCESS, call_id=closing.call_id)
+    house.visit.step(Replied(closing.call_id, ok))
+    assert isinstance(house.record.conversation.phase, Ended)
+    posted = {Relay, Say} if stay else set[type]()
+    assert {type(one) for one in house.effects} == posted | {AgentsLeft}
 
 
 @pytest.mark.parametrize("stay", [False, True])

@@ -351,11 +351,11 @@ async def test_replicas(postgres_server: PostgresServer, tmp_path: Path) -> None
     schema = url.rpartition("=")[2]
     config = configured(tmp_path, more=f'database: {{url: "{url}"}}')
 
-    async def line() -> str:
+    async def line(*, explained: bool = False) -> str:
         """Return the verdict, with the fix of a failure."""
         findings = Findings()
         async with migrated_store(config) as store:
-            await findings.of("replicas", check_replicas(store))
+            await findings.of("replicas", check_replicas(store, explained=explained))
         return next((f"{one.verdict} {one.detail} {one.fix}" for one in findings.all), "")
 
     async with AsyncExitStack() as stack:
@@ -374,6 +374,10 @@ async def test_replicas(postgres_server: PostgresServer, tmp_path: Path) -> None
         assert await line() == "PASS 2 alive, all 256 shards are served "
         await ours[1].beat("other", leaving=True)
         assert (await line()).startswith("FAIL other is being stopped, or cannot reach the homes")
+        assert await line(explained=True) == await line()  # it is one of several
+        await ours[0].beat("one", leaving=True)
+        assert (await line()).startswith("FAIL one, other is being stopped, or cannot reach")
+        assert (await line(explained=True)).startswith("PASS 2 alive")
         aged = f"UPDATE {schema}.replicas SET seen = seen - interval '9 s' WHERE name = 'other'"  # noqa: S608
         postgres_server.sql(aged)
         assert (await line()).startswith("FAIL no heartbeat from other another replica")
