@@ -51,7 +51,7 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (
         (
             rf"{_ALONE}[二三四五]?十[{_ONES}]?(?=小?[点點时時])"
-            rf"|(?:{_ALONE}|(?<=[周週期拜][一二三四五六]))[零〇{_ONES}](?=[点點时時])"
+            rf"|(?:{_ALONE}(?<![{_SIGNS}],)|(?<=[周週期拜][一二三四五六]))[零〇{_ONES}](?=[点點时時])"
             rf"|(?<=[点點时時])(?:[二三四五]?十[{_ONES}]?|[零〇][{_ONES}])"
         ),
         lambda found: f"{_number(found[0]):02}",
@@ -186,7 +186,7 @@ def _zones() -> dict[str, str]:
 
 def _group(group: str) -> Iterator[Span]:
     """Parse `Mon-Fri 09:00-12:00, 13:00-18:00` into spans."""
-    match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:|,?(?=[ 上下])|(?=\d))(.+)", group)
+    match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:|,?(?=[ 上下\d]))(.+)", group)
     if match is None:
         raise ValueError(
             f'"{group}" must be days and times, such as Mon-Fri 09:00-18:00; holidays are unknown'
@@ -244,7 +244,8 @@ def _in_halves(text: str, begin: tuple[int, str], end: tuple[int, str]) -> tuple
     unclear = any(word and (at // 60 == 12 or (word != "下" and at > _NOON)) for at, word in times)
     begins, ends = (at + _NOON if word == "下" and at < _NOON else at for at, word in times)
     wrong = ends > begins if other == "翌" else not other and ends <= begins
-    if unclear or wrong or (not half and begins < _NOON + 60 * (ends <= begins)):
+    bare = not half and begins < _NOON + 60 * (ends <= begins)
+    if unclear or wrong or (bare and (other != "翌" or "時" in text)):  # not 10:00-次日2:00
         raise ValueError(f'"{text}" is not clear: write 09:00-18:00, by the 24-hour clock')
     return begins, ends
 
