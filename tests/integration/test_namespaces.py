@@ -15,7 +15,7 @@ from bridge.demo.child_process import ChildProcess
 from bridge.matrix.users import NOT_LOADED, load_registration, save_registration
 from bridge.texts import Texts
 from tests.support.client import restart
-from tests.support.operator import examined, succeeds
+from tests.support.operator import dead_letters, examined, succeeds
 from tests.support.ports import free_port
 from tests.support.stage import Stage, ended
 from tests.support.staging import bridge_like, staged
@@ -51,9 +51,10 @@ async def test_the_doctor_reports_a_namespace_that_synapse_has_not_loaded(stage:
     await talk.desk("accept", agent="A00001")
     await talk.desk("say", text="hello from Mei")
     await talk.reads_exactly(Texts().render("en", "chat.unshown", {"agent": "Mei"}), stage.bot)
+    await talk.customer.wait_until(lambda: dead_letters(stage) == 2)  # stored after the notice
     listed = await succeeds(stage, "dead-letters", "list")
     letters = [line.split()[0] for line in listed.splitlines() if NOT_LOADED in line]
-    assert letters, listed
+    assert len(letters) == 2, listed
     assert "copy registration.yaml" in await succeeds(stage, "dead-letters", "show", letters[-1])
     log = stage.bridge.log_file.read_text(encoding="utf-8")
     assert NOT_LOADED in log

@@ -90,6 +90,16 @@ def has_looked_for_news(stage: Stage) -> bool:
         return database.execute(token, (f"invited {stage.bot}",)).fetchone() is not None
 
 
+def dead_letters(stage: Stage) -> int:
+    """Return the number of dead letters that the bridge has stored."""
+    with closing(sqlite3.connect(stage.folder / "bridge.db")) as database:
+        count: int
+        (count,) = database.execute(
+            "SELECT count(*) FROM journal WHERE outcome = 'dead'"
+        ).fetchone()
+        return count
+
+
 class Backup:
     """A copy of the bridge's database; made and restored while the bridge is stopped."""
 
