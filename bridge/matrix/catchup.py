@@ -16,9 +16,9 @@ clock. From where to search (`_Mark`) is stored, and moves on to where a look be
 been well for an hour after it: until then the process may end in the midst of a room. Of several
 processes each reads its own rooms, and again when it takes over some.
 
-A message of the bridge's own that the journal lacks is of a time that the database has lost, as it
-was restored from a backup. What came before it was served then, and is left alone, so that nobody
-asks for an agent with yesterday's words; but not in a live chat, where texts may have been waiting.
+An agent's message that the journal lacks is of a time that the database has lost, as it was
+restored from a backup. An agent had what came before it, which is left alone, so that nobody calls
+an agent with yesterday's words; but not if a chat is live, as its agent knows what is said twice.
 
 When another homeserver could not reach this one for long, it sends only the latest event of a room
 afterwards, and Synapse fetches and pushes no more than the ten before (measured). So a room in
@@ -71,7 +71,7 @@ _ANY = sys.maxsize
 _INVALID = ("M_UNKNOWN", "M_INVALID_PARAM")
 """Error codes of a /sync token that the homeserver cannot read; Synapse (1.163) has the first."""
 _MESSAGES = ("m.room.message", "m.room.encrypted")
-"""Types of the events that the bridge sends as messages."""
+"""Types of the events that show an agent's words."""
 _UP_TO = "caught up to"
 """Name of the fact that stores the row of the mark."""
 PRUNED = "pruned"
@@ -404,9 +404,13 @@ class CatchUp:
         return await self.engine.accept_events(unknown) if unknown else 0
 
     def _is_of_lost_time(self, event: Raw, known: Collection[EventId]) -> bool:
-        """True for a message that the bridge sent, and of which the database knows nothing."""
+        """True for an agent's message of which the database knows nothing.
+
+        Hosts' do not count: who was waiting would be forgotten, and not all are in the journal.
+        """
         event_id, sender, kind = (wire.text(event, key) for key in ("event_id", "sender", "type"))
-        return kind in _MESSAGES and self.users.is_ours(sender) and event_id not in known
+        is_agents = self.users.is_ours(sender) and not self.users.is_open_to_all(sender)
+        return kind in _MESSAGES and is_agents and event_id not in known
 
     def _read(self, event: Raw, room_id: RoomId) -> Arrived | None:
         """Return the event as a transaction delivers it; None if an echo, redacted or invalid."""

@@ -89,20 +89,24 @@ async def test_a_room_opened_after_the_backup_is_served_anew(stage: Stage) -> No
 
 
 async def test_what_was_answered_in_the_lost_time_calls_no_agent_again(stage: Stage) -> None:
-    """Catch-up finds it in the room, as in that of a live chat, where it is heard again."""
+    """Catch-up finds it, and leaves it alone, unless a chat is live or the customer was waiting."""
     live = await chatting(stage, "live")
-    idle = await Talk.open(stage, await stage.customer("idle"))
-    await idle.sees(membership(stage.bot, "join"))
+    idle, queue = [await Talk.open(stage, await stage.customer(name)) for name in ("idle", "queue")]
+    for talk in (idle, queue):
+        await talk.sees(membership(stage.bot, "join"))
     await idle.customer.wait_until(lambda: has_looked_for_news(stage))
     await stop(live)
     backup = Backup(stage, "idle")
     backup.make()
     await start(live)
-    for talk in (live, idle):
+    for talk in (live, idle, queue):
         await talk.say("of the lost time")
     await idle.accept()
-    for talk in (live, idle):
+    for talk in (live, idle, queue):
         await talk.heard("of the lost time")
+    await queue.reads("you are number 1")
+    await idle.desk("say", text="thank you")
+    await idle.reads_exactly("thank you", MEI)
     await idle.desk("close")
     await idle.sees(membership(MEI, "leave"))
     await stop(live)
@@ -116,3 +120,4 @@ async def test_what_was_answered_in_the_lost_time_calls_no_agent_again(stage: St
     await idle.reads_exactly("anything else?", MEI)
     assert idle.person is not None
     assert idle.person.texts == ["of the lost time", "of today"]
+    await queue.accept()

@@ -356,9 +356,10 @@ async def test_what_was_answered_in_time_that_the_database_lost_is_read_in_live_
     wanted = []
     for room in (ROOM, OTHER):
         answered = house.event(room)
-        house.event(room, sender=OURS.bot, type=kind)
+        house.event(room, sender=str(OURS.ghost(AgentId("A1"))), type=kind)
         unanswered = house.event(room)
-        house.event(room, sender=OURS.bot, type="m.reaction")
+        house.event(room, sender=OURS.bot, type=kind)
+        house.event(room, sender=str(OURS.ghost(AgentId("A1"))), type="m.reaction")
         wanted += [answered, unanswered] if room in house.live else [unanswered]
     async with house.looked_after():
         await house.clock.turn(FIRST_LOOK)
