@@ -149,7 +149,7 @@ class AsideLane:
         self,
         room: Room,
         attempt: Callable[
-            [Surroundings, RoomRecord, EffectT], Awaitable[LookedUp | EventId | None]
+            [Surroundings, RoomRecord, EffectT], Awaitable[LookedUp | EventId | Done | None]
         ],
         order: EffectT,
         waits: tuple[float, ...],
@@ -157,7 +157,7 @@ class AsideLane:
     ) -> Done:
         """Retry transient errors with back-off; at the end, or if refused, answer with `failed`.
 
-        An attempt returns an answer for the room, or the event that it sent there, if either.
+        An attempt returns an answer for the room, or what it sent there, if either.
         """
         outcome = Outcome.FAILED
         for wait in (*waits, None):
@@ -172,7 +172,9 @@ class AsideLane:
                 outcome = Outcome.REFUSED
                 break
             else:
-                return Done(came=(Came(came),)) if isinstance(came, LookedUp) else Done(came)
+                if isinstance(came, LookedUp):
+                    return Done(came=(Came(came),))
+                return came if isinstance(came, Done) else Done(came)
         return Done(came=() if failed is None else (Came(failed),), outcome=outcome)
 
 

@@ -588,11 +588,11 @@ class CardPosted(Value, frozen=True):
 
 
 class PartPosted(Value, frozen=True):
-    """A posted later part of an agent's message, for the ledger only; the key is its event id."""
+    """One more message posted for an effect, for the ledger only; the key is its event id."""
 
     text: str = ""
     of: EventId = EventId("")
-    """Event of the first part; empty in rows of an earlier version."""
+    """Event of the first part of an agent's message; empty if none, or of an earlier version."""
 
 
 class NotShown(Value, frozen=True):

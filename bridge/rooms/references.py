@@ -244,8 +244,8 @@ def _from_a_person(meaning: ports.Meaning | ports.Undecryptable | None) -> Earli
 def _from_us(row: RoomInput | StoredEffect | None) -> Earlier | None:
     """Return an agent's message, or the bridge's report of an undelivered one."""
     match row:
-        case PartPosted():
-            return Earlier(row.text)
+        case PartPosted(text=text) if text or row.of:
+            return Earlier(text)
         case model.Relay(content=AgentText(html=html)):
             # Not decoded for each reaction if it is too long to be read as HTML.
             short = html if len(html) <= MAX_LENGTH else ""

@@ -37,7 +37,6 @@ from bridge.rooms.record import (
     OurCard,
     PartPosted,
     RoomRecord,
-    load_chat,
     rung,
     thread_in_use,
 )
@@ -79,13 +78,9 @@ FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
 FORBIDDEN, NO_ROOM = "M_FORBIDDEN", "M_UNKNOWN"
-"""Error codes of writing into a room that refuses the user; and, with Synapse, into one that is not
-there (any more)."""
+"""Error codes of a room that lets the user write nothing, and, with Synapse, of a deleted one."""
 LONG_TEXT = 256 * 1024
-"""Characters of an agent's text, with the pictures embedded in it, above which a thread splits it:
-12 MB take 0.2 s."""
-MOST_CHATS = 2_000
-"""Maximum number of a room's chats, newest first, whose agents' ghosts may redact."""
+"""Characters of an agent's text, with embedded pictures, split by a thread: 12 MB take 0.2 s."""
 NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
 """Seconds between retries in an upgraded room; ms for which news of the upgrade is awaited."""
 MOST_ASKED = 300.0
@@ -116,6 +111,8 @@ class Delivery:
         """When the homeserver first did not take this row's file, while it answered otherwise."""
         self._no_media = "chat.media_failed"
         """Text key of the notice instead of an agent's file."""
+        self._posted: dict[EventId, str] = {}
+        """Messages that the row has posted, and their text if an agent's (see `Part`)."""
 
     @property
     def record(self) -> RoomRecord:
@@ -136,7 +133,7 @@ class Delivery:
                 try:
                     if self._row.created <= max(moved_at, self._around.clock.now() - REMEMBERED):
                         await self._look_back(effect)
-                    return await self._perform(effect)
+                    return self._with_posted(effect, await self._perform(effect))
                 except ports.Unavailable as error:
                     why, asked, muted = str(error), error.retry_after, False
                 except ports.Refused as error:
@@ -150,19 +147,29 @@ class Delivery:
                             continue
                         muted = await self._check_mute(effect)
                     if not muted and error.code not in ports.LIFTED:
-                        return await self._refused(effect, error.code)
+                        done = await self._refused(effect, error.code)
+                        return self._with_posted(effect, done)
                     why = "the room lets the bridge write nothing" if muted else error.code
                     asked = None
             waiting_since = max(self._row.created, self._row.revived or 0)
             late = self._around.clock.now() - waiting_since >= GIVE_UP_AFTER
             if late and waited >= LEAST_WAIT:
-                return self._give_up(effect, why)
+                return self._with_posted(effect, self._give_up(effect, why))
             pause = wait if asked is None else min(asked, MOST_ASKED)
             about = self._about(effect) | {"wait": pause, "why": why}
             _log.info("the homeserver has not accepted an effect yet", **about)
             await self._room.pause(pause)
             waited += pause
             wait = min(wait * 2, LAST_WAIT)
+
+    def _with_posted(self, effect: effects.InRoom, done: Done) -> Done:
+        """Have the journal know all that was posted, also before the rest was refused."""
+        if not self._posted.keys() <= {done.event_id}:
+            done.event_id = first = done.event_id or next(iter(self._posted))
+            of = first if isinstance(effect, model.Relay) else EventId("")
+            rest = ((one, text) for one, text in self._posted.items() if one != first)
+            done.came += tuple(Came(PartPosted(text, of), event_id) for event_id, text in rest)
+        return done
 
     async def _look_back(self, effect: effects.InRoom) -> None:
         """Look in the room for a row's events, as its transaction ids may be forgotten by now.
@@ -341,7 +348,9 @@ class Delivery:
 
     async def _notice(self, notice: ports.Notice, part: str = "") -> EventId:
         where, host = self.record.matrix_id, self.record.host
-        return await self._matrix.say(where, host, notice, self.txn_id(host, part))
+        event_id = await self._matrix.say(where, host, notice, self.txn_id(host, part))
+        self._posted[event_id] = ""
+        return event_id
 
     async def _poll(self, poll: ports.Poll, part: str) -> EventId | None:
         """Send a poll; None if it has too many answers, or the room refuses polls."""
@@ -541,28 +550,21 @@ class Delivery:
 
     async def _redact_all(self, order: effects.RedactAll) -> Done:
         """Redact events where allowed: as the host, or, for the bridge's own events, as a ghost."""
-        record, done, theirs = self.record, 0, [*order.theirs]
-        host, where, ours = record.host, record.matrix_id, list[EventId]()
-        if not theirs:
+        matrix, record, done, events = self._matrix, self.record, 0, [*order.theirs]
+        if not events:
             await self._room.written()  # events that were just being sent
-            theirs, ours = await self._around.store.eraser.events_of(record.room_id)
-        own = frozenset(ours)
-        rows = await self._around.store.chats(record.room_id, MOST_CHATS)
-        chats = (*record.chats, *(load_chat(one.chat) for one in rows))
-        agents = {
-            (agent.id, self._around.rules.of_chat(chat).enterprise)
-            for chat in chats
-            for agent in chat.agents
-        }
-        ghosts = [self._matrix.ghost_of(frames.Agent(one), its) for one, its in sorted(agents)]
-        for event_id in (*theirs, *ours):
-            for user in (host, *ghosts) if event_id in own else (host,):
-                with suppress(ports.Refused):
-                    txn_id = self.txn_id(user, f".{event_id}")
-                    await self._matrix.redact(where, user, event_id, txn_id)
-                    done += 1
-                    break
-        return Done(detail=f"{done} of {len(theirs) + len(ours)}")
+            events = await self._around.store.eraser.events_of(record.room_id)
+        for event_id in events:
+            with suppress(ports.Refused):
+                try:
+                    await self._redact(record.host, event_id)
+                except ports.Refused:
+                    event = await matrix.event(record.matrix_id, record.host, event_id) or {}
+                    if not matrix.is_ours(sender := str(event.get("sender"))):
+                        continue
+                    await self._redact(UserId(sender), event_id)
+                done += 1
+        return Done(detail=f"{done} of {len(events)}")
 
     async def _agents_came(self, came: model.AgentsCame) -> Done:
         """Join the ghosts to the room; for those shut out the host speaks (`MatrixPort.relay`)."""
@@ -622,10 +624,9 @@ class Delivery:
         # Any other content is described in a notice.
         self._room.typist.agent_spoke(ghost)
         if parts:
-            event_id = parts[0].event_id
-            later = (Came(PartPosted(one.text, event_id), key=one.event_id) for one in parts[1:])
-            proposed = (Came(cards.proposals_card(relay, event_id)),) if relay.choices else ()
-            return Done(event_id, came=(*later, *proposed))
+            first = parts[0].event_id
+            proposed = (Came(cards.proposals_card(relay, first)),) if relay.choices else ()
+            return Done(first, came=proposed)
         return Done(await self._describe(relay), detail="shown as a notice")
 
     async def _take_back(self, taken: model.TakeBack) -> Done:
@@ -641,8 +642,11 @@ class Delivery:
         if known is not None and (known in events or not events):
             return Done(outcome=Outcome.DISCARDED, detail="already recalled")
         try:
-            for place, event_id in enumerate(events):
-                await self._redact(self._matrix.ghost_of(taken.agent), event_id, place)
+            for event_id in events:
+                try:
+                    await self._redact(self._matrix.ghost_of(taken.agent), event_id)
+                except ports.Refused:
+                    await self._redact(self.record.host, event_id)
             if events:
                 return Done(events[0], anchor)
         except ports.Refused as error:
@@ -652,13 +656,9 @@ class Delivery:
                 return Done(outcome=Outcome.DISCARDED, detail="already reported")
         return Done(await self._say(model.Say("chat.recalled")), anchor)
 
-    async def _redact(self, ghost: UserId, event_id: EventId, place: int) -> None:
-        """Redact an agent's message as its ghost or, if that is refused, as the host."""
-        where, host, part = self.record.matrix_id, self.record.host, f".{place}"
-        try:
-            await self._matrix.redact(where, ghost, event_id, self.txn_id(ghost, part))
-        except ports.Refused:
-            await self._matrix.redact(where, host, event_id, self.txn_id(host, part))
+    async def _redact(self, user: UserId, event_id: EventId) -> None:
+        where, txn_id = self.record.matrix_id, self.txn_id(user, f".{event_id}")
+        await self._matrix.redact(where, user, event_id, txn_id)
 
     async def _describe(self, relay: model.Relay) -> EventId:
         key, content = "chat.unshown", relay.content
@@ -675,9 +675,12 @@ class Delivery:
         record = self.record
         thread, where = thread_in_use(record, self._around.clock.now()), record.matrix_id
         mentions, host = rung(record) if relay.ping else (), record.host
-        return await self._matrix.relay(
+        parts = await self._matrix.relay(
             where, host, relay.agent, what, txn_id, thread=thread, mentions=mentions
         )
+        for part in parts:
+            self._posted[part.event_id] = part.text
+        return parts
 
     async def _text(
         self, relay: model.Relay, text: frames.AgentText, txn_id: str

@@ -38,11 +38,21 @@ from bridge.media.plaintext import OVERRIDES
 from bridge.rooms import cards, commands
 from bridge.rooms.effects import SendTranscript, TellHistory
 from bridge.rooms.ports import Blob, Recorded, Refused, Undecryptable
-from bridge.rooms.record import Chat, Ending, LookedUp, Raw, RoomRecord, load_chat, permalink, via
+from bridge.rooms.record import (
+    Chat,
+    Ending,
+    LookedUp,
+    PartPosted,
+    Raw,
+    RoomRecord,
+    load_chat,
+    permalink,
+    via,
+)
 from bridge.rooms.references import recall
 from bridge.rooms.rules import Rules
 from bridge.rooms.surroundings import Surroundings
-from bridge.rooms.visit import Visit
+from bridge.rooms.visit import Came, Done, Visit
 from bridge.texts import clock_time, duration, listed
 from bridge.webchat import frames
 
@@ -54,8 +64,8 @@ MOST_SIZE = 6_000_000
 
 async def send_transcript(
     around: Surroundings, record: RoomRecord, order: SendTranscript
-) -> LookedUp | EventId:
-    """Post the transcript as a page; return its event, or the notice to send instead.
+) -> LookedUp | Done:
+    """Post the transcript as a page, and as JSON if asked to; or return the notice to send instead.
 
     Raises StoreError, and Unavailable or Refused if the homeserver does not take the file.
     """
@@ -83,10 +93,11 @@ async def send_transcript(
     html = await asyncio.to_thread(build_page, whole, Telling(around.rules, record))
     page = Blob.of(html, "text/html", f"{name}.html")
     first = await around.matrix.send_file(room_id, host, page, f"{txn_id}.html")
-    if order.json:
-        data = Blob.of(dump_transcript(whole), "application/json", f"{name}.json")
-        await around.matrix.send_file(room_id, host, data, f"{txn_id}.json")
-    return first
+    if not order.json:
+        return Done(first)
+    data = Blob.of(dump_transcript(whole), "application/json", f"{name}.json")
+    second = await around.matrix.send_file(room_id, host, data, f"{txn_id}.json")
+    return Done(first, came=(Came(PartPosted(), second),))
 
 
 async def _write(

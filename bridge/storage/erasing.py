@@ -186,14 +186,14 @@ class Eraser:
         later = Part(DROP_LATER_LINES, [(room_id, last, known)])
         await self._write(Together([later, *parts], rooms=[room_id]))
 
-    async def events_of(self, room_id: RoomId) -> tuple[list[EventId], list[EventId]]:
+    async def events_of(self, room_id: RoomId) -> list[EventId]:
         """Return ids of a room's events in the journal: received, and sent by the bridge."""
-        theirs, ours = list[EventId](), list[EventId]()
+        events: list[EventId] = []
         async for first, last in self._stretches():
             for key, event_id in await self._read(EVENTS_OF, first, last, room_id):
-                theirs += [EventId(key)] if (key or "").startswith("$") else []
-                ours += [EventId(event_id)] if event_id else []
-        return theirs, ours
+                events += [EventId(key)] if (key or "").startswith("$") else []
+                events += [EventId(event_id)] if event_id else []
+        return events
 
     async def _keys_of_room(self, places: Collection[RoomId]) -> list[str]:
         found: list[str] = []

@@ -255,7 +255,8 @@ class FakeMatrix:
         self, room_id: RoomId, reader: UserId, event_id: EventId
     ) -> dict[str, object] | None:
         await self._request(f"read {event_id} in {room_id}")
-        here = (raw for raw in self.room if raw.get("room_id", room_id) == room_id)
+        here = [raw for raw in self.room if raw.get("room_id", room_id) == room_id]
+        here += [{"event_id": one.event_id, "sender": one.sender} for one in self.posted]
         return next((raw for raw in here if raw.get("event_id") == event_id), None)
 
     async def is_hidden(self, room_id: RoomId, reader: UserId, event_id: EventId) -> bool:

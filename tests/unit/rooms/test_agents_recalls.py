@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from bridge.conversation.history import mark_of
 from bridge.conversation.model import TakeBack
 from bridge.ids import AgentId, EffectSeq, EventId, RoomId, UserId
-from bridge.rooms.ports import Refused, Unavailable
+from bridge.rooms.ports import Part, Refused, Unavailable
 from bridge.rooms.record import load_record
 from bridge.rooms.references import said_by_agent
 from bridge.webchat.codes import NoticeType
@@ -117,6 +118,35 @@ async def test_a_recall_after_a_restart_redacts_all_parts_of_the_message(
             await quiet()
     assert (len(wrong), sorted(world.matrix.redacted)) == (3, sorted(wrong)), "and once"
     assert "chat.recalled" not in world.matrix.texts(ROOM)
+
+
+class _TakesNoPictures(FakeMatrix):
+    """Its homeserver refuses a part of a text."""
+
+    pieces = pieces
+
+    async def relay(self, *args: Any, **more: Any) -> tuple[Part, ...]:
+        if args[3] == AgentText("a.png"):
+            raise Refused("M_BAD_JSON")
+        return await super().relay(*args, **more)
+
+
+async def test_what_was_shown_before_the_rest_was_refused_is_known_and_redacted() -> None:
+    """The first part, and the notice instead of the message: also by an erasure."""
+    world = World()
+    world.matrix = world.around.matrix = _TakesNoPictures()
+    await world.chatting()
+    world.matrix.level = 100
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p1", numbered("7", "look:|a.png|there"))
+        await quiet()
+        shown = [one.event_id for one in world.matrix.posted]
+        assert [letter.why for letter in await dead_letters(world.store)] == ["M_BAD_JSON"]
+        assert len(shown) == 2
+        assert {*await world.store.eraser.events_of(ROOM)} >= {*shown}
+        await engine.pushed(ROOM, "p2", numbered("7"))
+        await quiet()
+    assert world.matrix.redacted == shown
 
 
 async def test_a_recall_of_a_message_in_the_replaced_room_redacts_nothing() -> None:

@@ -103,7 +103,7 @@ async def test_status_events_are_known_as_events_of_the_bridge() -> None:
     async with world.running() as engine:
         await engine.accept_events([world.event(text="one")])
         await quiet()
-    assert await world.store.eraser.events_of(ROOM) == (["$e1"], ["$status1"])
+    assert await world.store.eraser.events_of(ROOM) == ["$e1", "$status1"]
 
 
 async def test_status_events_wait_for_a_restarting_homeserver(

@@ -32,6 +32,7 @@ from bridge.rooms.record import (
     LookedUp,
     MatrixEvent,
     Membership,
+    PartPosted,
     Person,
     RoomRecord,
     dump_chat,
@@ -40,7 +41,7 @@ from bridge.rooms.record import (
 )
 from bridge.rooms.store import ChatRow, Lane, NewEffect, NewInput, Outcome, Settlement, StoredRoom
 from bridge.rooms.transcripts import Line, Telling, Transcript, build_page, send_transcript
-from bridge.rooms.visit import new_effect
+from bridge.rooms.visit import Came, Done, new_effect
 from tests.fakes import flow
 from tests.fakes.clock import quiet
 from tests.fakes.house import ROOM, World
@@ -110,13 +111,14 @@ class Scene:
         rows = [ChatRow(chat.number, dump_chat(chat)) for chat in self.chats]
         await flow.step(self.world.store, room, chats=rows)
 
-    async def asks(self, number: int | None = None, by: UserId = ADA) -> LookedUp | EventId:
+    async def asks(self, number: int | None = None, by: UserId = ADA) -> LookedUp | Done:
         await self.stored()
         order = SendTranscript(ORDER, number, json=True, by=by)
         return await send_transcript(self.world.around, self.record, order)
 
     async def written(self, number: int | None = None) -> Transcript:
-        assert await self.asks(number) == "$ours0"
+        second = Came(PartPosted(), "$ours1")
+        assert await self.asks(number) == Done(EventId("$ours0"), came=(second,))
         page, found = self.world.matrix.sent_files
         assert (page.mime, found.mime) == ("text/html", "application/json")
         return msgspec.json.decode(found.data, type=Transcript)
