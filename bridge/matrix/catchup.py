@@ -16,9 +16,9 @@ clock. From where to search (`_Mark`) is stored, and moves on to where a look be
 been well for an hour after it: until then the process may end in the midst of a room. Of several
 processes each reads its own rooms, and again when it takes over some.
 
-An agent's message that the journal lacks is of a time that the database has lost, as it was
-restored from a backup. An agent had what came before it, which is left alone, so that nobody calls
-an agent with yesterday's words; but not if a chat is live, as its agent knows what is said twice.
+A message of an agent or robot that the journal lacks is of a time that the database has lost, as it
+was restored from a backup. They had what came before it, which is left alone, so that it calls no
+agent again; but not if a chat is live, as its agent knows what is said twice.
 
 When another homeserver could not reach this one for long, it sends only the latest event of a room
 afterwards, and Synapse fetches and pushes no more than the ten before (measured). So a room in

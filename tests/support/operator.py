@@ -85,19 +85,18 @@ async def operate(
 
 def has_looked_for_news(stage: Stage) -> bool:
     """Whether the bridge has stored from where the next /sync of the bot tells news."""
-    token = "SELECT 1 FROM facts WHERE name = ? AND value <> ''"
-    with closing(sqlite3.connect(stage.folder / "bridge.db")) as database:
-        return database.execute(token, (f"invited {stage.bot}",)).fetchone() is not None
+    return _count(stage, "facts WHERE name = ? AND value <> ''", f"invited {stage.bot}") > 0
 
 
 def dead_letters(stage: Stage) -> int:
     """Return the number of dead letters that the bridge has stored."""
+    return _count(stage, "journal WHERE outcome = 'dead'")
+
+
+def _count(stage: Stage, rows: str, *values: str) -> int:
     with closing(sqlite3.connect(stage.folder / "bridge.db")) as database:
-        count: int
-        (count,) = database.execute(
-            "SELECT count(*) FROM journal WHERE outcome = 'dead'"
-        ).fetchone()
-        return count
+        (count,) = database.execute(f"SELECT count(*) FROM {rows}", values).fetchone()  # noqa: S608
+        return int(count)
 
 
 class Backup:
