@@ -168,7 +168,8 @@ class Delivery:
             done.event_id = first = done.event_id or next(iter(self._posted))
             of = first if isinstance(effect, model.Relay) else EventId("")
             rest = ((one, text) for one, text in self._posted.items() if one != first)
-            done.came += tuple(Came(PartPosted(text, of), event_id) for event_id, text in rest)
+            parts = (Came(PartPosted(text, of), event_id) for event_id, text in rest)
+            done.came = (*parts, *done.came)
         return done
 
     async def _look_back(self, effect: effects.InRoom) -> None:
