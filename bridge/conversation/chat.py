@@ -83,7 +83,7 @@ def show_again(turn: Turn) -> None:
 
 
 def _bring_in(turn: Turn, phase: model.Chatting) -> None:
-    connected(turn, phase)
+    connected(turn, phase.agents)
     if phase.agents:
         turn.ask(model.AgentsCame(phase.agents, phase.queue_id))
 
@@ -95,19 +95,24 @@ def ping(turn: Turn, phase: model.Chatting) -> None:
         turn.say("close.pending")
     if phase.robot or phase.close:
         return
-    named = _named(turn, phase)
-    turn.say("chat.started" if named else "chat.started_unnamed", named, ping=True)
+    present(turn, "chat.started", phase.agents, ping=True)
 
 
-def connected(turn: Turn, phase: model.Chatting) -> None:
+def present(turn: Turn, key: str, agents: tuple[Agent, ...], *, ping: bool) -> None:
+    """Say who is there; if there are only ids, which tell nothing, that somebody is."""
+    args = _named(turn, agents)
+    turn.say(key if args else "chat.started_unnamed", args, ping=ping)
+
+
+def connected(turn: Turn, agents: tuple[Agent, ...]) -> None:
     """Show the agents on the queue card, instead of the position."""
-    named = _named(turn, phase)
-    turn.card("queue.joined" if named else "queue.joined_unnamed", named)
+    args = _named(turn, agents)
+    turn.card("queue.joined" if args else "queue.joined_unnamed", args)
 
 
-def _named(turn: Turn, phase: model.Chatting) -> model.Args:
-    """Return the agents' names as arguments; empty if there are only ids, which tell nothing."""
-    known = introduced(turn, tuple(one for one in phase.agents if one.name))
+def _named(turn: Turn, agents: tuple[Agent, ...]) -> model.Args:
+    """Return the agents' names as arguments; empty if there are only ids."""
+    known = introduced(turn, tuple(agent for agent in agents if agent.name))
     return {"names": known} if known else {}
 
 

@@ -53,9 +53,8 @@ def said(turn: Turn, event: model.Said) -> None:
     robot_first = not chatting and queue.answers_first(turn)
     # Reserve orders for the pieces of `instead`, and one for the robot's answer behind the message.
     places = len(pieces) + len(pieces[0].instead) + 1 + _SPARE
-    turn.state = replace(
-        state, held=state.held + pieces, typed=state.typed + places, watched_at=turn.now
-    )
+    held, typed = state.held + pieces, state.typed + places
+    turn.state = replace(state, held=held, typed=typed, watched_at=turn.now, told_unsure=False)
     if former is not None:
         turn.put_back()  # into that place
     if state.dropped:

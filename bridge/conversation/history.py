@@ -36,7 +36,7 @@ from msgspec.structs import astuple, replace
 
 from bridge.conversation import model
 from bridge.conversation.queue import visible
-from bridge.conversation.turn import UNWATCHED, Turn
+from bridge.conversation.turn import UNSURE, UNWATCHED, Turn
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.media.plaintext import html_to_text
 from bridge.webchat.frames import Agent, AgentContent, AgentText, RequestChat, UnknownContent
@@ -281,6 +281,7 @@ def _seen_before(turn: Turn, pushed: Mark, words: str, *, numbered: bool) -> boo
 
 def note_robot(turn: Turn, fragment: str, at: int) -> None:
     """Remember a message of this chat's robot, whose frames do not name it."""
+    turn.set(told_unsure=False)
     agent_id = next((agent.id for agent in _agents(turn)), "")
     exact = exact_mark(agent_id, AgentText(fragment))
     _remember_push(turn, at, mark_of(agent_id, fragment), exact, None)
@@ -298,7 +299,7 @@ def recalled(turn: Turn, page: model.Recalled) -> None:
     """Show missed messages, or retry a failed lookup, at last saying that some may be missing."""
     recall = turn.state.recall or model.Recall(page.since, page.session_id)
     if page.failed and recall.tries + 1 >= TRIES:
-        turn.say("outage.unsure")
+        _tell_unsure(turn)
     elif page.failed:
         pause = FIRST_PAUSE << recall.tries
         pause += page.session_id * _STRIDE % pause  # jitter: all rooms lose their links at once
@@ -346,7 +347,13 @@ def _show(turn: Turn, page: model.Recalled, *, brief: bool) -> None:
         if not line.known:
             _remember(turn, Mark(at, line.mark, entry.id, turn.now + AWAITED))
     if doubtful:
-        turn.say("outage.unsure")
+        _tell_unsure(turn)
+
+
+def _tell_unsure(turn: Turn) -> None:
+    """Say that messages may be missing, but not twice in the same place."""
+    if not turn.state.told_unsure:
+        turn.say(UNSURE)
 
 
 def _lost_for_good(turn: Turn, page: model.Recalled, heard: Shown) -> bool:
@@ -368,7 +375,7 @@ def relay(turn: Turn, message: model.Relay) -> None:
             message = replace(message, ping=True)
         if phase.unanswered or phase.ping_at is not None:
             turn.enter(phase, ping_at=phase.ping_at if phase.close else None, unanswered=False)
-    turn.state = replace(turn.state, watched_at=turn.now)
+    turn.state = replace(turn.state, watched_at=turn.now, told_unsure=False)
     turn.effects.append(message)
 
 

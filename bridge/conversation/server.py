@@ -246,7 +246,8 @@ def _replace_agents(
     if not phase.unwanted:
         announced = changes.seeking or (bool(old) and all(one.name for one in phase.agents))
         if person or (not announced and any(one.name for one in came + changed)):
-            chat.connected(turn, changes)  # the card may show a position, an id or nobody
+            # The card may show a position, an id, nobody or the robot.
+            chat.connected(turn, came if person else changes.agents)
         if came or changed:
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
     chat.dismiss(turn, left)  # at once, as clients fold neighbouring joins and leaves into one line
@@ -255,10 +256,10 @@ def _replace_agents(
     presented = chat.introduced(turn, came)
     # Not if she only has another id, as after a new login.
     handed = bool(came and left) and (person or presented != chat.introduced(turn, left))
-    if handed and all(one.name for one in left):
+    if handed and all(one.name for one in left + came):
         turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
     elif person or handed or (not left and presented != chat.names(came)):
-        turn.say("chat.agent_joined", {"names": presented}, ping=person or handed)
+        chat.present(turn, "chat.agent_joined", came, ping=person or handed)
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:

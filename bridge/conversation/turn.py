@@ -18,6 +18,8 @@ LONGEST_NOTICE = 10_000
 """Maximum characters read of a server's text that becomes one notice; frames have up to 16 MiB."""
 UNWATCHED = 60_000
 """ms after which the customer has put the phone away: an agent's words and bad news ring."""
+UNSURE = "outage.unsure"
+"""Key of the line that agents' messages of an outage may be missing."""
 LONGEST_QUOTE = 300
 """Maximum number of characters shown of the server's own words."""
 _OTHERWISE: Mapping[str, tuple[str, str]] = {
@@ -130,6 +132,7 @@ class Turn(msgspec.Struct):
 
     def say(self, key: str, args: model.Args | None = None, *, ping: bool = False) -> None:
         self.ask(model.Say(key, args or {}, ping=ping))
+        self.set(told_unsure=key == UNSURE)
         if ping:
             self.set(watched_at=self.now)
 

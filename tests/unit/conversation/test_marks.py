@@ -6,6 +6,7 @@ If the history lacks what was shown, it may lack more: the customer is told.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from bridge.conversation.history import MOST_HEARD, MOST_RECALLED, Mark, mark_of
 from bridge.conversation.model import (
     Conversation,
     Input,
+    LinkLost,
     LinkRestored,
     Pushed,
     Recalled,
@@ -25,7 +27,7 @@ from bridge.ids import AgentId, RequestId, SessionId
 from bridge.webchat.codes import FailureReason
 from bridge.webchat.frames import AgentText, MessageReceived, QueueStatus
 from bridge.webchat.http import HistoryEntry
-from tests.support.scene import MEI, REQUEST, SESSION
+from tests.support.scene import JUN, MEI, REQUEST, SESSION
 from tests.unit.conversation.centre import AGENT, Centre, after_an_outage, chat, entry
 
 
@@ -128,6 +130,7 @@ def test_a_history_without_the_last_shown_messages_is_told(told: list[HistoryEnt
     centre.tell()
     assert centre.words == ["hello", "one"]
     assert told_unsure(centre) == 1
+    centre.text("what?")
     centre.link_back()
     centre.tell()
     assert told_unsure(centre) == 2, "by now, more may have been missed"
@@ -209,6 +212,7 @@ def test_without_a_history_missed_messages_are_told_as_lost() -> None:
     centre = talk("hello")
     nothing_kept(centre)
     assert told_unsure(centre) == 1
+    centre.text("what?")
     for brief, told in ((True, 1), (False, 2)):
         centre.now += 60_000
         centre.link_back(brief=brief)
@@ -226,6 +230,7 @@ def test_messages_missed_while_no_process_had_the_room_are_told() -> None:
     """
     centre = talk("hello")
     nothing_kept(centre)
+    centre.text("what?")
     centre.state = msgspec.structs.replace(centre.state, linked_at=0)
     told = told_unsure(centre)
     centre.now += 60_000
@@ -240,6 +245,7 @@ def test_a_second_handover_while_the_history_is_requested_is_told(before: str) -
     """As in a rolling restart."""
     centre = talk("hello")
     nothing_kept(centre)
+    centre.text("what?")
     told = told_unsure(centre)
     if before == "brief":
         centre.link_back(brief=True)
@@ -251,6 +257,42 @@ def test_a_second_handover_while_the_history_is_requested_is_told(before: str) -
     centre.later(60)
     nothing_kept(centre)
     assert told_unsure(centre) == told + 1
+
+
+def by_nobody(_centre: Centre) -> None:
+    """Say nothing."""
+
+
+def by_the_robot(centre: Centre) -> None:
+    centre.push(301, sessionId=SESSION, robotType=1, content="one moment")
+
+
+@pytest.mark.parametrize(
+    ("between", "told"),
+    [
+        (by_nobody, 1),
+        (lambda centre: centre.text("what?"), 2),
+        (lambda centre: centre.said("one moment"), 2),
+        (by_the_robot, 2),
+        (lambda centre: centre.push(204, sessionId=SESSION, agents=[JUN]), 2),
+        (lambda centre: centre.happen(LinkLost()), 2),
+    ],
+    ids=["nothing", "the customer", "the agent", "the robot", "another agent", "the bridge"],
+)
+def test_a_possible_loss_is_told_again_only_below_something_new(
+    between: Callable[[Centre], object], told: int
+) -> None:
+    """The bridge restarts three times, and a line says each time that messages may be missing."""
+    centre = talk("hello")
+    nothing_kept(centre)
+    for _ in range(3):
+        centre.now += 60_000
+        between(centre)
+        between = by_nobody
+        centre.happen(Resumed())
+        centre.later(60)
+        nothing_kept(centre)
+    assert told_unsure(centre) == told
 
 
 @pytest.mark.parametrize("losses", [(True, False), (False, True), (False, False), (True, True)])

@@ -178,10 +178,9 @@ class Forgetful(Chance):
         return told[: self.dice.choice([0, self.dice.choice(shown), shown[-1]])]
 
     def happen(self, happened: Input) -> None:
-        before = self.notices.count("outage.unsure")
         super().happen(happened)
-        if self.notices.count("outage.unsure") > before:
-            self.doubted = self.read
+        if isinstance(happened, Recalled) and self.state.told_unsure:
+            self.doubted = self.read  # told now, or before and nothing was shown since
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))

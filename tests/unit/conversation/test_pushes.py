@@ -355,9 +355,10 @@ def test_a_new_name_or_icon_updates_the_ghost() -> None:
         (False, MEI, MEI | {"id": "K00018"}, ""),
         (False, MEI, JUN, "chat.transferred"),
         (False, {"id": "K00099"}, JUN, "chat.agent_joined"),
+        (False, MEI, {"id": "K00099"}, "chat.started_unnamed"),
         (True, MEI, MEI | {"id": "K00018"}, "chat.transferred"),
     ],
-    ids=["the same agent", "another", "for one without a name", "for a robot of this name"],
+    ids=["the same", "another", "for one without a name", "one without", "for a robot so named"],
 )
 def test_an_agent_in_the_place_of_another(
     robot: bool, before: dict[str, object], after: dict[str, object], told: str

@@ -256,7 +256,10 @@ def unanswered(scene: Scene) -> bool:
 
 
 def test_a_person_whose_coming_was_missed_is_known_by_her_words() -> None:
-    """Row 26 after an outage: else "1" would be replaced by what the robot had proposed."""
+    """Row 26 after an outage: else "1" would be replaced by what the robot had proposed.
+
+    She has no name yet: neither her id nor the robot's name is told as hers.
+    """
     scene = named()
     scene.push(301, sessionId=SESSION, robotType=3, content=PROPOSING)
     scene.happen(Human())
@@ -268,6 +271,6 @@ def test_a_person_whose_coming_was_missed_is_known_by_her_words() -> None:
     scene.forget()
     scene.push(210, sessionId=SESSION, agentId="K00017", msg=hello)
     assert not robot(scene)
-    assert (scene.cards, scene.pings) == (["queue.joined"], ["chat.agent_joined"])
+    assert (scene.cards, scene.pings) == (["queue.joined_unnamed"], ["chat.started_unnamed"])
     scene.text("1")
     assert scene.last == message("1")
