@@ -80,7 +80,7 @@ REMEMBERED = 25 * 60_000
 FORBIDDEN, NO_ROOM = "M_FORBIDDEN", "M_UNKNOWN"
 """Error codes of a room that lets the user write nothing, and, with Synapse, of a deleted one."""
 LONG_TEXT = 256 * 1024
-"""Characters of an agent's text, with embedded pictures, split by a thread: 12 MB take 0.2 s."""
+"""Characters of a text with its pictures above which a thread splits it (12 MB: 0.2 s)."""
 NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
 """Seconds between retries in an upgraded room; ms for which news of the upgrade is awaited."""
 MOST_ASKED = 300.0
@@ -550,7 +550,7 @@ class Delivery:
         return Done()
 
     async def _redact_all(self, order: effects.RedactAll) -> Done:
-        """Redact events where allowed: as the host, or, for the bridge's own events, as a ghost."""
+        """Redact events where allowed: as the host, or as the bridge's user that sent them."""
         matrix, record, done, events = self._matrix, self.record, 0, [*order.theirs]
         if not events:
             await self._room.written()  # events that were just being sent
