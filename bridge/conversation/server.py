@@ -214,49 +214,68 @@ def _agents_updated(turn: Turn, push: frames.AgentsUpdated) -> None:
 def _replace_agents(
     turn: Turn, phase: model.Chatting, push: frames.ChatStarted | frames.AgentsUpdated
 ) -> None:
-    """Replace the agents, identified by id, not by name (T17).
-
-    Ghosts show joins, leaves and new names by themselves. A line is sent only for the call centre's
-    notes, and to notify the phone of who waits for it: after a transfer, or a person for a robot.
-
-    A new agent is a person (row 26). But a 202 may be the first to name the robot, if the reply to
-    101 did not, the robot has not spoken and no person is being looked for.
-    """
+    """Replace the agents, identified by id, not by name (T17), and show the change."""
     old = {agent.id: agent for agent in phase.agents}
     new = {agent.id: agent for agent in push.agents}
     came = tuple(agent for agent in new.values() if agent.id not in old)
     left = tuple(agent for agent in old.values() if agent.id not in new)
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
-    back = new.keys() <= {agent.id for agent in phase.robots}
-    robot = (phase.robot and not came) or back
-    if isinstance(push, frames.ChatStarted):
-        same = robot if old else phase.robot and not (phase.human or phase.seeking)
-        robot = push.robot or same
+    robot = _is_with_robot(phase, push, came)
     person = phase.robot and not robot  # a person takes over from the robot: notify the phone
-    changes = replace(
+    agents = tuple(new.values())
+    turn.enter(
         phase,
-        agents=tuple(new.values()),
+        agents=agents,
         robot=robot,
         robots=phase.agents if person else phase.robots,
         human=phase.human and robot,
         seeking=phase.seeking and robot,
         unanswered=phase.unanswered or person,
     )
-    turn.enter(changes)
     if not phase.unwanted:
-        announced = changes.seeking or (bool(old) and all(one.name for one in phase.agents))
-        if person or (not announced and any(one.name for one in came + changed)):
+        named = bool(old) and all(agent.name for agent in phase.agents)
+        shown = (phase.seeking and robot) or named
+        if person or (not shown and any(agent.name for agent in came + changed)):
             # The card may show a position, an id, nobody or the robot.
-            chat.connected(turn, came if person else changes.agents)
+            chat.connected(turn, came if person else agents)
         if came or changed:
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
     chat.dismiss(turn, left)  # at once, as clients fold neighbouring joins and leaves into one line
-    if phase.unwanted:
-        return
+    if not phase.unwanted:
+        _tell_of_agents(turn, came, left, person=person)
+
+
+def _is_with_robot(
+    phase: model.Chatting,
+    push: frames.ChatStarted | frames.AgentsUpdated,
+    came: tuple[frames.Agent, ...],
+) -> bool:
+    """True if the customer talks to the robot from this push on.
+
+    A new agent is a person (row 26). But a 202 may be the first to name the robot, if the reply to
+    101 did not, the robot has not spoken and no person is being looked for.
+    """
+    if isinstance(push, frames.ChatStarted):
+        if push.robot:
+            return True
+        if not phase.agents:
+            return phase.robot and not (phase.human or phase.seeking)
+    back = {agent.id for agent in push.agents} <= {agent.id for agent in phase.robots}
+    return back or (phase.robot and not came)
+
+
+def _tell_of_agents(
+    turn: Turn, came: tuple[frames.Agent, ...], left: tuple[frames.Agent, ...], *, person: bool
+) -> None:
+    """Notify the phone of who waits for it, after a transfer, or a `person` for the robot.
+
+    Otherwise a line tells only the call centre's notes: ghosts show joins, leaves and new names by
+    themselves.
+    """
     presented = chat.introduced(turn, came)
     # Not if she only has another id, as after a new login.
     handed = bool(came and left) and (person or presented != chat.introduced(turn, left))
-    if handed and all(one.name for one in left + came):
+    if handed and all(agent.name for agent in left + came):
         turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
     elif person or handed or (not left and presented != chat.names(came)):
         chat.present(turn, "chat.agent_joined", came, ping=person or handed)
