@@ -45,8 +45,9 @@ LOOK = 0.5
 """Seconds between checks whether the rooms' owners have carried out their orders."""
 
 _NO_ID = re.compile(r"\s\Z|[\x00-\x1f\x7f\ud800-\udfff]")
-ENDING = 60_000
-"""ms that a room to be erased gets for ending its chat and leaving."""
+ENDING, LEAVING = 60_000, 15 * 60_000
+"""ms that a room to be erased gets for ending its chat; and for what waits for the homeserver, such
+as redactions, of which each takes Synapse 20 ms."""
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -261,11 +262,14 @@ async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -
     await store.eraser.empty_lines(lines)
 
 
-def has_ended(record: RoomRecord, now: int, *, idle: bool) -> bool:
-    """True once a room to be erased is idle after `gone_at`, or `ENDING` has passed since then."""
+def has_ended(record: RoomRecord, now: int, *, idle: bool, leaving: bool = False) -> bool:
+    """True once a room to be erased is idle after `gone_at`, or that takes too long.
+
+    `leaving`: effects still wait for the homeserver.
+    """
     if record.gone_at is None or now < record.gone_at:
         return False
-    return idle or now >= record.gone_at + ENDING
+    return idle or now >= record.gone_at + (LEAVING if leaving else ENDING)
 
 
 def emptied_record(record: RoomRecord) -> RoomRecord | None:

@@ -763,9 +763,10 @@ class Room:
         idle = not wants_link(self.record.conversation) and self.idle
         if idle:
             self._engine.room_idle(self)  # a room with a chat is never evicted
-        gone = self.record.gone_at is not None and not self.behind
-        if gone and has_ended(self.durable, self.around.clock.now(), idle=idle):
-            self._engine.erase(self)
+        if self.record.gone_at is not None and not self.behind:
+            leaving, now = bool(self._rows[store.Lane.MATRIX]), self.around.clock.now()
+            if has_ended(self.durable, now, idle=idle, leaving=leaving):
+                self._engine.erase(self)
 
 
 def next_moment(record: RoomRecord, rules: Rules) -> int | None:

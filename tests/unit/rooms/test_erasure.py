@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from bridge.conversation.model import Chatting, Conversation, CustomerText, Held, Idle
-from bridge.ids import AgentId, EventId, QueueId, RoomId, SessionId, UserId
+from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.erasure import (
     ENDING,
@@ -49,14 +49,11 @@ from bridge.rooms.surroundings import begun_fact
 from bridge.rooms.visit import Came, stored_as
 from bridge.storage.erasing import Eraser
 from bridge.webchat.frames import (
-    Agent,
     AgentText,
-    ChatStarted,
     CloseSession,
     MessageReceived,
     Received,
     Reply,
-    SessionClosed,
 )
 from bridge.webchat.http import RobotAnswer
 from tests.fakes import flow
@@ -674,68 +671,6 @@ async def test_an_invitation_during_an_erasure_is_declined() -> None:
         assert world.matrix.requests.count(f"leave {NEXT} {BOT}") == 2  # it is declined
         await world.clock.turn(5)
     assert of_room(world, ROOM) == []
-
-
-async def test_events_are_redacted_before_leaving_if_the_bot_may() -> None:
-    world = World()
-    await full(world)
-    world.matrix.level = 50.0
-    async with world.running() as engine:
-        await talk(world, engine)
-        report = await erased(world, engine, ADA, force=True, redact=True)
-    assert report.done, report
-    assert world.matrix.redacted[0].startswith("$e")
-    assert len(world.matrix.redacted) == 2  # Ada's, and the agent's answer
-    left_at, taken_at = (
-        next(n for n, one in enumerate(world.matrix.requests) if one.startswith(kind))
-        for kind in (f"leave {NEXT} {BOT}", "redact ")
-    )
-    assert taken_at < left_at
-
-
-async def test_a_message_being_posted_during_an_erasure_is_redacted_too() -> None:
-    world = World()
-    await full(world)
-    world.matrix.level = 50.0
-    async with world.running() as engine:
-        world.matrix.gate.clear()
-        word = MessageReceived(SESSION, MEI.id, AgentText("my word: giraffe"))
-        await engine.pushed(ROOM, "late", Received(word))
-        await quiet()
-        await engine.tell(ROOM, EraseRoom(redact=True), "erase:1")
-        await quiet()
-        world.matrix.gate.set()
-        await world.clock.turn(5)
-    (late,) = [one for one in world.matrix.posted if "giraffe" in one.text]
-    assert late.event_id in world.matrix.redacted
-    assert of_room(world, ROOM) == []
-
-
-async def test_ghosts_of_every_chat_redact_their_messages() -> None:
-    """The record names agents of the newest chats only; nobody may redact others' events."""
-    world = World()
-    await full(world)
-    agents = (MEI, Agent(AgentId("K2"), "Jun"), Agent(AgentId("K3"), "Kim"))
-    async with world.running() as engine:
-        await talk(world, engine)
-        await engine.pushed(ROOM, "end", Received(SessionClosed(SESSION, MEI.id)))
-        await quiet()
-        for number, agent in enumerate(agents[1:], 6):
-            session = SessionId(number)
-            await engine.accept_events([world.event(text="again", room_id=NEXT, sender=ADA)])
-            await quiet()
-            for push in (
-                ChatStarted(session, (agent,)),
-                MessageReceived(session, agent.id, AgentText(f"elephant {number}")),
-                SessionClosed(session, agent.id),
-            ):
-                await engine.pushed(ROOM, f"{number} {type(push).__name__}", Received(push))
-                await quiet()
-        assert (await erased(world, engine, ADA, redact=True)).done
-    ghosts = {world.matrix.ghost_of(one) for one in agents}
-    said = [one for one in world.matrix.posted if one.sender in ghosts]
-    assert {one.sender for one in said} == ghosts
-    assert {one.event_id for one in said} <= {*world.matrix.redacted}
 
 
 @pytest.mark.parametrize(
