@@ -138,7 +138,7 @@ class Dispatcher:
         self._count = bridge.busy
         self._counted: TTLCache[None, Busy] = TTLCache(1, BUSY_FOR)
         self._counting = asyncio.Lock()
-        self._places = {one.name: asyncio.Semaphore(AT_ONCE) for one in OPERATIONS}
+        self._places = {op.name: asyncio.Semaphore(AT_ONCE) for op in OPERATIONS}
 
     async def carry_out(self, request: Request, caller: Caller) -> Outcome:
         """Find the operation, check permission and parameters, carry it out. Raises nothing."""
@@ -178,15 +178,13 @@ def refused(error: ApiError, operation: str = "") -> Outcome:
 
 
 def _find(request: Request) -> tuple[Operation, dict[str, str]]:
-    found = {
-        one.method: (one, at) for one in OPERATIONS if (at := one.pattern.fullmatch(request.path))
-    }
+    found = {op.method: (op, at) for op in OPERATIONS if (at := op.pattern.fullmatch(request.path))}
     if found and request.method not in found:
         sentence = f"Use {' or '.join(sorted(found))} here."
         raise ApiError(405, "M_UNRECOGNIZED", sentence, allow=", ".join(sorted(found)))
     try:
-        one, at = found[request.method]
-        return one, {key: unquote(part, errors="strict") for key, part in at.groupdict().items()}
+        op, at = found[request.method]
+        return op, {key: unquote(part, errors="strict") for key, part in at.groupdict().items()}
     except (KeyError, UnicodeDecodeError):
         sentence = "Unknown path; docs/api.md lists all operations."
         raise ApiError(404, "M_UNRECOGNIZED", sentence) from None

@@ -149,12 +149,12 @@ async def list_replicas(bridge: Bridge, _asked: shapes.Asked) -> shapes.Replicas
         replicas=[
             made(
                 shapes.Replica,
-                one,
-                shards=len(one.shards),
-                seen=max(0.0, round(one.age, 1)),
-                state="gone" if not one.present else "leaving" if one.leaving else "serves",
+                member,
+                shards=len(member.shards),
+                seen=max(0.0, round(member.age, 1)),
+                state="gone" if not member.present else "leaving" if member.leaving else "serves",
             )
-            for one in sorted(members, key=lambda member: member.name)
+            for member in sorted(members, key=lambda member: member.name)
         ]
     )
 
@@ -163,7 +163,7 @@ async def list_links(bridge: Bridge, asked: shapes.Page) -> shapes.Links:
     """The links to the call centre, with their state and errors."""
     reports = await _everywhere(bridge)
     # If several processes report a room, which has just moved, this process's report wins.
-    by_room = {one.room_id: one for report in reversed(reports) for one in report.links}
+    by_room = {link.room_id: link for report in reversed(reports) for link in report.links}
     behind = sorted(room_id for room_id in by_room if room_id > asked.after)
     page = behind[: asked.limit]
     return shapes.Links(
@@ -191,22 +191,22 @@ async def _everywhere(bridge: Bridge) -> list[_Report]:
     reports = [_own_report(bridge)]
     for age, report in await bridge.around.store.reports():
         try:
-            one = msgspec.json.decode(report, type=_Report)
+            read = msgspec.json.decode(report, type=_Report)
         except ValueError:
             continue  # from another version, during a rolling restart
         seconds = max(0.1, round(age, 1))
-        reports.append(structs.replace(one, report=structs.replace(one.report, seconds=seconds)))
+        reports.append(structs.replace(read, report=structs.replace(read.report, seconds=seconds)))
     return reports
 
 
 def _own_report(bridge: Bridge, most: int = sys.maxsize) -> _Report:
     found, own = bridge.links(), bridge.replica
-    count = Counter(one.state for one in found)
+    count = Counter(link.state for link in found)
     counted = {"up": count["up"], "opening": count["opening"], "waiting": count["waiting"]}
-    some = nsmallest(most, found, lambda one: (one.state == "up", one.state == "opening"))
+    some = nsmallest(most, found, lambda link: (link.state == "up", link.state == "opening"))
     links = [
-        made(shapes.Link, one, replica=own, why=one.why.encode("utf-8", "replace").decode())
-        for one in some
+        made(shapes.Link, link, replica=own, why=link.why.encode("utf-8", "replace").decode())
+        for link in some
     ]
     recent = list(bridge.recent())[-most:]
     waits = [_waited(own, enterprise, chat) for enterprise, chat in recent]
@@ -217,8 +217,8 @@ async def list_enterprises(bridge: Bridge, _asked: shapes.Asked) -> shapes.Enter
     """The call centres of the configuration."""
     return shapes.Enterprises(
         enterprises=[
-            made(shapes.Enterprise, one.rules, id=name, queues=len(one.rules.queues))
-            for name, one in bridge.enterprises.items()
+            made(shapes.Enterprise, centre.rules, id=name, queues=len(centre.rules.queues))
+            for name, centre in bridge.enterprises.items()
         ]
     )
 
@@ -232,9 +232,9 @@ async def list_queues(bridge: Bridge, caller: Caller, asked: shapes.QueuesAsked)
     return shapes.Queues(
         queues=[
             _queue(bridge, name, queue, busy)
-            for name, one in bridge.enterprises.items()
+            for name, centre in bridge.enterprises.items()
             if _fits(wanted, name)
-            for queue in one.rules.queues
+            for queue in centre.rules.queues
         ]
     )
 
@@ -263,7 +263,7 @@ def _queue(bridge: Bridge, enterprise: str, queue: Queue, busy: Busy) -> shapes.
 async def list_waits(bridge: Bridge, _asked: shapes.Asked) -> shapes.Waits:
     """The newest waits, for a plot; the metrics have long-term figures."""
     reports = await _everywhere(bridge)
-    waits = sorted((one for report in reports for one in report.waits), key=lambda one: one.at)
+    waits = sorted((wait for report in reports for wait in report.waits), key=lambda wait: wait.at)
     return shapes.Waits(reports=[report.report for report in reports], waits=waits)
 
 
@@ -287,8 +287,10 @@ async def list_rooms(bridge: Bridge, asked: shapes.RoomsAsked) -> shapes.Rooms:
     if asked.customer is UNSET:
         return await _page_of(bridge, asked)
     found = sorted(await bridge.around.store.rooms_of(asked.customer))
-    rows = [row for one in found if (row := await bridge.around.store.room(one)) is not None]
-    rooms = [one for row in rows if (one := _wanted(bridge, asked, row))]
+    rows = [
+        row for room_id in found if (row := await bridge.around.store.room(room_id)) is not None
+    ]
+    rooms = [room for row in rows if (room := _wanted(bridge, asked, row))]
     return shapes.Rooms(rooms=rooms, next=None)
 
 
@@ -302,7 +304,7 @@ async def list_room_chats(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Room
     row, _ = await room_of(bridge, asked.room_id)
     stored = await bridge.around.store.chats(row.room_id, asked.limit + 1, _number(asked.after))
     page, further = stored[: asked.limit], stored[asked.limit :]
-    chats = [_chat(bridge, row.room_id, load_chat(one.chat)) for one in page]
+    chats = [_chat(bridge, row.room_id, load_chat(entry.chat)) for entry in page]
     return shapes.RoomChats(chats=chats, next=str(further[0].number) if further else None)
 
 
@@ -359,7 +361,7 @@ async def room_of(bridge: Bridge, room_id: str) -> tuple[StoredRoom, RoomRecord]
 def rules_of(bridge: Bridge, record: RoomRecord) -> Rules:
     """Return the rules of the room's call centre, even if that left the configuration."""
     found = bridge.enterprises.get(bridge.named(record.enterprise))
-    every = (one.rules for one in bridge.enterprises.values())
+    every = (centre.rules for centre in bridge.enterprises.values())
     return unconfigured_rules(every) if found is None else found.rules
 
 
@@ -397,7 +399,7 @@ def _chat(bridge: Bridge, room_id: RoomId, chat: Chat) -> shapes.Chat:
 
 
 def _agents(agents: Iterable[object]) -> list[shapes.Agent]:
-    return [made(shapes.Agent, one) for one in agents]
+    return [made(shapes.Agent, agent) for agent in agents]
 
 
 async def get_order(bridge: Bridge, asked: shapes.OrderNumber) -> shapes.OrderState:
@@ -434,8 +436,8 @@ async def _changes(
 ) -> shapes.Changes:
     rows = await bridge.around.store.changes(room_id, _number(asked.after), asked.limit + 1)
     changes = [
-        made(shapes.Change, one, enterprise=bridge.named(one.enterprise) if one.room_id else "")
-        for one in rows[: asked.limit]
+        made(shapes.Change, row, enterprise=bridge.named(row.enterprise) if row.room_id else "")
+        for row in rows[: asked.limit]
     ]
     after = str(changes[-1].number) if len(rows) > asked.limit else None
     return shapes.Changes(changes=changes, next=after)
@@ -490,7 +492,7 @@ async def list_deliveries(bridge: Bridge, asked: shapes.RoomPage) -> shapes.Deli
         row.room_id, _number(asked.after), asked.limit
     )
     deliveries = [
-        made(shapes.Delivery, one, number=one.seq, possible_double=one.repeat) for one in rows
+        made(shapes.Delivery, row, number=row.seq, possible_double=row.repeat) for row in rows
     ]
     return shapes.Deliveries(deliveries=deliveries, next=None if after is None else str(after))
 
@@ -500,7 +502,7 @@ async def list_dead_letters(bridge: Bridge, asked: shapes.NumberedPage) -> shape
     at, _, number = asked.after.partition(".")
     since = int(at or 0), int(number or 0)
     rows = await bridge.around.store.letters(since, asked.limit + 1)
-    page = [made(shapes.DeadLetter, one, **_about(bridge, one)) for one in rows[: asked.limit]]
+    page = [made(shapes.DeadLetter, row, **_about(bridge, row)) for row in rows[: asked.limit]]
     after = f"{page[-1].at}.{page[-1].id[1:]}" if len(rows) > asked.limit else None
     return shapes.DeadLetters(dead_letters=page, next=after)
 
@@ -514,7 +516,7 @@ async def get_dead_letter(bridge: Bridge, asked: shapes.LetterAsked) -> shapes.O
     letter = await bridge.around.store.letter(asked.letter_id)
     if letter is None:
         raise not_found(LETTER_GONE)
-    prefixes = {one.rules.prefix for one in bridge.enterprises.values()}
+    prefixes = {centre.rules.prefix for centre in bridge.enterprises.values()}
     shown = bool(letter.body) and not may_hold_password(letter, prefixes)
     body = letter.body if shown else None
     return made(shapes.OpenedLetter, letter, **_about(bridge, letter), body=body)
@@ -537,7 +539,7 @@ def may_hold_password(letter: DeadLetter, prefixes: Collection[str]) -> bool:
     read = [
         commands.parse(line, prefix, prefix_needed=False) for line in lines for prefix in prefixes
     ]
-    return any(one.secret for one in read if one is not None)
+    return any(value.secret for value in read if value is not None)
 
 
 def _lines(content: object) -> Iterator[str]:
@@ -545,7 +547,7 @@ def _lines(content: object) -> Iterator[str]:
     if isinstance(content, dict):
         text = content.get("body")
         if isinstance(text, str):
-            yield from (one.removeprefix("* ") for one in (text, *text.splitlines()))
+            yield from (line.removeprefix("* ") for line in (text, *text.splitlines()))
         yield from _lines(content.get("m.new_content"))
 
 
@@ -671,4 +673,4 @@ async def erase_data(bridge: Bridge, caller: Caller, asked: shapes.EraseAsked) -
         raise ApiError(400, "M_INVALID_PARAM", str(error)) from error
     except erasure.StillChatting as error:
         raise ApiError(409, "M_CONFLICT", f"{error}: set `force` to end it first.") from error
-    return made(shapes.Erasure, report, kept=[made(shapes.KeptData, one) for one in report.kept])
+    return made(shapes.Erasure, report, kept=[made(shapes.KeptData, kept) for kept in report.kept])

@@ -182,7 +182,7 @@ class Replica:
                 held = list(self._shards.held)  # also those being handed over already
                 LOG.info("handing over before the stop", shards=len(held))
                 async with asyncio.timeout(patience + ANSWERED):
-                    await asyncio.gather(*(self._hand_over(one, patience) for one in held))
+                    await asyncio.gather(*(self._hand_over(shard, patience) for shard in held))
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(ANSWERED):
                 await self._shards.forget([self._shards.id])
@@ -206,23 +206,23 @@ class Replica:
         before = {} if now - self._answered > DEAF else self._seen
         self._answered = now
         self._seen = {beat: before.get(beat, now) for beat in ((m.id, m.seen) for m in members)}
-        silent = [one for one in members if now - self._seen[one.id, one.seen] >= SILENT]
-        alive = [one for one in members if one.present and one not in silent]
-        for one in silent:
-            if one.present and await self._shards.end(one):
-                LOG.warning("ended the database session of a silent replica", replica=one.name)
+        silent = [peer for peer in members if now - self._seen[peer.id, peer.seen] >= SILENT]
+        alive = [peer for peer in members if peer.present and peer not in silent]
+        for peer in silent:
+            if peer.present and await self._shards.end(peer):
+                LOG.warning("ended the database session of a silent replica", replica=peer.name)
                 self._wake.set()
-            elif one.present and one.id not in self._out_of_reach:
-                self._out_of_reach.add(one.id)
+            elif peer.present and peer.id not in self._out_of_reach:
+                self._out_of_reach.add(peer.id)
                 LOG.error(
                     "no permission to end the database session of a silent replica",
-                    replica=one.name,
+                    replica=peer.name,
                     fix=ONE_ROLE,
                 )
-        if gone := [one.id for one in silent if not one.present]:
+        if gone := [peer.id for peer in silent if not peer.present]:
             await self._shards.forget(gone)
         if self._alive != len(alive):
-            LOG.info("replicas", alive=len(alive), names=sorted(one.name for one in alive))
+            LOG.info("replicas", alive=len(alive), names=sorted(peer.name for peer in alive))
         self._alive = len(alive)
         return alive
 
@@ -231,7 +231,7 @@ class Replica:
     async def _balance(self, alive: list[Member]) -> None:
         held = self._shards.held  # the live set: it may shrink at each await
         own, cut_off = self._shards.id, self._cut_off()
-        others = {one.id for one in alive if not one.leaving and one.id != own}
+        others = {peer.id for peer in alive if not peer.leaving and peer.id != own}
         want = share_of(own, others | {own})
         if others and cut_off:
             want = min(want, len(held)) if cut_off < CUT_OFF else 0
@@ -239,7 +239,7 @@ class Replica:
             LOG.warning("a peer is out of reach: leaving the rooms to other replicas")
         self._left = left
         if len(held) < want and asyncio.get_running_loop().time() >= self._patient_until:
-            taken = {shard for one in alive for shard in one.shards}
+            taken = {shard for peer in alive for shard in peer.shards}
             free = list(set(range(SHARDS)) - taken - held)
             random.shuffle(free)
             await self._shards.take(free[: want - len(held)])
@@ -311,8 +311,8 @@ class Replica:
             self._held()
         elif kind == "rooms":
             with suppress(msgspec.MsgspecError):
-                for one in self._shards.read(about):
-                    self._engine.stored_elsewhere(one)
+                for stored in self._shards.read(about):
+                    self._engine.stored_elsewhere(stored)
         elif kind == "keys":
             self._keys(about)
         elif kind == "connected":

@@ -176,7 +176,7 @@ class Serving:
             await enter(links.running(engine))
         # Concurrently, as a hanging server delays its own.
         every = self._links.values()
-        self._stack.push_async_callback(lambda: asyncio.gather(*(one.aclose() for one in every)))
+        self._stack.push_async_callback(lambda: asyncio.gather(*(each.aclose() for each in every)))
         self._contact = Contact(config, matrix, lambda: endpoint.heard)
         health = self._health(store, self._contact)
         await self._run_engine(engine)
@@ -196,7 +196,7 @@ class Serving:
             health.watch(),
             watch_loop_lag(self._metrics),
             prune(store, self._clock, lambda: self.config.retention, self._is_first),
-            *(one.waits.keep(one, self._is_first) for one in self._around.values()),
+            *(around.waits.keep(around, self._is_first) for around in self._around.values()),
             measure(store, self._clock, self._metrics, self._named),
             self._catch_up(store, first, engine),
         ):
@@ -297,9 +297,9 @@ class Serving:
         now = str(self._clock.now())
         dated = msgspec.json.decode(await store.first_fact(DATED, now), type=int)
         main = next(iter(self._around.values()))
-        for one in self._around.values():
-            one.upgrades, one.inviting = main.upgrades, main.inviting
-            one.instance, one.dated = instance, dated
+        for around in self._around.values():
+            around.upgrades, around.inviting = main.upgrades, main.inviting
+            around.instance, around.dated = instance, dated
         self._gone = await self._unconfigured(store, main)
         every = {**self._around, GONE: self._gone}
         every[""] = every.get(self._named(""), self._gone)
@@ -320,7 +320,7 @@ class Serving:
         name, part = next(iter(self.config.parts().items()))
         links = self._make_links(store, settings.link_settings_of(part, name, GONE))
         await links.aclose()
-        rules = unconfigured_rules(one.rules for one in self._around.values())
+        rules = unconfigured_rules(around.rules for around in self._around.values())
         return replace(main, link=links, rules=rules, waits=Waits(GONE))
 
     def _endpoint(
@@ -356,7 +356,7 @@ class Serving:
             orders=engine,
             missing=health.missing,
             away=health.away,
-            links=lambda: [one for links in self._links.values() for one in links.states()],
+            links=lambda: [state for links in self._links.values() for state in links.states()],
             recent=lambda: self._metrics.recent,
             busy=partial(self._busy, store, engine),
             advice=lambda why: LOAD_IT if not_loaded(why) else "",

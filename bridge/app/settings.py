@@ -82,18 +82,18 @@ def all_rules_of(
     """Return the rules of each enterprise, linked with one another; `first`: see `FIRST`."""
     made: dict[str, Rules] = {}
     users, learnt = users or all_users_of(config), learnt or {}
-    bots = Counter(one.bot for one in users.values())
+    bots = Counter(part.bot for part in users.values())
     prefixes = {folded(part.bridge.command_prefix) for part in config.parts().values()}
     for name, part in config.parts().items():
         ours = users[name]
-        choices = [one for one in users if users[one].bot == ours.bot]
+        choices = [name for name in users if users[name].bot == ours.bot]
         made[name] = replace(
             rules_of(part, ours, learnt.get(name), "" if name == first else name),
             enterprise=name,
             choices=tuple(choices) if bots[ours.bot] > 1 else (),
             other_prefixes=tuple(prefixes - {folded(part.bridge.command_prefix)}),
             enterprises_of=ours.enterprises_of,
-            rules_of=lambda one: made.get(named(config, first, one)),
+            rules_of=lambda name: made.get(named(config, first, name)),
         )
     return made
 
@@ -150,7 +150,9 @@ def _policy_of(config: Config) -> Policy:
     server, callback = config.webchat, config.bridge.callback
     return Policy(
         source=server.source,
-        hours={QueueId(one.id): parse_hours(one.hours) for one in config.queues if one.hours},
+        hours={
+            QueueId(queue.id): parse_hours(queue.hours) for queue in config.queues if queue.hours
+        },
         callback=callback.enabled,
         callback_first=callback.retry_first,
         callback_last=callback.retry_last,
@@ -200,7 +202,7 @@ def console_key_of(config: Config) -> bytes:
 def secrets_of(config: Config) -> list[str]:
     """Return every secret of the config, for the log redactor."""
     url = config.database.url.get_secret_value()
-    found = [one.get_secret_value() for _, one in leaves(config) if isinstance(one, SecretStr)]
+    found = [leaf.get_secret_value() for _, leaf in leaves(config) if isinstance(leaf, SecretStr)]
     password, query = urlsplit(url).password, urlsplit(url).query
     if not password and "pass" not in query:  # no secret, and log lines name the database
         found.remove(url)

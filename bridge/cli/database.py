@@ -138,7 +138,7 @@ def list_dead_letters(config: Config) -> None:
     """List all dead letters, newest last."""
     letters = with_store(config, lambda store: _named(config, store, store.letters((0, 0), _ALL)))
     heads = ("id", "time (UTC)", "room", "why", *_of_several(config))
-    lines = [(one.id, utc(one.at), one.room_id, _why(one), one.enterprise) for one in letters]
+    lines = [(row.id, utc(row.at), row.room_id, _why(row), row.enterprise) for row in letters]
     print_table(heads, lines, none="No dead letters.")
 
 
@@ -151,7 +151,7 @@ async def _named(config: Config, store: SqlStore, asked: Awaitable[Sequence[Abou
     """Return rows with the configured names of their call centres."""
     own = partial(settings.named, config, await store.fact(settings.FIRST) or "")
     return [
-        replace(one, enterprise=own(one.enterprise) if one.room_id else "") for one in await asked
+        replace(row, enterprise=own(row.enterprise) if row.room_id else "") for row in await asked
     ]
 
 
@@ -290,7 +290,7 @@ def changes(config: Config, room_id: str | None, limit: int, *, as_json: bool) -
         return
     heads = ("time (UTC)", "who", "way", "what", "before", "after", "room", *_of_several(config))
     rest = attrgetter("actor", "way", "key", "before", "after", "room_id", "enterprise")
-    print_table(heads, [(utc(one.at), *rest(one)) for one in found], none="No changes.")
+    print_table(heads, [(utc(change.at), *rest(change)) for change in found], none="No changes.")
 
 
 @click.command()
@@ -308,10 +308,10 @@ def replicas(config: Config, *, as_json: bool) -> None:
         print_json(members)
         return
     lines = []
-    for one in sorted(members, key=lambda member: member.name):
-        state = "gone" if not one.present else "leaving" if one.leaving else "serves"
-        shards, seen = str(len(one.shards)), f"{max(0, round(one.age))} s ago"
-        lines.append((one.name, shards, utc(one.started), seen, state))
+    for replica in sorted(members, key=lambda member: member.name):
+        state = "gone" if not replica.present else "leaving" if replica.leaving else "serves"
+        shards, seen = str(len(replica.shards)), f"{max(0, round(replica.age))} s ago"
+        lines.append((replica.name, shards, utc(replica.started), seen, state))
     none = "No replicas: the bridge is not running, or it runs as a single process."
     print_table(("replica", "shards", "since (UTC)", "seen", "state"), lines, none=none)
 
@@ -447,9 +447,9 @@ def _show(report: erasure.Report, *, as_json: bool, title: str, err: bool = Fals
     if report.found:
         counts = [(kind, str(n), str(report.left.get(kind, 0))) for kind, n in report.found.items()]
         print_table((title.lower(), "rows", "left"), counts, err=err)
-    kept = [one for one in report.kept if report.found or one not in erasure.KEPT]
+    kept = [item for item in report.kept if report.found or item not in erasure.KEPT]
     if kept:
-        stays = [(one.what, one.where, one.why) for one in kept]
+        stays = [(item.what, item.where, item.why) for item in kept]
         print_table(("kept", "where", "why"), stays, err=err)
 
 
@@ -645,12 +645,12 @@ def _report(tables: Sequence[Compared] | Sequence[Sum], message: str, *, as_json
     if as_json:
         print_json(tables)
         return
-    lines = [(one.table, str(one.rows), one.sha256[:16]) for one in tables]
+    lines = [(item.table, str(item.rows), item.sha256[:16]) for item in tables]
     print_table(("table", "rows", "sha256"), lines)
-    for one in tables:
-        if isinstance(one, Compared) and one.changed:
+    for item in tables:
+        if isinstance(item, Compared) and item.changed:
             click.echo(
-                f"{one.table}: {one.changed} rows have U+FFFD in place of NUL, which PostgreSQL"
+                f"{item.table}: {item.changed} rows have U+FFFD in place of NUL, which PostgreSQL"
                 " does not support"
             )
     click.echo(message)

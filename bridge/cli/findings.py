@@ -58,7 +58,7 @@ class Findings:
         """Return findings that are prefixed with the enterprise's id; itself if that is empty."""
         if not enterprise:
             return self
-        return Findings(lambda one: self.add(replace(one, what=f"{enterprise}: {one.what}")))
+        return Findings(lambda item: self.add(replace(item, what=f"{enterprise}: {item.what}")))
 
     async def of(self, what: str, check: Awaitable[str | None]) -> bool:
         """Await a check, add its answer (unless None) or failure; return False if it failed."""

@@ -68,8 +68,8 @@ def newest_version(versions: Iterable[object]) -> tuple[int, int]:
 
     A homeserver may announce only later versions than the one that is needed.
     """
-    found = (re.fullmatch(r"v([0-9]{1,4})\.([0-9]{1,4})", str(one)) for one in versions)
-    return max(((int(one[1]), int(one[2])) for one in found if one), default=_LEGACY)
+    found = (re.fullmatch(r"v([0-9]{1,4})\.([0-9]{1,4})", str(version)) for version in versions)
+    return max(((int(match[1]), int(match[2])) for match in found if match), default=_LEGACY)
 
 
 def _written(version: tuple[int, int]) -> str:
@@ -286,7 +286,7 @@ class _Checks:
     async def _queue_users(self) -> str | None:
         """Check that the loaded registration covers the queue users and no one else has them."""
         refused, foreign = [], []
-        users = {one.bot: None for one in self._every.values() if one.bot != self._users.main}
+        users = {part.bot: None for part in self._every.values() if part.bot != self._users.main}
         for enterprise, part in self._config.parts().items():
             ours = self._every[enterprise]
             users |= {ours.queue_user(QueueId(queue.id)): None for queue in part.queues}

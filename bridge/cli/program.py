@@ -127,7 +127,7 @@ def check(files: Files, *, as_json: bool) -> None:
     try:
         config = files.load()
         check_slips(found := Findings(), files, config)
-        warnings = [": ".join(filter(None, (one.detail, one.fix))) for one in found.all]
+        warnings = [": ".join(filter(None, (finding.detail, finding.fix))) for finding in found.all]
         if lacks_tokens(config):
             warnings.insert(0, "no tokens yet: run `matrix-webchat register` to fill them")
         if lacks_secret(config):
@@ -136,8 +136,8 @@ def check(files: Files, *, as_json: bool) -> None:
     except (ConfigUnreadable, ConfigInvalid) as error:
         known = error.problems if isinstance(error, ConfigInvalid) else [Problem((), str(error))]
         result["problems"] = [
-            {"key": render_path(one.path), "where": one.origin, "message": one.message}
-            for one in known
+            {"key": render_path(mistake.path), "where": mistake.origin, "message": mistake.message}
+            for mistake in known
         ]
         raise
     finally:
@@ -158,7 +158,7 @@ def register(files: Files, *, rotate: bool) -> None:
     config = files.load()
     known = tokens_of(config)
     if rotate and (
-        given := [one for name in known for one in set_by(("appservice", name), os.environ)]
+        given := [source for name in known for source in set_by(("appservice", name), os.environ)]
     ):
         stop(
             ExitCode.CONFIG_INVALID,

@@ -115,7 +115,7 @@ class Phone:
         return list(self._seen.get(room_id, {}).values())
 
     def unreadable(self, room_id: str) -> list[Event]:
-        return [one for one in self.events(room_id) if one["type"] == "m.room.encrypted"]
+        return [event for event in self.events(room_id) if event["type"] == "m.room.encrypted"]
 
     async def wait_until(self, holds: Callable[[], bool], patience: float) -> None:
         """Sync until `holds` returns True; TimeoutError after `patience` seconds."""

@@ -435,11 +435,11 @@ async def _end_second_chat(scene: Scene) -> None:
     async with scene.step("the customer ends the chat herself"):
         await scene.say("!wc close")
         await scene.reads("You have ended the chat")
-        texts = [one["text"] for one in scene.desk.customer.messages if not one["repeat"]]
+        texts = [line["text"] for line in scene.desk.customer.messages if not line["repeat"]]
         for text in ("Are you still there?", "And now?"):
             copies = texts.count(text)
             expect(copies == 1, f"the agent got “{text}” {copies} times")
         for text in WHILE_CUT:
-            seen = [one for one in scene.events if text in wording(one)]
+            seen = [event for event in scene.events if text in wording(event)]
             expect(len(seen) <= 1, f"she got “{text}” {len(seen)} times")
         expect_readable(scene)

@@ -253,9 +253,9 @@ class Desk:
 
     @property
     def customer(self) -> AtDesk:
-        for one in self._simulator.customers.values():
-            if one.name == self._name:
-                return one
+        for customer in self._simulator.customers.values():
+            if customer.name == self._name:
+                return customer
         raise StepFailedError(f"WebChat does not know {self._name}")
 
     async def do(self, op: str, **fields: object) -> Wire:
@@ -271,7 +271,7 @@ class Desk:
 
         def seen(_state: Wire) -> bool:
             known = self._simulator.customers.values()
-            return any(one.name == self._name and holds(one) for one in known)
+            return any(customer.name == self._name and holds(customer) for customer in known)
 
         try:
             await self._simulator.wait_for(seen, PATIENCE)
@@ -403,7 +403,7 @@ def shown(event: Event) -> str:
 def answers_of(poll: Event) -> list[tuple[str, str]]:
     """Return id and label of each answer of a poll."""
     answers = poll["content"][POLL]["answers"]
-    return [(one["id"], one["org.matrix.msc1767.text"]) for one in answers]
+    return [(answer["id"], answer["org.matrix.msc1767.text"]) for answer in answers]
 
 
 def from_agent(msgtype: str) -> Callable[[Event], bool]:

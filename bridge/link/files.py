@@ -280,8 +280,8 @@ class GuardedResolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)
         if (host, port) == self._hosts.own[1:]:
             return found
-        literals = ((one, _literal(one["host"])) for one in found)
-        good = [one for one, literal in literals if literal and self._hosts.connectable(literal)]
+        literals = ((file, _literal(file["host"])) for file in found)
+        good = [file for file, literal in literals if literal and self._hosts.connectable(literal)]
         if found and not good:
             raise AddressRefused(f"{host} has only addresses that are not public")
         return good

@@ -358,15 +358,15 @@ class WindowLimiter:
         while self.free > 0 and (first := self._first()) is not None:
             person = self._line.pop(first).person
             first.set_result(self._take(person))
-            for turn in [turn for turn, one in self._line.items() if one.person == person]:
+            for turn in [turn for turn, waiter in self._line.items() if waiter.person == person]:
                 self._line[turn] = self._line.pop(turn)
 
     def _first(self) -> asyncio.Future[Place] | None:
         """Return the next turn by the fair queueing rule of the module docstring."""
         best, first = (True, self.free + 1), None
-        for turn, one in self._line.items():
-            places = self._held[one.person]
-            rank = not one.running, places
+        for turn, waiter in self._line.items():
+            places = self._held[waiter.person]
+            rank = not waiter.running, places
             if rank < best and places <= self.free and not turn.done():
                 best, first = rank, turn
                 if best == (False, 0):  # none can rank better; thousands may follow
@@ -401,16 +401,16 @@ class WindowLimiter:
         line = [*self._line.values()]
         place = [*self._line].index(turn)
         this, ahead = line[place], line[:place]
-        others = [one for one in line if one.person != this.person]
-        earlier = sum(one.person == this.person for one in ahead)
+        others = [waiter for waiter in line if waiter.person != this.person]
+        earlier = sum(waiter.person == this.person for waiter in ahead)
         # Before this person's first turn come the rivals ahead; before each further one, all.
         rivals = others if earlier else ahead
-        persons = {one.person for one in rivals if one.running == this.running}
-        favoured = sum(one.running and not this.running for one in others)
+        persons = {rival.person for rival in rivals if rival.running == this.running}
+        favoured = sum(waiter.running and not this.running for waiter in others)
         before = favoured + len(persons) * (earlier + 1) + earlier
         # There is a wait only because places are taken, so `freed` is not empty.
         now = asyncio.get_running_loop().time()
-        freed = sorted((one.back or now + self._seconds, one.person) for one in self._taken)
+        freed = sorted((taken.back or now + self._seconds, taken.person) for taken in self._taken)
         windows, nth = divmod(before, len(freed))
         until = freed[nth][0] + windows * self._seconds
         # By the dynamic threshold free places may be for others only.
@@ -458,7 +458,7 @@ class Visits:
             return []
         now = self._clock.now()
         # If the clock was set back since, a stored time may be in the future.
-        self._moments.extend(min(int(one), now) for one in saved.split() if one.isdecimal())
+        self._moments.extend(min(int(at), now) for at in saved.split() if at.isdecimal())
         left = [self._window - (now - moment) / 1000 for moment in self._moments]
         return [seconds for seconds in left if seconds > 0]
 
@@ -592,7 +592,7 @@ class Door:
 
     def closed_for(self, person: str = "") -> float:
         """Return the seconds for which the door is closed, to all or at least to this person."""
-        until = max(self._closed_until.get(one, 0.0) for one in ("", person))
+        until = max(self._closed_until.get(name, 0.0) for name in ("", person))
         return max(0.0, until - asyncio.get_running_loop().time())
 
     def check(self, person: str = "") -> None:
@@ -658,7 +658,7 @@ class Door:
 
     def _close(self, status: int, person: str = "") -> float:
         pause, now = self._timing.blacklist, asyncio.get_running_loop().time()
-        closed = {one: until for one, until in self._closed_until.items() if until > now}
+        closed = {name: until for name, until in self._closed_until.items() if until > now}
         self._closed_until = closed | {person: now + pause}
         if person:
             event = "a person's logins are refused before they reach webchat?"

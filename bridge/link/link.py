@@ -282,7 +282,7 @@ class Gate:
         self._changed.set()
         try:
             while waiting.failure is None:
-                first = min(self._waiting, key=lambda one: one.ticket)
+                first = min(self._waiting, key=lambda waiter: waiter.ticket)
                 if waiting is first and not self._taken and (wire := self.wire) is not None:
                     self._taken = True
                     return wire
@@ -333,7 +333,7 @@ class Gate:
         self.trouble = failure
         self.dismiss(failure, lambda waiting: waiting.deadline < before)
 
-    def dismiss(self, failure: OpenFailure, goes: _Which = lambda one: one.asks) -> None:
+    def dismiss(self, failure: OpenFailure, goes: _Which = lambda waiter: waiter.asks) -> None:
         """Fail some waiting callers; by default those with `asks`, as the link is not wanted."""
         for waiting in filter(goes, self._waiting):
             waiting.failure = failure

@@ -352,7 +352,7 @@ class Links:
                 if not await link.demand.becomes(link.gate.pause_left(), present=True):
                     break
             except Exception as error:  # noqa: BLE001 - a bug in one link must not end them all
-                whys = [describe(one) for one in getattr(error, "exceptions", [error])]
+                whys = [describe(each) for each in getattr(error, "exceptions", [error])]
                 _LOG.error("webchat link crashed", room=room_id, errors=whys)
                 await self._shared.clock.sleep(self._timing.backoff_last)
         # No await since the last check of the demand, so no new call can be lost.
@@ -412,7 +412,7 @@ class Links:
             if call.left:
                 return None
             # Prefer a transient refusal (-100) to the first one.
-            passing = (one for one in call.refused if one.result == ResultCode.INTERNAL_ERROR)
+            passing = (reply for reply in call.refused if reply.result == ResultCode.INTERNAL_ERROR)
             return next(passing, call.refused[0])
         return reply
 

@@ -245,7 +245,7 @@ def matching_rule(
     for exact in (room_id, user_id):
         if exact in accounts:
             return accounts[exact]
-    globs = [one for one in accounts if fnmatchcase(room_id, one) or fnmatchcase(user_id, one)]
+    globs = [glob for glob in accounts if fnmatchcase(room_id, glob) or fnmatchcase(user_id, glob)]
     # Ties are broken by the pattern's text, not by the order in the file.
     return accounts[max(globs, key=lambda glob: (_literals(glob), glob))] if globs else None
 

@@ -362,7 +362,7 @@ class Pulse:
             return
         self._timer, self._next = None, math.inf
         reached = (now + EARLY) / PULSE
-        for number in [one for one in self._waiting if one <= reached]:
+        for number in [number for number in self._waiting if number <= reached]:
             for wire in self._waiting.pop(number):
                 wire.woken_at = None
                 loop.call_soon(wire.look)
@@ -549,8 +549,8 @@ class Wire:
         frame = self._protocol.receive(message)
         parts = divided(message) if isinstance(frame, frames.Ignored) and not frame.rs_id else ()
         size = sys.getsizeof(message) // max(1, len(parts))
-        for one in map(self._protocol.receive, parts) if parts else (frame,):
-            self._take(one, size)
+        for received in map(self._protocol.receive, parts) if parts else (frame,):
+            self._take(received, size)
 
     def _take(self, frame: Answered | frames.Received | frames.Ignored, size: int) -> None:
         if isinstance(frame, Answered):
@@ -589,7 +589,7 @@ class Wire:
     def look(self) -> None:
         """Fail the calls whose replies are overdue, and check for silence."""
         now = self._loop.time() + EARLY
-        late = [call_id for call_id, one in self._waiters.items() if one.deadline <= now]
+        late = [call_id for call_id, waiter in self._waiters.items() if waiter.deadline <= now]
         for call_id in late:
             self._protocol.forget(call_id)
         overdue = [self._remove(call_id) for call_id in late]
@@ -598,12 +598,12 @@ class Wire:
             self._socket.transport.abort()
         if now >= self._look_due:
             self._watch(now)
-        first = min((one.deadline for one in self._waiters.values()), default=math.inf)
+        first = min((waiter.deadline for waiter in self._waiters.values()), default=math.inf)
         if (due := min(first, self._look_due)) < math.inf:
             self.pulse.wake(self, due)
-        for one in overdue:
+        for call in overdue:
             silent = _no_answer("no reply on an open link", FailureReason.SILENT)
-            one.settle(silent if one.patient else _no_answer("no reply in time"))
+            call.settle(silent if call.patient else _no_answer("no reply in time"))
 
     # --- life cycle ----------------------------------------------------------------------------
 
@@ -797,4 +797,4 @@ class Flag:
         finally:
             if timer is not None:
                 timer.cancel()
-            self._waiting = tuple(one for one in self._waiting if one is not future)
+            self._waiting = tuple(other for other in self._waiting if other is not future)

@@ -125,7 +125,7 @@ class MatrixAdapter:
         if self.crypto is not None:
             parts = tuple(f"in/{room_id}/" for room_id in rooms)
             ending = f"/{person}" if person else "\0"
-            self.crypto.forget(lambda n: n.endswith(ending) or any(one in n for one in parts))
+            self.crypto.forget(lambda n: n.endswith(ending) or any(part in n for part in parts))
 
     @asynccontextmanager
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[ports.Blob]:
@@ -166,7 +166,7 @@ class MatrixAdapter:
             direct=direct or len(present) == 2,
             encrypted=encryption is not None,
             displayname=next(
-                (_person(one).name for one in present if one.get("state_key") == inviter),
+                (_person(raw).name for raw in present if raw.get("state_key") == inviter),
                 localpart_of(inviter),
             ),
             config=None if settings is None else wire.mapping(settings, "content"),
@@ -185,9 +185,9 @@ class MatrixAdapter:
 
     def _people(self, present: Sequence[Json], inviter: UserId) -> tuple[Person, ...]:
         """Return the joined members, the inviter last, without bridge users."""
-        ours, joined = self.is_ours, (one for one in present if _membership(one) == "join")
-        others = (one for one in joined if (user := wire.text(one, "state_key")) and not ours(user))
-        kept = sorted(others, key=lambda one: one.get("state_key") == inviter)[-MOST_PEOPLE:]
+        ours, joined = self.is_ours, (raw for raw in present if _membership(raw) == "join")
+        others = (raw for raw in joined if (user := wire.text(raw, "state_key")) and not ours(user))
+        kept = sorted(others, key=lambda raw: raw.get("state_key") == inviter)[-MOST_PEOPLE:]
         return tuple(map(_person, kept))
 
     async def _encrypt(self, room_id: RoomId, host: UserId) -> Json | None:
@@ -578,7 +578,7 @@ def _membership(event: Json) -> str:
 
 
 def _present(members: Sequence[Json]) -> list[Json]:
-    return [one for one in members if _membership(one) in {"join", "invite"}]
+    return [raw for raw in members if _membership(raw) in {"join", "invite"}]
 
 
 def _person(event: Json) -> Person:

@@ -246,7 +246,7 @@ class CatchUp:
         return whole, _Mark(row, tokens) if len(tokens) == len(hosts) else None
 
     async def _read_rooms(self, rooms: Mapping[RoomId, _Place]) -> bool:
-        looks = [({"room": one}, partial(self._read_room, one, rooms[one])) for one in rooms]
+        looks = [({"room": room}, partial(self._read_room, room, rooms[room])) for room in rooms]
         return await self._all(looks)
 
     async def _all(
@@ -298,7 +298,7 @@ class CatchUp:
             if rooms:  # perhaps pushed as well, and being joined
                 await self.clock.sleep(SETTLING)
                 open_still, _, _ = await self.homeserver.news(host, since)
-                rooms = [one for one in rooms if one[0] in dict(open_still)]
+                rooms = [room for room in rooms if room[0] in dict(open_still)]
         except Refused as error:  # the user is not registered yet, or the token is invalid
             if since and error.code not in _INVALID:
                 raise
@@ -306,7 +306,7 @@ class CatchUp:
             await self.store.save_fact(name, "")
             return (), ""
         for room_id, state in rooms:
-            found = next((one for one in state if is_membership(one, host, "invite")), None)
+            found = next((event for event in state if is_membership(event, host, "invite")), None)
             if found is None or not (is_id(room_id) and is_id(wire.text(found, "sender"))):
                 continue
             digest = sha256(f"{room_id} {host} {since}".encode()).hexdigest()
@@ -356,7 +356,7 @@ class CatchUp:
             events, before = await self._page(place.host, room_id, PAGE if pages else FIRST, start)
             pages += 1
             ids = [EventId(wire.text(event, "event_id")) for event in events]
-            known = await self.store.known([one for one in ids if is_id(one)])
+            known = await self.store.known([event_id for event_id in ids if is_id(event_id)])
             for event in events:
                 if (
                     _is_joining(event, place.host)
@@ -369,7 +369,8 @@ class CatchUp:
                     page.append(read)
             missed = missed or any(event_id not in known for _, event_id, _ in page)
             ended = not before or any(
-                known.get(one[1], _ANY) <= place.row and sent_at(one[2]) < sent_by for one in page
+                known.get(came[1], _ANY) <= place.row and sent_at(came[2]) < sent_by
+                for came in page
             )
         new = fresh = await self._accept(page[::-1]) if missed else 0
         for _ in range(pages if missed else 0):  # later ones the homeserver pushes by itself
@@ -377,7 +378,7 @@ class CatchUp:
                 break
             await self.clock.sleep(fresh * PACE)
             events, start = await self._page(place.host, room_id, PAGE, start, "f")
-            found = [one for event in events if (one := self._read(event, room_id)) is not None]
+            found = [came for event in events if (came := self._read(event, room_id)) is not None]
             new += (fresh := await self._accept(found))
         if new:
             _log.info("found events that the homeserver had not delivered", room=room_id, count=new)
@@ -400,7 +401,7 @@ class CatchUp:
     async def _accept(self, page: Sequence[Arrived]) -> int:
         """Accept the unknown events of a page; return how many there were."""
         known = await self.store.known([event_id for _, event_id, _ in page])
-        unknown = [one for one in page if one[1] not in known]
+        unknown = [came for came in page if came[1] not in known]
         return await self.engine.accept_events(unknown) if unknown else 0
 
     def _is_of_lost_time(self, event: Raw, known: Collection[EventId]) -> bool:

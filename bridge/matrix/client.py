@@ -618,8 +618,10 @@ class Homeserver:
         query |= {"since": since, "filter": _NEWS} if since else {"filter": wire.NOTHING_BUT_KEYS}
         reply = await self.request("GET", f"{_CLIENT}/sync", user=user, device=False, query=query)
         found = wire.mapping(reply, "rooms", "invite")
-        shown = [(RoomId(one), wire.objects(found, one, "invite_state", "events")) for one in found]
-        joined = [RoomId(one) for one in wire.mapping(reply, "rooms", "join")]
+        shown = [
+            (RoomId(room), wire.objects(found, room, "invite_state", "events")) for room in found
+        ]
+        joined = [RoomId(room) for room in wire.mapping(reply, "rooms", "join")]
         return shown, joined, wire.text(reply, "next_batch")
 
     async def timeline(
@@ -662,7 +664,7 @@ def _shown_to(who: UserId, state: Sequence[Json]) -> bool:
     """Whether a user can read messages sent in this state (specification, "Room history
     visibility"); encrypted ones only if they were in the room, or invited, to get the keys.
     """
-    found = {(wire.text(one, "type"), wire.text(one, "state_key")): one for one in state}
+    found = {(wire.text(event, "type"), wire.text(event, "state_key")): event for event in state}
     history = found.get(("m.room.history_visibility", ""))
     shown = wire.text(history, "content", "history_visibility") or "shared"
     membership = wire.text(found.get(("m.room.member", who)), "content", "membership")

@@ -130,7 +130,7 @@ def read_file(content: Json, kind: str) -> Readable | str:
     filename, words = _visible(wire.text(content, "filename")).strip(), plain(content).strip()
     caption, claimed = words if filename not in {"", words} else "", filename or words
     mimes = clean_mime(wire.text(content, "info", "mimetype")), guess_mime(claimed)
-    mime = next((one for one in mimes if one not in {"", OCTETS}), _USUAL.get(kind, OCTETS))
+    mime = next((guess for guess in mimes if guess not in {"", OCTETS}), _USUAL.get(kind, OCTETS))
     if kind == "image" and not mime.startswith("image/"):  # a sticker of Telegram's may be a video
         kind = "video" if mime.startswith("video/") else "file"
     size = wire.integer(content, "info", "size")
@@ -302,7 +302,7 @@ def vote(content: Json, event_id: EventId, sender: UserId) -> ports.Meaning:
     target = related(content, "m.reference")
     unstable = wire.strings(content, "org.matrix.msc3381.poll.response", "answers")
     chosen = unstable or wire.strings(content, "m.selections")
-    known = [one for one in chosen if len(one) <= _MAX_ANSWER]
+    known = [answer for answer in chosen if len(answer) <= _MAX_ANSWER]
     if target is None or not known:
         return ports.Nothing()
     first, *more = known[: ports.MOST_ANSWERS]

@@ -409,7 +409,7 @@ def pieces(fragment: str, absolute: Callable[[str], str]) -> tuple[Piece, ...]:
         fragment = _inner_html(root)
     for node in reversed([node for node in root.traverse() if node.tag in _UNREAD]):
         node.decompose()  # innermost first: decomposing an outer one frees those inside it
-    pictures = [(image, one) for image in root.css("img") if (one := picture_of(image))]
+    pictures = [(image, picture) for image in root.css("img") if (picture := picture_of(image))]
     return tuple(_divided(root, pictures)) or (AgentText(fragment),)
 
 
@@ -493,7 +493,7 @@ def _link_embedded(root: LexborNode, ends: Collection[str]) -> bool:
     changed = False
     for node in root.css(_EMBEDDED):
         sources = (node, *(child for child in node.iter() if child.tag == "source"))
-        found = (one.attributes.get("src") or one.attributes.get("data") for one in sources)
+        found = (tag.attributes.get("src") or tag.attributes.get("data") for tag in sources)
         address = html_text.escape(next(filter(None, found), "").strip())
         fits = len(address) <= _MAX_ADDRESS
         link = parse(f'<a href="{address}">{address}</a>' if fits else EMBEDDED)

@@ -132,7 +132,7 @@ class OurUsers:
         self.enterprise = enterprise
         self.bot = UserId(f"@{bot_localpart}:{domain}")
         self.ghosts, self.queue_users = agents, queues
-        self.queues = {self.queue_user(one): one for one in queue_ids}
+        self.queues = {self.queue_user(queue_id): queue_id for queue_id in queue_ids}
         self.know((self,), self.bot)
 
     @classmethod
@@ -142,22 +142,22 @@ class OurUsers:
         `bot_localpart`: the bot shared by all enterprises without a bot of their own.
         """
         home = server_of(users[0].bot)
-        for one in users:
-            one.know(users, UserId(f"@{bot_localpart}:{home}"))
-        return {one.enterprise: one for one in users}
+        for ours in users:
+            ours.know(users, UserId(f"@{bot_localpart}:{home}"))
+        return {ours.enterprise: ours for ours in users}
 
     def know(self, every: Sequence[OurUsers], main: UserId) -> None:
         self.main = main
         """Bot that receives keys for all enterprises; with one enterprise, its bot."""
         self._every = every
-        bots = dict.fromkeys((main, *(one.bot for one in every)))
-        for place, one in enumerate(every):
+        bots = dict.fromkeys((main, *(ours.bot for ours in every)))
+        for place, ours in enumerate(every):
             for other in every:
-                one.check(other, bots)
+                ours.check(other, bots)
             for other in every[:place]:
-                one.check_templates(other)
+                ours.check_templates(other)
         self._bots = frozenset(bots)
-        self.hosts = (*bots, *(name for one in every for name in one.queues))
+        self.hosts = (*bots, *(name for ours in every for name in ours.queues))
         """All users that customers may invite, the main bot first."""
         # Both are called several times per event.
         self.is_ours: Callable[[str], bool] = lru_cache(_MAX_CACHED)(self._is_ours)
@@ -167,7 +167,7 @@ class OurUsers:
 
     def of(self, enterprise: str) -> OurUsers:
         """Return the users as that enterprise sees them; as this one does if it is not known."""
-        return next((one for one in self._every if one.enterprise == enterprise), self)
+        return next((ours for ours in self._every if ours.enterprise == enterprise), self)
 
     def queue_user(self, queue_id: QueueId) -> UserId:
         return self.queue_users.user(str(queue_id))
@@ -197,13 +197,13 @@ class OurUsers:
     @property
     def namespaces(self) -> tuple[tuple[str, bool], ...]:
         """Regular expressions of the registration's namespaces, and whether each is exclusive."""
-        ghosts = [(one.ghosts.regex, True) for one in self._every]
-        queues = [(one.queue_users.regex, False) for one in self._every]
-        bots = [(f"^{re.escape(one)}$", False) for one in self.hosts if one in self._bots]
+        ghosts = [(ours.ghosts.regex, True) for ours in self._every]
+        queues = [(ours.queue_users.regex, False) for ours in self._every]
+        bots = [(f"^{re.escape(host)}$", False) for host in self.hosts if host in self._bots]
         return (*ghosts, *queues, *bots)
 
     def _is_ours(self, user_id: str) -> bool:
-        ghost = any(one.ghosts.matches(user_id) for one in self._every)
+        ghost = any(ours.ghosts.matches(user_id) for ours in self._every)
         return ghost or self.is_open_to_all(user_id)
 
     def is_host(self, user_id: str) -> bool:
@@ -212,7 +212,7 @@ class OurUsers:
 
     def is_open_to_all(self, user_id: str) -> bool:
         """Whether anybody may register the user id: those of bots and queue users."""
-        queue = any(one.queue_users.matches(user_id) for one in self._every)
+        queue = any(ours.queue_users.matches(user_id) for ours in self._every)
         return queue or user_id in self._bots
 
     def queue_of(self, user_id: str) -> QueueId | None:
@@ -224,11 +224,13 @@ class OurUsers:
         The main bot serves all of them if none has it as its own bot.
         """
         found = tuple(
-            one.enterprise
-            for one in self._every
-            if user_id == one.bot or one.queue_users.matches(user_id) or one.ghosts.matches(user_id)
+            ours.enterprise
+            for ours in self._every
+            if user_id == ours.bot
+            or ours.queue_users.matches(user_id)
+            or ours.ghosts.matches(user_id)
         )
-        everybody = tuple(one.enterprise for one in self._every) if user_id == self.main else ()
+        everybody = tuple(ours.enterprise for ours in self._every) if user_id == self.main else ()
         return found or everybody
 
     def _ghost_of(self, agent_id: AgentId) -> UserId:
@@ -318,7 +320,7 @@ def make_registration(
         as_token=as_token or secrets.token_hex(32),
         hs_token=hs_token or secrets.token_hex(32),
         sender_localpart=f"webchat-sender-{secrets.token_hex(8)}",
-        namespaces=Namespaces(users=tuple(Namespace(*one) for one in users.namespaces)),
+        namespaces=Namespaces(users=tuple(Namespace(*namespace) for namespace in users.namespaces)),
     )
 
 

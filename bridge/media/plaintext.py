@@ -203,10 +203,10 @@ def _is_given(name: str, attributes: str) -> bool:
     if given is None or (given[1] and name not in ELEMENTS):  # template<class T = int>
         return False
     at = 0
-    while one := _ONE_MORE.match(attributes, at):
-        if _ALONE.fullmatch(one[0]) and not _SWITCHES.fullmatch(one[0]):
+    while attribute := _ONE_MORE.match(attributes, at):
+        if _ALONE.fullmatch(attribute[0]) and not _SWITCHES.fullmatch(attribute[0]):
             return False
-        at = one.end()
+        at = attribute.end()
     return True
 
 

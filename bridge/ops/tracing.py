@@ -109,7 +109,7 @@ class Tracing:
         settled = await self._settled_late()
         while True:
             rows = await self._ledger.rows_after(self._mark, PAGE)
-            passed = [one for one in rows if one[1].seq <= end]
+            passed = [line for line in rows if line[1].seq <= end]
             for found in passed:
                 self._mark = found[1].seq
                 if found[1].settled is None:
@@ -130,7 +130,7 @@ class Tracing:
             del self._open[seq]
         # To the end of the queue.
         self._open |= {row.seq: None for _, row in found if row.settled is None}
-        return [one for one in found if one[1].settled is not None]
+        return [line for line in found if line[1].settled is not None]
 
     async def _export(self, settled: Sequence[tuple[RoomId, LedgerRow]]) -> None:
         spans: list[ReadableSpan] = []
@@ -152,7 +152,7 @@ class Tracing:
         about: Attributes = {"room": room.room_id, "event_id": message}
         if room.enterprise:
             about["enterprise"] = room.enterprise
-        if chats := [one.number for one in room.chats if one.asked <= row.received]:
+        if chats := [chat.number for chat in room.chats if chat.asked <= row.received]:
             about["chat"] = max(chats)
         whole = f"{room.room_id} {message}"
         ending: Attributes = {"outcome": row.outcome or "", "detail": row.detail}

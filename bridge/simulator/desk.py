@@ -136,7 +136,7 @@ def push_config(centre: CallCentre, customer: Customer) -> None:
         "type": int(FrameType.INIT_CONFIG),
         "ratings": [{"ratingId": choice.id, "name": choice.name} for choice in options.ratings],
         "fileAcceptExtensionsArr": ",".join(options.allowed_extensions),
-        "hisSessions": [int(one.id) for one in customer.sessions if one.ended_by],
+        "hisSessions": [int(session.id) for session in customer.sessions if session.ended_by],
     }
     centre.send(customer, frame)
 
@@ -156,7 +156,7 @@ def accept(centre: CallCentre, request: QueueRequest, agent: DeskAgent) -> None:
     for the person do not get: 204 or 202 announces the agent, as `robot_handover` says.
     """
     centre.leave_queue(request)
-    told_before = [one for one in request.customer.messages if one["requestId"] == request.id]
+    told_before = [line for line in request.customer.messages if line["requestId"] == request.id]
     session = request.session
     if session is None:
         session = centre.begin(request.customer, request.queue_id, [agent])
@@ -274,8 +274,8 @@ def change_agents(
     if queue_id is not None:
         session.queue_id = queue_id
         queue_name = queue_name or centre.options.queue_name(queue_id)
-    joined = [one for one in after if one.id not in {other.id for other in before}]
-    left = [one for one in before if one.id not in {other.id for other in after}]
+    joined = [agent for agent in after if agent.id not in {other.id for other in before}]
+    left = [agent for agent in before if agent.id not in {other.id for other in after}]
     push_agents(centre, session, queue_name)
     for people, event in ((joined, "joined"), (left, "left")):
         for agent in people:

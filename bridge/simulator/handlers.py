@@ -452,7 +452,7 @@ def _newest_first(centre: CallCentre, customer: Customer, wanted: _Wanted) -> li
     people = {agent.id: agent for agent in (*centre.options.agents, centre.options.robot)}
     people |= {agent.id: agent for session in customer.sessions for agent in session.agents}
     notice = MessageType.SYSTEM_NOTICE  # typing, which has no content, is not history
-    said = [one for one in customer.said if one["content"] or one["type"] != notice]
+    said = [message for message in customer.said if message["content"] or message["type"] != notice]
     records = sorted((*customer.messages, *said), key=itemgetter("n"), reverse=True)
     rows: list[Wire] = []
     for record in records[centre.options.history_behind :]:

@@ -298,13 +298,13 @@ def _expire_token(at: _Moment, customer: Customer) -> None:
 
 
 def _sign_on(at: _Moment, *, agent: DeskAgent) -> None:
-    others = [one for one in at.centre.options.agents if one.id != agent.id]
+    others = [other for other in at.centre.options.agents if other.id != agent.id]
     _set(at, options={"agents": msgspec.to_builtins([*others, agent])})
 
 
 def _sign_off(at: _Moment, *, agent: AgentId) -> None:
     leaving = _online(at.centre, agent)
-    others = [one for one in at.centre.options.agents if one != leaving]
+    others = [other for other in at.centre.options.agents if other != leaving]
     _set(at, options={"agents": msgspec.to_builtins(others)})
 
 
@@ -352,10 +352,10 @@ def _shape(find: _Finder | None, do: _Function) -> type[msgspec.Struct]:
     """Build the JSON shape of an operation from the keyword parameters of both functions."""
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for function in filter(None, (find, do)):
-        for one in inspect.signature(function, eval_str=True).parameters.values():
-            if one.kind is one.KEYWORD_ONLY:
-                default = () if one.default is one.empty else (one.default,)
-                fields.append((one.name, one.annotation, *default))
+        for parameter in inspect.signature(function, eval_str=True).parameters.values():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                default = () if parameter.default is parameter.empty else (parameter.default,)
+                fields.append((parameter.name, parameter.annotation, *default))
     name = do.__name__.removeprefix("_")
     return msgspec.defstruct(
         name, fields, tag_field="op", tag=name, kw_only=True, forbid_unknown_fields=True

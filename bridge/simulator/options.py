@@ -225,7 +225,7 @@ def _remedy(complaint: str) -> str:
     if found and complaint.startswith("Invalid enum value"):
         hint = get_type_hints(SimulatorOptions)[found[1]]
         choices = [kind for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal]
-        return ": it may be " + ", ".join(str(one) for kind in choices for one in get_args(kind))
+        return ": it may be " + ", ".join(str(word) for kind in choices for word in get_args(kind))
     if found and re.match("Expected `(array|object)`, got `str`", complaint):
         return ": it is written as JSON"
     return ""

@@ -134,7 +134,7 @@ class FaultPlan:
 
     def _on_frame(self, kinds: tuple[str, ...], login: str, frame_type: object) -> Fault | None:
         return self._take(
-            kinds, lambda one: one.login in ("", login) and one.type in (None, frame_type)
+            kinds, lambda fault: fault.login in ("", login) and fault.type in (None, frame_type)
         )
 
     def _take(self, kinds: tuple[str, ...], meant: Callable[[Fault], bool]) -> Fault | None:

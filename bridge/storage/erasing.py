@@ -182,7 +182,7 @@ class Eraser:
         if changed:
             await self._write(Together([Part(SAVE_FACT, changed)]))
         await self._write(Query(UNNAME_ROOM, (room_id, _nobody())))
-        parts = [Part(one, [(room_id,)]) for one in (DROPS if record else DROPS[:-1])]
+        parts = [Part(drop, [(room_id,)]) for drop in (DROPS if record else DROPS[:-1])]
         later = Part(DROP_LATER_LINES, [(room_id, last, known)])
         await self._write(Together([later, *parts], rooms=[room_id]))
 
@@ -237,10 +237,10 @@ class Eraser:
         name, found, events, theirs = quoted(person), list[int](), set[str](), list[EventId]()
         async for first, last in self._stretches():
             for seq, key, cause, body, effect, _ in await self._read(OF_ROOM, first, last, room_id):
-                texts = [self._cover.open(room_id, bytes(one)) for one in (body, effect) if one]
-                if any(name in one for one in texts):
+                texts = [self._cover.open(room_id, bytes(part)) for part in (body, effect) if part]
+                if any(name in text for text in texts):
                     found.append(seq)
-                    events |= {one for one in (key,) if one}
+                    events |= {value for value in (key,) if value}
                     if (key or "").startswith("$") and body and _sender(texts[0]) == person:
                         theirs.append(EventId(key))
                 elif texts and cause in events:
@@ -293,12 +293,12 @@ class Eraser:
         """Wait until running transactions on the journal end: their rows have numbers, but cannot
         be seen yet. Raises Unreachable after 20 s.
         """
-        waiting, looks = {one for (one,) in await self._read(WRITING)}, 0
+        waiting, looks = {pid for (pid,) in await self._read(WRITING)}, 0
         while waiting:
             if (looks := looks + 1) > MOST_LOOKS:
                 raise Unreachable("PostgreSQL: a transaction that writes rooms did not end in time")
             await asyncio.sleep(LOOK)
-            waiting &= {one for (one,) in await self._read(WRITING)}
+            waiting &= {pid for (pid,) in await self._read(WRITING)}
 
     async def _stretches(self) -> AsyncIterator[tuple[int, int]]:
         """Yield the journal's row numbers as ranges (first, last) of up to `STRETCH` rows."""

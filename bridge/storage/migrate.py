@@ -294,11 +294,11 @@ class Table(msgspec.Struct, frozen=True):
     @property
     def shape(self) -> object:
         """Description that is equal for two tables with interchangeable rows."""
-        columns = tuple((one.name, one.kind) for one in self.columns)
+        columns = tuple((column.name, column.kind) for column in self.columns)
         return self.name, columns, self.key, self.numbered
 
     def keyed(self) -> Callable[[Sequence[Value]], Key]:
-        names = [one.name for one in self.columns]
+        names = [column.name for column in self.columns]
         places = [names.index(name) for name in self.key]
         return lambda row: tuple(row[place] for place in places)  # type: ignore[misc]
 
@@ -338,7 +338,7 @@ def _table(table: str, rows: Rows) -> Table:
 
 def made(dialect: Dialect) -> set[tuple[str, str]]:
     """Return TABLE or VIEW and the name of everything that any migration creates."""
-    found = (one for migration in known(dialect) for one in _MADE.findall(migration.script))
+    found = (name for migration in known(dialect) for name in _MADE.findall(migration.script))
     ours = {(kind or "TABLE", name or renamed) for kind, name, _, renamed in found}
     return ours | {("TABLE", "schema_version")}
 

@@ -120,7 +120,7 @@ def updating(sql: str, types: str, usual: str = "") -> Statement:
     `sql` (and `usual`, see `Statement.usual`) is for one row, with parameters as `{name}`; `types`
     lists their names and PostgreSQL types: `seq bigint, outcome text`.
     """
-    names, kinds = zip(*(one.split() for one in types.split(", ")), strict=True)
+    names, kinds = zip(*(column.split() for column in types.split(", ")), strict=True)
     numbered = {name: f"?{number}" for number, name in enumerate(names, 1)}
     columns = {name: f"new_{name}" for name in names}
     update, _, condition = sql.format_map(columns).partition(" WHERE ")
@@ -164,7 +164,7 @@ def as_one(parts: Sequence[Part]) -> tuple[str, list[object]]:
         params += [list(column) for column in zip(*part.rows, strict=True)]
         if part.strict:
             params.append(len(part.rows))
-    shapes = [(one.statement, len(one.rows) == 1, one.strict, one.returns) for one in parts]
+    shapes = [(part.statement, len(part.rows) == 1, part.strict, part.returns) for part in parts]
     return _as_one(tuple(shapes)), params
 
 
@@ -198,8 +198,8 @@ def _as_one(parts: tuple[tuple[Statement, bool, bool, bool], ...]) -> str:
 
 def _shifted(text: str, first: int) -> tuple[str, int]:
     """Renumber a statement's parameters from `first` on; also return the next free number."""
-    used = max(int(one) for one in _PLACEHOLDER.findall(text))
-    return _PLACEHOLDER.sub(lambda one: f"${int(one[1]) + first - 1}", text), first + used
+    used = max(int(number) for number in _PLACEHOLDER.findall(text))
+    return _PLACEHOLDER.sub(lambda found: f"${int(found[1]) + first - 1}", text), first + used
 
 
 # --- engines --------------------------------------------------------------------------------------

@@ -260,8 +260,8 @@ class Shards:
 
         If one gives no answer, the others probably do not either, as after a firewall's restart.
         """
-        for one in self._every:
-            one.drop()
+        for each in self._every:
+            each.drop()
 
     async def give(self, shard: int) -> None:
         """Unlock a shard whose rooms have no work running, and notify the other replicas."""
@@ -322,7 +322,7 @@ class Shards:
     async def pass_on(self, inputs: Sequence[NewInput], now: int) -> int:
         """Store inputs for the owners of their rooms and notify them; return how many were new."""
         close = self.cover.close
-        rows = ((one.room_id, one.key, close(one.room_id, one.body), now) for one in inputs)
+        rows = ((row.room_id, row.key, close(row.room_id, row.body), now) for row in inputs)
         columns = zip(*rows, strict=True)
         async with self._intake as connection:
             ((new, _),) = await connection.fetch(_STORE, *map(list, columns), self._channel)

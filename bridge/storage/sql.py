@@ -119,12 +119,12 @@ async def carry_out(
     queries: list[Query | Together] = []
     # Before the commits: the group may settle the row of an attempt whose caller has timed out.
     if attempts:
-        marks = [(one.row.seq, one.now) for one in attempts]
+        marks = [(attempt.row.seq, attempt.now) for attempt in attempts]
         queries.append(
-            Together([Part(MARK_ATTEMPTED, marks)], [one.row.room_id for one in attempts])
+            Together([Part(MARK_ATTEMPTED, marks)], [attempt.row.room_id for attempt in attempts])
         )
     if parts:
-        queries.append(Together(parts, [one.room_id for one in commits]))
+        queries.append(Together(parts, [commit.room_id for commit in commits]))
     rows = await engine.commit([*queries, *others]) if queries or others else []
     # The commits are the last of `queries`.
     committed = _committed(commits, rows[len(queries) - 1] if parts else ())
@@ -207,34 +207,34 @@ def _parts(commits: Sequence[store.Commit], cover: Cover) -> list[Part]:
     ended: list[_Row] = []
     entries: list[_Row] = []
     waiting: list[_Row] = []
-    for one in commits:
-        room_id, now, room = one.room_id, one.now, one.room
+    for commit in commits:
+        room_id, now, room = commit.room_id, commit.now, commit.room
         if room is not None:
             bare, words = room.record, None
             if room.bare:
                 bare, words = room.bare, cover.close(room_id, room.record)
             row = room_id, bare, words, room.live, room.phase, room.deadline, room.customer
             if room.revision:
-                rooms.append((*row, room.revision, -1 if one.exact else store.PASSED - 1))
+                rooms.append((*row, room.revision, -1 if commit.exact else store.PASSED - 1))
             else:
                 new_rooms.append((*row, 1))
-        for end in one.settled:
+        for end in commit.settled:
             detail = printable(end.detail)
             settled.append((end.seq, end.outcome.value, end.now, detail, end.event_id))
             if end.anchor is not None and end.event_id is not None:
                 anchors[room_id, end.anchor] = (room_id, end.anchor, end.event_id)
-        entries += [_entry(one, entry, cover) for entry in one.entries]
-        if one.waiting:
-            kept = [(new.key, _closed(one, new.body, cover)) for new in one.waiting]
+        entries += [_entry(commit, entry, cover) for entry in commit.entries]
+        if commit.waiting:
+            kept = [(new.key, _closed(commit, new.body, cover)) for new in commit.waiting]
             waiting += [(room_id, key, body, now) for key, body in kept]
-        if one.handled:
-            ended += [(seq, now, HANDLED, now, "") for seq in one.handled]
-        if one.buried:
-            ended += [(seq, None, DEAD, now, printable(why)) for seq, why in one.buried]
-        if one.chats:
-            chats += [(room_id, *astuple(chat)) for chat in one.chats]
-        if one.changes:
-            changes += map(change_row, one.changes)
+        if commit.handled:
+            ended += [(seq, now, HANDLED, now, "") for seq in commit.handled]
+        if commit.buried:
+            ended += [(seq, None, DEAD, now, printable(why)) for seq, why in commit.buried]
+        if commit.chats:
+            chats += [(room_id, *astuple(chat)) for chat in commit.chats]
+        if commit.changes:
+            changes += map(change_row, commit.changes)
     # All processes lock rooms' rows in the same order, to avoid deadlocks.
     rooms.sort(key=itemgetter(0))
     # Statement, rows, strict, returns.
@@ -298,27 +298,29 @@ def _committed(commits: Sequence[store.Commit], rows: Rows) -> list[store.Commit
         else:
             entered.append(row[0])
     wanted = unkeyed = 0
-    for one in commits:
-        wanted += len(one.entries)
-        if one.waiting:
-            unkeyed += sum(new.key is None for new in one.waiting)
+    for commit in commits:
+        wanted += len(commit.entries)
+        if commit.waiting:
+            unkeyed += sum(new.key is None for new in commit.waiting)
     if len(entered) != wanted or len(inputs) != len(new_keys - {None}) + unkeyed:
         raise Unreachable("the answer to a COMMIT was lost, and its rows have changed since")
     numbers, input_numbers = iter(sorted(entered)), iter(sorted(inputs))
     answers = []
-    for one in commits:
+    for commit in commits:
         effects, input_rows = [], []
-        for entry in one.entries:
+        for entry in commit.entries:
             seq = next(numbers)
             if entry.effect is not None:
-                effects.append(_effect_row(one, entry, entry.effect, seq))
-        for waiting in one.waiting:
+                effects.append(_effect_row(commit, entry, entry.effect, seq))
+        for waiting in commit.waiting:
             if waiting.key is not None:
                 if waiting.key not in new_keys:
                     continue
                 new_keys.remove(waiting.key)
             seq = next(input_numbers)
-            input_rows.append(store.InputRow(seq, one.room_id, waiting.body, one.now, waiting.key))
+            input_rows.append(
+                store.InputRow(seq, commit.room_id, waiting.body, commit.now, waiting.key)
+            )
         answers.append(store.Committed(effects, input_rows))
     return answers
 

@@ -93,7 +93,7 @@ class SqliteEngine:
         """Job queue of the thread while it runs; a None in it ends the thread."""
         # SQLite's log is beside the file itself. (`Path.resolve` would raise at a loop of links.)
         real = Path(os.path.realpath(path))
-        self._wal, self._owner = (real.with_name(f"{real.name}-{one}") for one in ("wal", "owner"))
+        self._wal, self._owner = (real.with_name(f"{real.name}-{end}") for end in ("wal", "owner"))
         self._inodes = 0, 0
         """Inodes of the open file and its log, to check that they are still those at the paths."""
         self._claimed = 0

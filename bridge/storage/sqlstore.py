@@ -142,7 +142,7 @@ class SqlStore:
         self.writer = writer
         # Maintenance has no timeout.
         self.eraser = Eraser(
-            self._read, self._write, lambda one: engine.read(Query(one)), self._empty_log, cover
+            self._read, self._write, lambda text: engine.read(Query(text)), self._empty_log, cover
         )
         self._version: int | None = None
         """SQLite's `data_version` when last read: it changes when another connection writes."""
@@ -370,7 +370,7 @@ class SqlStore:
 
     async def sessions(self, members: Sequence[store.Member]) -> tuple[list[str], bool]:
         """Return the roles of the members' sessions, and whether the server detects dead peers."""
-        ((roles, notices),) = await self._read(SESSIONS, [one.pid for one in members])
+        ((roles, notices),) = await self._read(SESSIONS, [member.pid for member in members])
         return sorted(roles), notices
 
     # --- queries over all rooms -------------------------------------------------------------
@@ -648,7 +648,7 @@ class GroupWriter(Generic[W]):
         return group
 
     async def _write(self, group: _Group[W]) -> None:
-        answers = iter(await self._answers([one for _, taken in group for one in taken]))
+        answers = iter(await self._answers([query for _, taken in group for query in taken]))
         for ticket, taken in group:
             ticket.answer([next(answers) for _ in taken])
 

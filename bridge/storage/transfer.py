@@ -113,10 +113,10 @@ class Snapshot(msgspec.Struct, eq=False):
         self, table: str = "", after: Key = ()
     ) -> AsyncIterator[tuple[Table, list[Row]]]:
         """Yield the rows by table name and key, beginning with this table, after the key."""
-        for one in self.contents:
-            if (name := one.table.name) >= table:
-                async for rows in self.rows(one.table, after if name == table else ()):
-                    yield one.table, rows
+        for contents in self.contents:
+            if (name := contents.table.name) >= table:
+                async for rows in self.rows(contents.table, after if name == table else ()):
+                    yield contents.table, rows
 
     async def rows(self, table: Table, after: Key = ()) -> AsyncIterator[list[Row]]:
         paged = self._fetched if self._engine.dialect is Dialect.POSTGRES else self._looked_up
@@ -147,7 +147,7 @@ async def snapshot(engine: Engine) -> AsyncIterator[Snapshot]:
     """Open a read snapshot of a database; nothing else may read through the engine meanwhile."""
     await engine.read(Query(_BEGIN))
     try:
-        yield Snapshot(engine, [await _counted(engine, one) for one in await catalogue(engine)])
+        yield Snapshot(engine, [await _counted(engine, table) for table in await catalogue(engine)])
     finally:
         await engine.read(Query(same("ROLLBACK")))
 
@@ -171,9 +171,10 @@ async def _counted(engine: Engine, table: Table) -> Contents:
 def selecting(table: Table, dialect: Dialect, *, after: bool) -> str:
     """Write a SELECT of a table's rows in key order; with `after` only those after a key."""
     columns = ", ".join(
-        f"{one.name}::integer" if one.native == "boolean" else one.name for one in table.columns
+        f"{column.name}::integer" if column.native == "boolean" else column.name
+        for column in table.columns
     )
-    texts = {one.name for one in table.columns if one.kind == "text"}
+    texts = {column.name for column in table.columns if column.kind == "text"}
     bytewise = ' COLLATE "C"' if dialect is Dialect.POSTGRES else ""
     key = ", ".join(f"{name}{bytewise}" if name in texts else name for name in table.key)
     condition = _kept(table)
@@ -190,7 +191,7 @@ def _kept(table: Table) -> str:
 
 def _checked(table: Table, rows: Rows) -> list[Row]:
     """Check the types of rows, which SQLite does not enforce."""
-    types = [TYPES[one.kind] for one in table.columns]
+    types = [TYPES[column.kind] for column in table.columns]
     for row in rows:
         for value, kind in zip(row, types, strict=True):
             if value is not None and type(value) is not kind:
@@ -206,9 +207,9 @@ def _checked(table: Table, rows: Rows) -> list[Row]:
 
 def inserting(table: Table) -> Statement:
     """Make an INSERT into the target's table that keeps the rows' auto-increment numbers."""
-    columns = ", ".join(one.name for one in table.columns)
+    columns = ", ".join(column.name for column in table.columns)
     into = f"INSERT INTO {table.name} ({columns})"
-    statement = for_rows(f"{into} {{rows}}", ", ".join(one.native for one in table.columns))
+    statement = for_rows(f"{into} {{rows}}", ", ".join(column.native for column in table.columns))
     given = f"{into} OVERRIDING SYSTEM VALUE"
     return Statement(
         statement.sqlite,
@@ -233,7 +234,7 @@ def holding(dialect: Dialect, table: Table) -> Callable[[Row], Row]:
     if dialect is Dialect.SQLITE:
         return lambda row: row
     key_of = table.keyed()
-    fits = [_FITS.get(one.native) for one in table.columns]
+    fits = [_FITS.get(column.native) for column in table.columns]
 
     def for_postgres(row: Row) -> Row:
         if any("\0" in str(part) for part in key_of(row)):
@@ -374,17 +375,17 @@ class BackupFile:
     ) -> AsyncIterator[tuple[Table, list[Row]]]:
         lines = self._lines()
         next(lines, None)
-        for one in (contents.table for contents in self.contents):
-            rows, key_of = takewhile(_is_row, lines), one.keyed()
-            while page := self._page(one, rows):
-                if one.name == table:
+        for this in (contents.table for contents in self.contents):
+            rows, key_of = takewhile(_is_row, lines), this.keyed()
+            while page := self._page(this, rows):
+                if this.name == table:
                     page = [row for row in page if key_of(row) > after]
-                if one.name >= table and page:
-                    yield one, page
+                if this.name >= table and page:
+                    yield this, page
 
     def _page(self, table: Table, lines: Iterator[bytes]) -> list[Row]:
         """Read the next rows of a table; none if there are no more."""
-        kinds = tuple(TYPES[one.kind] | None for one in table.columns)
+        kinds = tuple(TYPES[column.kind] | None for column in table.columns)
         decoder = msgspec.json.Decoder(tuple[kinds])  # type: ignore[valid-type]
         try:
             return [decoder.decode(line) for line in islice(lines, PAGE)]
@@ -517,7 +518,7 @@ async def backup(url: str, path: Path, clock: Clock, progress: Progress, program
                 program=program,
                 contents=tuple(still.contents),
             )
-            progress.begins("writing", sum(one.rows for one in still.contents))
+            progress.begins("writing", sum(contents.rows for contents in still.contents))
             part.unlink(missing_ok=True)  # left by a killed run
             closing.callback(part.unlink, missing_ok=True)
             await _written(part, header, still, progress)
@@ -635,12 +636,12 @@ async def _prepared(
                 return half
             raise UnfinishedError(half)
         async with snapshot(target) as current:
-            if any(one.rows and one.table.name not in _NO_CHATS for one in current.contents):
+            if any(each.rows and each.table.name not in _NO_CHATS for each in current.contents):
                 raise StoreError(
                     f"{name} already contains data, which would be lost: use an empty database, or "
                     "add --replace"
                 )
-    migrations = [one for one in known(target.dialect) if one.number <= schema]
+    migrations = [migration for migration in known(target.dialect) if migration.number <= schema]
     anew = [query for migration in migrations for query in steps(migration, now)]
     drops = dropping(target.dialect) if version else []
     first = Query(_WRITE_FACT, (UNFINISHED, msgspec.json.encode(mark).decode()))
@@ -651,12 +652,12 @@ async def _prepared(
 async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress) -> list[Compared]:
     """Copy the missing rows and compare all; raises StoreError if any differ."""
     held = {table.name: table for table in await catalogue(target)}
-    if [one.table.shape for one in source.contents] != [one.shape for one in held.values()]:
+    if [each.table.shape for each in source.contents] != [table.shape for table in held.values()]:
         raise StoreError("the tables of source and target differ: was one of them altered?")
     holds = {name: holding(target.dialect, table) for name, table in held.items()}
-    rows = sum(one.rows for one in source.contents)
+    rows = sum(contents.rows for contents in source.contents)
     progress.begins("copying", rows)
-    progress.advances(sum(one.rows for one in source.contents if one.table.name < mark.table))
+    progress.advances(sum(each.rows for each in source.contents if each.table.name < mark.table))
     async for table, page in source.pages(mark.table, mark.after):
         copied = [holds[table.name](row) for row in page]
         mark = msgspec.structs.replace(mark, table=table.name, after=table.keyed()(page[-1]))
@@ -664,13 +665,13 @@ async def _filled(source: Source, target: Engine, mark: Mark, progress: Progress
         parts = [Part(inserting(held[table.name]), copied), Part(sql.SAVE_FACT, [fact])]
         await target.commit([Together(parts)])
         progress.advances(len(page))
-    if numbers := [query for one in source.contents for query in numbering(one)]:
+    if numbers := [query for contents in source.contents for query in numbering(contents)]:
         await target.commit(numbers)
     progress.begins("comparing", rows)
     async with snapshot(target) as still:
         compared = await _compared(_each(source, progress), _each(still), holds)
-    if wrong := [one for one in compared if one.differ]:
-        diffs = (f"{one.table}: {one.differ} rows ({', '.join(one.named)})" for one in wrong)
+    if wrong := [item for item in compared if item.differ]:
+        diffs = (f"{item.table}: {item.differ} rows ({', '.join(item.named)})" for item in wrong)
         raise StoreError(
             f"source and target differ in {'; '.join(diffs)}. Do not use the target: a disk may be "
             "faulty, or the source was changed during the copy. Start over with --replace"
@@ -705,17 +706,17 @@ async def _compared(
     left, right = await anext(ours), await anext(theirs)
     while (place := min(left[0], right[0])) != _END[0]:
         name, result = str(place[0]), results[str(place[0])]
-        one = left[1] if left[0] == place else None
+        mine = left[1] if left[0] == place else None
         other = right[1] if right[0] == place else None
-        if one is not None and other is not None and (wanted := holds[name](one)) == other:
+        if mine is not None and other is not None and (wanted := holds[name](mine)) == other:
             digests[name].update(encoded(other) + b"\n")
             result.rows += 1
-            result.changed += wanted != one
+            result.changed += wanted != mine
         else:
             result.differ += 1
             if len(result.named) < NAMED:
                 result.named.append(shown(place[1:]))
-        if one is not None:
+        if mine is not None:
             left = await anext(ours)
         if other is not None:
             right = await anext(theirs)

@@ -115,7 +115,7 @@ def spoken(text: str, default: str) -> tuple[int, str]:
         if letters < LEAST_LATIN:
             return 0, default
         return SENTENCE if len(_WORD.findall(text)) >= LEAST_WORDS else 1, "en"
-    homes = {_homes(one) for one in han}
+    homes = {_homes(char) for char in han}
     if (True, False, False) in homes:
         return CLEAR, "zh-CN"
     if (False, True, False) in homes:
@@ -146,7 +146,7 @@ def followed(known: tuple[int, str], text: str, default: str) -> tuple[int, str]
 
 @lru_cache(8192)
 def _homes(sign: str) -> tuple[bool, ...]:
-    simplified, traditional, japanese = (sign.encode(one, "ignore") for one in _CHARSETS)
+    simplified, traditional, japanese = (sign.encode(charset, "ignore") for charset in _CHARSETS)
     # Rare characters of Big5 begin with 0xC9.
     return simplified != b"", b"" < traditional < b"\xc9", japanese != b""
 

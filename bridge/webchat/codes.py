@@ -195,7 +195,7 @@ class Dialect(StrEnum):
     @property
     def others(self) -> "tuple[Dialect, ...]":
         """The dialects to try if the server refuses this one (a strict server refuses DUAL)."""
-        return tuple(one for one in (Dialect.Y2016, Dialect.Y2019) if one is not self)
+        return tuple(dialect for dialect in (Dialect.Y2016, Dialect.Y2019) if dialect is not self)
 
 
 class Progress(StrEnum):

@@ -318,9 +318,9 @@ class Protocol:
             return next(iter(self.waiting)) if sole else None
         if (key := (reply.call_id, reply.type)) in self._settled:
             given_up, self._settled[key] = self._settled[key], None
-            again = (call_id for call_id, one in self.waiting.items() if one == given_up)
+            again = (call_id for call_id, waiting in self.waiting.items() if waiting == given_up)
             return next(again, None)
-        alike = (call_id for call_id, one in self.waiting.items() if one.type == reply.type)
+        alike = (call_id for call_id, waiting in self.waiting.items() if waiting.type == reply.type)
         return next(alike, None)
 
     def _settle(self, call_id: CallId) -> frames.Command:

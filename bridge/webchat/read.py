@@ -560,7 +560,7 @@ def _pictured(answer: JsonObject, *, picture: bool) -> str:
     """Return pictures or articles as HTML; the phone clients parse neither (reference 1.6)."""
     content = first(answer, "content", "articles", "news")
     entries = content[:_MOST_OPTIONS] if isinstance(content, list) else [content]
-    return "".join(_entry(one, picture=picture) for one in entries)
+    return "".join(_entry(entry, picture=picture) for entry in entries)
 
 
 def _entry(entry: object, *, picture: bool) -> str:

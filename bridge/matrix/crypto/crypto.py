@@ -125,7 +125,7 @@ class Crypto:
         others: Others | None = None,
     ) -> None:
         self._others = others
-        self._ours: Callable[[str], bool] = lambda one: others is None
+        self._ours: Callable[[str], bool] = lambda user: others is None
         """True for ids of rooms and hosts (mailboxes) that this process serves."""
         self._limiting = False
         """Whether the caches of rooms no longer served are yet to be cleared."""
@@ -437,7 +437,7 @@ class Crypto:
         owing = await self._sharing.owing(users) if users else {}
         known = await self._peers.known(self._main, owing)
         self._to_give |= owing.keys() - known.keys()
-        able = [user for user, one in known.items() if one.devices]
+        able = [user for user, listed in known.items() if listed.devices]
         await asyncio.gather(*[self._give(user, name) for user in able for name in owing[user]])
 
     async def _give(self, user: str, name: str) -> None:
@@ -650,7 +650,7 @@ class Arrivals:
             finally:
                 for name in news.rows:
                     self._room_keys.forget(name)
-        if renewed := {one for one, channel in news.channels.items() if channel.renewed}:
+        if renewed := {user for user, channel in news.channels.items() if channel.renewed}:
             self._sharing.share_again(own, renewed)
         news.users = users
         return news

@@ -236,7 +236,7 @@ class Upkeep:
         marks, stored = await self._vault.read(MARKS, Marks)
         held, mark = self._last or self._held, secrets.token_hex(8)
         former = () if marks is None else marks.possible
-        kept = [one for one in former if one not in {held, self._older}]
+        kept = [key for key in former if key not in {held, self._older}]
         possible = tuple(filter(None, (*kept, held, mark)))[-MOST_MARKS:]
         await self._vault.save([self._vault.row(MARKS, Marks(possible), was=stored)])
         return mark

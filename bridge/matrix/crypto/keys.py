@@ -484,7 +484,7 @@ class Replays:
 
     def drop(self, erased: Callable[[str], bool]) -> None:
         """Discard unsaved notes of erased rows (by name)."""
-        self._unsaved = {n: one for n, one in self._unsaved.items() if not erased(n)}
+        self._unsaved = {n: value for n, value in self._unsaved.items() if not erased(n)}
 
     def _row(self, notes: Notes) -> SecretRow:
         row = self._vault.row(notes.name, notes.seen, notes.seen.until, notes.stored)
@@ -549,7 +549,7 @@ class _Outbound(msgspec.Struct, eq=False):
         """
         absent = self.given.keys() - _devices(known)
         return self.shared is not audience.shared or any(
-            one.user in known or one.user not in audience.users for one in absent
+            device.user in known or device.user not in audience.users for device in absent
         )
 
 
@@ -656,11 +656,11 @@ class Sharing:
         if readers.away and not found.readers:
             raise Unavailable("the homeservers of all who may read this do not answer")
         done = readers.known.keys() == readers.audience.users and not _missing(readers.known, found)
-        lacking = readers.audience.users - {one.user for one in found.readers}
+        lacking = readers.audience.users - {reader.user for reader in found.readers}
         if isinstance(event, Owed):  # others are not looked at, and the session may be spent
             done, lacking = False, lacking & found.owed.keys()
         key = found.session.session_key.to_base64() if lacking else ""
-        first = sorted(lacking, key=lambda one: (one not in found.owed, one))[:_AT_ONCE]
+        first = sorted(lacking, key=lambda user: (user not in found.owed, user))[:_AT_ONCE]
         await self._owe(own, room_id, found, {u: found.owed.get(u, key) for u in first}, now)
         found.complete = readers if done else None
         if not (last or self._still_holds(readers)):
@@ -684,7 +684,7 @@ class Sharing:
         found = defaultdict[str, list[str]](list)
         for name in await self._vault.names("owed/"):
             found[f"@{name.rpartition('/@')[2]}"].append(name)
-        return found if "" in users else {one: found[one] for one in found.keys() & users}
+        return found if "" in users else {user: found[user] for user in found.keys() & users}
 
     def _current(self, own: OwnDevice, room: RoomId, scheme: Scheme, now: int) -> _Outbound | None:
         found = self._outbound.get((own.user, own.device_id, room))
@@ -705,8 +705,8 @@ class Sharing:
         ]
         receivers = frozenset(device for device, _ in able)
         # Set first: the request may arrive although its answer is lost.
-        found.given = {one: found.owed.get(one.user, key) for one in receivers} | found.given
-        each = {one: content | {"session_key": found.given[one]} for one in receivers}
+        found.given = {to: found.owed.get(to.user, key) for to in receivers} | found.given
+        each = {to: content | {"session_key": found.given[to]} for to in receivers}
         await self._tell(own, able, "m.room_key", each, readers.now)
         LOG.debug("room key shared", room=readers.room_id, devices=len(able))
         found.readers |= receivers
@@ -743,7 +743,7 @@ class Sharing:
         """
         for (user, device_id, _), found in self._outbound.items():
             if (user, device_id) == (own.user, own.device_id):
-                lost = {one for one in found.readers if (one.user, one.curve25519) in renewed}
+                lost = {peer for peer in found.readers if (peer.user, peer.curve25519) in renewed}
                 found.readers -= lost
                 found.complete = None if lost else found.complete
 
@@ -752,13 +752,13 @@ class Sharing:
     ) -> dict[Device, str]:
         """Claim a one-time key of each device; `anew` ignores the back-off (`_BARREN_MS`)."""
         left, claimed = self._barren.left, dict[Device, str]()
-        wanting = [one for one in devices if anew or left((user, one.curve25519), now)]
+        wanting = [device for device in devices if anew or left((user, device.curve25519), now)]
         request: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for device in wanting:
             request[device.user][device.device_id] = wire.ONE_TIME
 
         async def ask(users: Sequence[str]) -> Json:
-            return await self._server.claim(user, {one: request[one] for one in users})
+            return await self._server.claim(user, {device: request[device] for device in users})
 
         replies = await self._peers.ask(user, request, "one_time_keys", ask)
         for at, device in enumerate(wanting, 1):
@@ -791,7 +791,7 @@ def _sealed(own: OwnDevice, found: _Outbound, room_id: RoomId, event: tuple[str,
 
 
 def _devices(known: Mapping[str, Known]) -> list[Device]:
-    return [device for one in known.values() for device in one.devices]
+    return [device for listed in known.values() for device in listed.devices]
 
 
 def _missing(known: Mapping[str, Known], found: _Outbound | None) -> list[Device]:

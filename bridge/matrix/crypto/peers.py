@@ -91,7 +91,7 @@ class Peers:
         self._away = RateLimit(1, _AGAIN_MS)
         """Homeservers that did not answer, and users with endless keys."""
         self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self.cache: Recall[str, Known] = Recall(_MOST_DEVICES, lambda one: 5 + len(one.devices))
+        self.cache: Recall[str, Known] = Recall(_MOST_DEVICES, lambda known: 5 + len(known.devices))
         self._pinned: LRUCache[str, dict[str, tuple[str, str]]] = LRUCache(
             _MOST_DEVICES, lambda pinned: 5 + len(pinned)
         )
@@ -139,7 +139,7 @@ class Peers:
             self._of_server(server, each, part, call, None if server == home else _WITHIN)
             for server, each in servers.items()
         ]
-        return dict(one for found in await asyncio.gather(*asked) for one in found.items())
+        return dict(item for found in await asyncio.gather(*asked) for item in found.items())
 
     async def _of_server(
         self, server: str, users: Sequence[str], part: str, call: _Call, limit: float | None
@@ -161,7 +161,7 @@ class Peers:
             first = await self._of_server(server, users[:half], part, call, limit)
             return first | await self._of_server(server, users[half:], part, call, limit)
         away = server in wire.mapping(reply, "failures")
-        found = {one: reply for one in users if not away or wire.mapping(reply, part, one)}
+        found = {user: reply for user in users if not away or wire.mapping(reply, part, user)}
         for user in users:
             if user not in found:
                 self._leave_out(server, user, "its homeserver does not answer")
@@ -181,7 +181,7 @@ class Peers:
                 await asyncio.sleep(0)  # each signature takes 0.07 ms to check
         # Without a pause: two replies at a time must not pin different keys.
         before = self._pinned.get(user) or {}
-        pinned = {one: before[one] for one in islice(listed, MOST) if one in before}
+        pinned = {key: before[key] for key in islice(listed, MOST) if key in before}
         for device in found:
             keys = device.curve25519, device.ed25519
             if pinned.setdefault(device.device_id, keys) == keys:

@@ -120,11 +120,11 @@ def integer(found: object, *path: str) -> int | None:
 
 
 def objects(found: object, *path: str) -> list[Json]:
-    return [one for one in items(found, *path) if isinstance(one, dict)]
+    return [item for item in items(found, *path) if isinstance(item, dict)]
 
 
 def strings(found: object, *path: str) -> list[str]:
-    return [one for one in items(found, *path) if isinstance(one, str)]
+    return [item for item in items(found, *path) if isinstance(item, str)]
 
 
 def key_text(found: object, *path: str) -> str:
