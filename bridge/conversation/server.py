@@ -233,6 +233,10 @@ def _replace_agents(
         same = robot if old else phase.robot and not (phase.human or phase.seeking)
         robot = push.robot or same
     person = phase.robot and not robot  # a person takes over from the robot: notify the phone
+    presented = chat.introduced(turn, came)
+    # Not if she only has another id, as after a new login.
+    handed = bool(came and left) and (person or presented != chat.introduced(turn, left))
+    rings = person or handed
     changes = replace(
         phase,
         agents=tuple(new.values()),
@@ -241,6 +245,7 @@ def _replace_agents(
         human=phase.human and robot,
         seeking=phase.seeking and robot,
         unanswered=phase.unanswered or person,
+        ping_at=None if rings and not phase.close else phase.ping_at,
     )
     turn.enter(changes)
     if not phase.unwanted:
@@ -253,13 +258,10 @@ def _replace_agents(
     chat.dismiss(turn, left)  # at once, as clients fold neighbouring joins and leaves into one line
     if phase.unwanted:
         return
-    presented = chat.introduced(turn, came)
-    # Not if she only has another id, as after a new login.
-    handed = bool(came and left) and (person or presented != chat.introduced(turn, left))
     if handed and all(one.name for one in left + came):
         turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
-    elif person or handed or (not left and presented != chat.names(came)):
-        chat.present(turn, "chat.agent_joined", came, ping=person or handed)
+    elif rings or (not left and presented != chat.names(came)):
+        chat.present(turn, "chat.agent_joined", came, ping=rings)
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:
