@@ -222,7 +222,10 @@ def _replace_agents(
     changed = tuple(agent for agent in new.values() if agent.id in old and old[agent.id] != agent)
     robot = _is_with_robot(phase, push, came)
     person = phase.robot and not robot  # a person takes over from the robot: notify the phone
-    agents = tuple(new.values())
+    # Not if she only has another id, as after a new login.
+    anew = person or chat.introduced(turn, came) != chat.introduced(turn, left)
+    handed = bool(came and left) and anew
+    rings, agents = person or handed, tuple(new.values())
     turn.enter(
         phase,
         agents=agents,
@@ -231,6 +234,7 @@ def _replace_agents(
         human=phase.human and robot,
         seeking=phase.seeking and robot,
         unanswered=phase.unanswered or person,
+        ping_at=None if rings and not phase.close else phase.ping_at,
     )
     if not phase.unwanted:
         named = bool(old) and all(agent.name for agent in phase.agents)
@@ -242,7 +246,7 @@ def _replace_agents(
             turn.ask(model.AgentsCame(came + changed, phase.queue_id))
     chat.dismiss(turn, left)  # at once, as clients fold neighbouring joins and leaves into one line
     if not phase.unwanted:
-        _tell_of_agents(turn, came, left, person=person)
+        _tell_of_agents(turn, came, left, handed=handed, rings=rings)
 
 
 def _is_with_robot(
@@ -265,20 +269,23 @@ def _is_with_robot(
 
 
 def _tell_of_agents(
-    turn: Turn, came: tuple[frames.Agent, ...], left: tuple[frames.Agent, ...], *, person: bool
+    turn: Turn,
+    came: tuple[frames.Agent, ...],
+    left: tuple[frames.Agent, ...],
+    *,
+    handed: bool,
+    rings: bool,
 ) -> None:
-    """Notify the phone of who waits for it, after a transfer, or a `person` for the robot.
+    """Notify the phone of who waits for it, after a transfer (`handed`), or a person for the robot.
 
     Otherwise a line tells only the call centre's notes: ghosts show joins, leaves and new names by
     themselves.
     """
     presented = chat.introduced(turn, came)
-    # Not if she only has another id, as after a new login.
-    handed = bool(came and left) and (person or presented != chat.introduced(turn, left))
     if handed and all(agent.name for agent in left + came):
         turn.say("chat.transferred", {"old": chat.names(left), "new": presented}, ping=True)
-    elif person or handed or (not left and presented != chat.names(came)):
-        chat.present(turn, "chat.agent_joined", came, ping=person or handed)
+    elif rings or (not left and presented != chat.names(came)):
+        chat.present(turn, "chat.agent_joined", came, ping=rings)
 
 
 def _session_closed(turn: Turn, session_id: SessionId) -> None:

@@ -9,7 +9,7 @@ from bridge.conversation.machine import deadline
 from bridge.conversation.model import AgentsCame, Conversation, Moved, Queued, Relay
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId
-from tests.support.scene import MEI, REQUEST, SESSION, Scene
+from tests.support.scene import JUN, MEI, REQUEST, SESSION, Scene
 
 MINUTE, DAY = 60, 86_400
 WAIT = {"type": 1, "content": {"content": "wait", "extra": ""}}
@@ -171,6 +171,17 @@ def test_a_robot_does_not_ping_but_the_person_after_it_does() -> None:
     assert scene.pings == []
     scene.push(204, sessionId=SESSION, agents=[MEI])
     assert scene.pings == ["chat.agent_joined"]
+
+
+@pytest.mark.parametrize("kind", [202, 204])
+def test_an_agent_who_is_handed_a_chat_at_once_is_told_once(kind: int) -> None:
+    """The line that she has taken over is the news that an agent is there."""
+    scene = Scene(Policy(queue_id=QueueId(7)))
+    scene.begin()
+    scene.later(3)
+    scene.push(kind, sessionId=SESSION, agents=[JUN])
+    scene.later(MINUTE)
+    assert scene.notices == scene.pings == ["chat.transferred"]
 
 
 def test_a_queue_phase_of_an_earlier_version_has_a_deadline() -> None:
