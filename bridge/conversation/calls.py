@@ -389,10 +389,12 @@ def _take_uploading(
 ) -> model.Held | None:
     """Remove the file of a failed upload; None if it will be retried or was given up before."""
     held = turn.state.held
-    piece = next((one for one in held if one.content == upload.media and not one.ready), None)
+    piece = next(
+        (piece for piece in held if piece.content == upload.media and not piece.ready), None
+    )
     if piece is None:
         return None
-    turn.set(held=tuple(one for one in held if one is not piece))
+    turn.set(held=tuple(other for other in held if other is not piece))
     tries, code = piece.repeats + 1, failure.code or 0
     passing = code == ResultCode.INTERNAL_ERROR or failure.reason in _PASSES
     if failure.reason == FailureReason.UPLOAD_FAILED:

@@ -42,7 +42,7 @@ def start_chat(
         if phase.seeking:
             turn.card("queue.over")
         staying = {agent.id for agent in agents}
-        dismiss(turn, tuple(one for one in phase.agents if one.id not in staying))
+        dismiss(turn, tuple(agent for agent in phase.agents if agent.id not in staying))
         turn.set(last_ended_at=turn.now)
         turn.lapse()
     elif isinstance(phase, model.Idle) and phase.refused is not None:
@@ -163,7 +163,7 @@ def session_lost(turn: Turn, session_id: SessionId) -> None:
         return
     turn.lapse()
     if phase.close and not phase.unwanted:
-        mine = tuple(one for one in turn.state.held if is_for(phase, one))
+        mine = tuple(piece for piece in turn.state.held if is_for(phase, piece))
         turn.report(mine, "undelivered.closed")
     may_ask = turn.policy.start_on_message and not turn.policy.paused
     if phase.close or not may_ask or not turn.state.held:
@@ -196,7 +196,7 @@ def introduced(turn: Turn, agents: tuple[Agent, ...]) -> tuple[str, ...]:
 def ask_rating(turn: Turn, session_id: SessionId) -> None:
     """Request a rating, once per session, unless it is rated already (rows 28 and 29)."""
     state = turn.state
-    known = {state.poll, *(one.session_id for one in (state.rating, state.rated) if one)}
+    known = {state.poll, *(rating.session_id for rating in (state.rating, state.rated) if rating)}
     if session_id not in known and not turn.policy.leaving:
         turn.set(poll=session_id)
         turn.ask(model.AskRating(session_id, state.ratings))
@@ -316,7 +316,7 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
     if text:
         turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))
     if not isinstance(phase, model.Chatting) or not phase.robot:
-        if text and all(one.id != agent.id for one in agents):  # late: joins only to say this
+        if text and all(other.id != agent.id for other in agents):  # late: joins only to say this
             turn.ask(model.AgentsLeft((agent.id,)))
         return
     present = robots or ((agent,) if text else ())
@@ -332,5 +332,5 @@ def _shown(push: RobotMessage) -> str:
         return text
     # `as_markup` keeps the line breaks of a fragment that has elements.
     text = as_markup(text).replace("\r\n", "<br>").replace("\n", "<br>")
-    items = "".join(f"<li>{html.escape(one, quote=False)}</li>" for one in push.suggestions)
+    items = "".join(f"<li>{html.escape(words, quote=False)}</li>" for words in push.suggestions)
     return f"{text}<ol>{items}</ol>"

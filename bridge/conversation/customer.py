@@ -31,7 +31,7 @@ def said(turn: Turn, event: model.Said) -> None:
     former = None
     if event.replaces:
         held, replaced = turn.state.held, event.replaces[0]
-        former = next((one.order for one in held if one.event_id == replaced), None)
+        former = next((piece.order for piece in held if piece.event_id == replaced), None)
         _redact(turn, {replaced, *event.replaces[1:]})
     state, phase = turn.state, turn.state.phase
     chatting = isinstance(phase, model.Chatting)
@@ -43,7 +43,7 @@ def said(turn: Turn, event: model.Said) -> None:
         return
     waiting = state.held if chatting and state.outstanding is None else all_pieces(state)
     most = turn.policy.max_held - len(pieces)
-    if len(waiting) > most and (event.again or sum(not one.again for one in waiting) > most):
+    if len(waiting) > most and (event.again or sum(not piece.again for piece in waiting) > most):
         turn.report(pieces, "undelivered.too_many", {"limit": turn.policy.max_held})
         return
     if (waiting or len(pieces) > 1) and _refuse_long(turn, pieces):  # one piece alone is short
@@ -87,8 +87,8 @@ def _refuse_long(turn: Turn, pieces: tuple[model.Held, ...]) -> bool:
 def _size(pieces: tuple[model.Held, ...]) -> int:
     """Return the characters of texts and captions, repeated ones included."""
     return sum(
-        len(one.words) + sum(len(_text(content)) for content in (one.content, *one.instead))
-        for one in pieces
+        len(piece.words) + sum(len(_text(content)) for content in (piece.content, *piece.instead))
+        for piece in pieces
     )
 
 
@@ -158,7 +158,7 @@ def _quotation(
 
     The index is -1 if the quotation is longer than one part: then all of `other` is sent instead.
     """
-    index = next((n for n, one in enumerate(parts) if isinstance(one, model.CustomerText)), -1)
+    index = next((n for n, part in enumerate(parts) if isinstance(part, model.CustomerText)), -1)
     if index < 0 or not other:
         return index, ()
     before, rest = _joined(parts[: index + 1]), _joined(parts)
@@ -171,7 +171,7 @@ def _quotation(
 
 
 def _joined(parts: tuple[model.CustomerContent, ...]) -> str:
-    return "".join(one.text for one in parts if isinstance(one, model.CustomerText))
+    return "".join(part.text for part in parts if isinstance(part, model.CustomerText))
 
 
 def _parts(policy: Policy, content: model.CustomerContent) -> tuple[model.CustomerContent, ...]:
@@ -181,7 +181,7 @@ def _parts(policy: Policy, content: model.CustomerContent) -> tuple[model.Custom
         text = content.text
     elif isinstance(content, model.CustomerMedia):
         text = content.caption
-        before = tuple(replace(one, caption="", more=()) for one in (content, *content.more))
+        before = tuple(replace(file, caption="", more=()) for file in (content, *content.more))
     else:
         return (content,)
     if policy.emoji_codes:
@@ -189,7 +189,7 @@ def _parts(policy: Policy, content: model.CustomerContent) -> tuple[model.Custom
     if text.strip() and len(text) * DEAREST <= policy.max_text_bytes:
         return (*before, model.CustomerText(text))
     pieces = split_text(text, policy.max_text_bytes, html=policy.escape_html)
-    return (*before, *[model.CustomerText(one) for one in pieces])
+    return (*before, *[model.CustomerText(text) for text in pieces])
 
 
 def _text(content: model.CustomerContent) -> str:
@@ -329,7 +329,7 @@ def cancel(turn: Turn) -> None:
         if not phase.unwanted:
             turn.say("cancel.chatting")
     else:
-        asked = (one.event_id for one in turn.state.questions if not one.aside)
+        asked = (ask.event_id for ask in turn.state.questions if not ask.aside)
         left = queue.settle(turn, *asked)
         if not (called_off or all_pieces(turn.state)):
             turn.say("robot.solved" if left else "cancel.nothing")

@@ -227,7 +227,7 @@ def _heard_until(turn: Turn) -> int:
     """
     phase = turn.state.phase
     began = phase.since if isinstance(phase, model.Waiting | model.Chatting) else 0
-    moments = [began, *(one.at for one in shown_lately(turn.state))]
+    moments = [began, *(mark.at for mark in shown_lately(turn.state))]
     return max((at for at in moments if at <= turn.now), default=0)
 
 
@@ -259,22 +259,22 @@ def _seen_before(turn: Turn, pushed: Mark, words: str, *, numbered: bool) -> boo
     """Return whether to show a push with a known mark; None if it is a new message."""
     linked_at, at = turn.state.linked_at, pushed.at
     known = list(shown_lately(turn.state))
-    for index, one in enumerate(known):
-        awaited = max(one.awaited, linked_at + AWAITED) if one.awaited else 0
-        expected = one.mark == pushed.mark and at <= awaited
+    for index, mark in enumerate(known):
+        awaited = max(mark.awaited, linked_at + AWAITED) if mark.awaited else 0
+        expected = mark.mark == pushed.mark and at <= awaited
         repeated = (
             not numbered
-            and (one.mark, one.exact) == (pushed.mark, pushed.exact)
-            and one.at < linked_at <= at
-            and at - one.at <= REPEATED_WITHIN
+            and (mark.mark, mark.exact) == (pushed.mark, pushed.exact)
+            and mark.at < linked_at <= at
+            and at - mark.at <= REPEATED_WITHIN
         )
         if expected or repeated:
             # Changed so that a third copy counts as a new message.
-            known[index] = replace(one, awaited=0, at=one.at if expected else linked_at)
+            known[index] = replace(mark, awaited=0, at=mark.at if expected else linked_at)
             _keep(turn, known)
             if expected and words == _NO_WORDS:  # a picture: the history had only a placeholder
                 return True
-            _want(turn, one.at, turn.now, brief=True)
+            _want(turn, mark.at, turn.now, brief=True)
             return False
     return None
 
@@ -361,8 +361,8 @@ def _lost_for_good(turn: Turn, page: model.Recalled, heard: Shown) -> bool:
     phase = turn.state.phase
     if not isinstance(phase, model.Chatting) or phase.since > turn.state.linked_at + SETTLING:
         return False  # the chat began after the outage
-    shown = [one for one in heard if one.at >= phase.since]
-    return not shown or any(one.session == page.session_id for one in shown)
+    shown = [mark for mark in heard if mark.at >= phase.since]
+    return not shown or any(mark.session == page.session_id for mark in shown)
 
 
 def relay(turn: Turn, message: model.Relay) -> None:
@@ -428,7 +428,7 @@ def shown_lately(state: model.Conversation) -> Shown:
             for at, mark, number, awaited, exact, session in map(astuple, state.heard)
         )
     marks = state.marks
-    details = {one.place: one for one in marks.details}
+    details = {detail.place: detail for detail in marks.details}
     found = []
     for place, (stamp, mark, exact) in enumerate(_LAYOUT.iter_unpack(marks.packed)):
         at, session = divmod(int.from_bytes(stamp, "big"), 1 << _PLACE_BITS)
@@ -444,18 +444,18 @@ def _stamp(at: int, place: int) -> bytes:
 
 
 def _packed(shown: Sequence[Mark]) -> model.Marks:
-    sessions = tuple(dict.fromkeys(one.session for one in shown if one.session is not None))
+    sessions = tuple(dict.fromkeys(mark.session for mark in shown if mark.session is not None))
     places = {session: place for place, session in enumerate(sessions, start=1)}
     packed = [
-        _stamp(one.at, 0 if one.session is None else places[one.session])
-        + one.mark
-        + (one.exact or bytes(_EXACT))
-        for one in shown
+        _stamp(mark.at, 0 if mark.session is None else places[mark.session])
+        + mark.mark
+        + (mark.exact or bytes(_EXACT))
+        for mark in shown
     ]
     details = [
-        model.MarkDetail(place, one.id, one.awaited, pushed=bool(one.exact))
-        for place, one in enumerate(shown)
-        if one.id or one.awaited or not one.exact
+        model.MarkDetail(place, mark.id, mark.awaited, pushed=bool(mark.exact))
+        for place, mark in enumerate(shown)
+        if mark.id or mark.awaited or not mark.exact
     ]
     return model.Marks(b"".join(packed), sessions, tuple(details))
 
@@ -482,7 +482,7 @@ def _remember_push(
     if len(packed) >= _FULL:  # drop the oldest
         packed = packed[_LAYOUT.size :]
         details = (
-            tuple(replace(one, place=one.place - 1) for one in details if one.place)
+            tuple(replace(detail, place=detail.place - 1) for detail in details if detail.place)
             if details
             else ()
         )
@@ -495,10 +495,10 @@ def _remember_push(
 
 def compare(heard: Sequence[Mark], lines: Sequence[Line]) -> Clocks:
     """Estimate the clock difference from pushed messages that occur once in both lists."""
-    shown = [one for one in heard if not one.id]
-    times = Counter(one.mark for one in shown)
+    shown = [mark for mark in heard if not mark.id]
+    times = Counter(mark.mark for mark in shown)
     entries = Counter(line.mark for line in lines)
-    pushed = {one.mark: one.at for one in shown if one.exact}
+    pushed = {mark.mark: mark.at for mark in shown if mark.exact}
     offsets = [
         line.entry.posted - pushed[line.mark]
         for line in lines
@@ -540,7 +540,7 @@ def missed(heard: Shown, lines: list[Line], since: int, clocks: Clocks) -> tuple
         and (line.entry.posted >= begin if line.entry.posted else line.place > last)
     ]
     revoked = (line for line in lines if line.entry.revoked and line.entry.id)
-    ids = {one.id for one in heard}
+    ids = {mark.id for mark in heard}
     gone = (line for line in revoked if line.place in pairs or line.entry.id in ids)
     return [*gone, *found], tuple(known)
 
@@ -552,7 +552,7 @@ def is_doubtful(heard: Shown, page: model.Recalled, lines: Sequence[Line], clock
         return True
     if len(heard) < MOST_HEARD:
         return False
-    first = min(one.at for one in heard) + clocks.usual
+    first = min(mark.at for mark in heard) + clocks.usual
     return any(begin < line.entry.posted < first for line in lines)
 
 
@@ -578,7 +578,7 @@ def left_out(heard: Shown, page: model.Recalled, ids: Collection[AgentId]) -> tu
     times, copies = Counter(shown), Counter(listed)
     # The order may differ there; if equal messages are too few, the sequence match tells which.
     present = [place in paired or copies[mark] >= times[mark] for place, mark in enumerate(shown)]
-    ours = [one.session == page.session_id and one.at <= page.since for one in heard]
+    ours = [mark.session == page.session_id and mark.at <= page.since for mark in heard]
     due = [place for place, index in enumerate(order) if ours[index]]
     if not due:
         return False, heard
@@ -593,8 +593,8 @@ def left_out(heard: Shown, page: model.Recalled, ids: Collection[AgentId]) -> tu
 
 def _open(heard: Shown, lines: Sequence[Line], since: int, clocks: Clocks) -> list[Line]:
     """Return the lines that are not older than the marks, and whose id has no mark."""
-    ids = {one.id for one in heard if one.id}
-    first = min((one.at for one in heard), default=since)  # the clock may have been changed
+    ids = {mark.id for mark in heard if mark.id}
+    first = min((mark.at for mark in heard), default=since)  # the clock may have been changed
     horizon = min(first, since) + clocks.usual - FAR
     if len(heard) == MOST_HEARD:
         horizon = first + clocks.usual  # older marks were discarded, so older lines prove nothing
@@ -608,9 +608,9 @@ def _paired(heard: Shown, lines: Sequence[Line]) -> Mapping[int, int]:
     for exact in (True, False):
         taken = set(pairs.values())
         free: defaultdict[bytes, deque[int]] = defaultdict(deque)
-        for index, one in enumerate(heard):
-            if not one.id and index not in taken:
-                free[one.exact if exact else one.mark].append(index)
+        for index, mark in enumerate(heard):
+            if not mark.id and index not in taken:
+                free[mark.exact if exact else mark.mark].append(index)
         for line in lines:
             places = free[line.exact if exact else line.mark]
             if places and line.place not in pairs:

@@ -199,7 +199,7 @@ def _expire(turn: Turn) -> None:
 
 def _waiting_for_a_person(state: model.Conversation) -> tuple[model.Held, ...]:
     """Return the held pieces except questions to the robot, which have deadlines of their own."""
-    return without(state.held, tuple(one.event_id for one in state.questions if not one.aside))
+    return without(state.held, tuple(ask.event_id for ask in state.questions if not ask.aside))
 
 
 def _phase_ends(state: model.Conversation, _policy: Policy) -> int | None:

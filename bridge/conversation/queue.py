@@ -250,7 +250,7 @@ def tell_dropped(turn: Turn, key: str = model.COUNTED) -> None:
 
 def expire(turn: Turn, pieces: tuple[model.Held, ...]) -> None:
     """Drop content that waited too long: one event with a reply, several with one sentence."""
-    messages = unique_events(one for one in pieces if not one.is_note)
+    messages = unique_events(piece for piece in pieces if not piece.is_note)
     turn.report(pieces, "undelivered.expired" if len(messages) == 1 else model.COUNTED)
     tell_dropped(turn, "queue.expired" if len(turn.state.dropped) > 1 else model.COUNTED)
 
@@ -527,7 +527,7 @@ def _scheduled(turn: Turn, callback: model.Callback) -> model.Callback:
 
 def linger(turn: Turn, place: model.Queued) -> None:
     """Keep the link and the refused request for a while, as an agent may still accept it."""
-    until, pre_sent = turn.now + turn.policy.linger, tuple(one.order for one in place.pre_sent)
+    until, pre_sent = turn.now + turn.policy.linger, tuple(piece.order for piece in place.pre_sent)
     turn.enter(model.Idle(turn.now, until, replace(place, pre_sent=()), pre_sent))
 
 
@@ -557,7 +557,7 @@ def answers_first(turn: Turn) -> bool:
     state = turn.state
     if turn.policy.robot is not RobotUse.FIRST or not isinstance(state.phase, model.NoChat):
         return False
-    return not without(state.held, tuple(one.event_id for one in state.questions))
+    return not without(state.held, tuple(ask.event_id for ask in state.questions))
 
 
 def consult(turn: Turn, event: model.Said) -> None:
@@ -587,7 +587,7 @@ def solved(turn: Turn, wish: model.Solved) -> None:
     """Settle questions whose answer was enough; too late once in a queue or chat."""
     idle = isinstance(turn.state.phase, model.NoChat)
     asked = unique_events(piece for piece in turn.state.held if piece.consulted)
-    events = (one for one in asked if idle and wish.event_id in {None, one})
+    events = (event for event in asked if idle and wish.event_id in {None, event})
     if settle(turn, *events) or wish.aside:
         turn.say("robot.solved")
     elif wish.event_id is None:
@@ -624,9 +624,9 @@ def ask_about_kept(turn: Turn) -> None:
     """Put messages that wait for a person to the knowledge base; they go on waiting."""
     if turn.policy.robot is not RobotUse.WHEN_NO_AGENT:
         return
-    pieces = tuple(one for one in turn.state.held if not one.consulted)
+    pieces = tuple(piece for piece in turn.state.held if not piece.consulted)
     for event_id in unique_events(pieces)[-MOST_ASKED:]:
-        words = _words_of(tuple(one for one in pieces if one.event_id == event_id))
+        words = _words_of(tuple(piece for piece in pieces if piece.event_id == event_id))
         if 0 < len(words) <= LONGEST_QUESTION:
             _ask(turn, event_id, words, aside=True)
 
@@ -639,13 +639,13 @@ def _words_of(pieces: tuple[model.Held, ...]) -> str:
 
 
 def awaited(state: model.Conversation, event_id: EventId) -> model.Question | None:
-    found = (one for one in state.questions if one.event_id == event_id and one.note is None)
+    found = (ask for ask in state.questions if ask.event_id == event_id and ask.note is None)
     return next(found, None)
 
 
 def hand_over(turn: Turn) -> None:
     """Turn questions into messages for a person, each followed by the robot's answer, if any."""
-    notes = {one.event_id: one.note for one in turn.state.questions if one.note}
+    notes = {ask.event_id: ask.note for ask in turn.state.questions if ask.note}
     held: list[model.Held] = []
     for piece in turn.state.held:
         note = notes.get(piece.event_id) if piece.last else None
@@ -665,7 +665,7 @@ def settle(turn: Turn, *events: EventId) -> bool:
     outstanding = turn.state.outstanding
     going = None if outstanding is None or outstanding.held is None else outstanding.held.event_id
     held = unique_events(turn.state.held)
-    events = tuple(one for one in events if one in held and one != going)
+    events = tuple(event for event in events if event in held and event != going)
     for event_id in events:
         turn.ask(model.Answered(event_id))
     turn.set(held=without(turn.state.held, events))
@@ -675,7 +675,7 @@ def settle(turn: Turn, *events: EventId) -> bool:
 
 def tidy_questions(turn: Turn) -> None:
     held = {piece.event_id for piece in turn.state.held}
-    turn.set(questions=tuple(one for one in turn.state.questions if one.event_id in held))
+    turn.set(questions=tuple(ask for ask in turn.state.questions if ask.event_id in held))
 
 
 def _due_at(question: model.Question) -> int | None:

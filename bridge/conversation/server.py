@@ -295,7 +295,7 @@ def _session_closed(turn: Turn, session_id: SessionId) -> None:
         phase = turn.state.phase
     if isinstance(phase, model.Chatting) and _is_about(phase, session_id):
         key = "chat.ended_by_you" if phase.close else "chat.ended"
-        later = not all(chat.is_for(phase, one) for one in turn.state.held)
+        later = not all(chat.is_for(phase, piece) for piece in turn.state.held)
         chat.end_chat(turn, phase, key, ask=phase.unwanted or later)
     elif not isinstance(phase, model.Chatting) and session_id == turn.state.last_session:
         chat.ask_rating(turn, session_id)  # a -11 was faster (row 24)
@@ -342,7 +342,7 @@ def _show(
 ) -> None:
     phase = turn.state.phase
     present = phase.agents if isinstance(phase, model.Chatting) else ()
-    known = any(one.id == agent.id for one in present)
+    known = any(other.id == agent.id for other in present)
     if isinstance(phase, model.Chatting) and phase.seeking and present and not known:
         # The person whom the robot looked for; her 204 was missed (row 26).
         _replace_agents(turn, phase, frames.AgentsUpdated(phase.session_id, (*present, agent)))

@@ -172,8 +172,10 @@ class Turn(msgspec.Struct):
         pieces = self.state.held if going is None else (going, *self.state.held)
         if not notes:
             part = None if going is None else going.event_id
-            begun = part if any(one.event_id == part for one in self.state.held) else None
-            pieces = tuple(one for one in pieces if not one.is_note and one.event_id != begun)
+            begun = part if any(piece.event_id == part for piece in self.state.held) else None
+            pieces = tuple(
+                piece for piece in pieces if not piece.is_note and piece.event_id != begun
+            )
         lapsed = {
             piece.event_id
             for piece in pieces
@@ -211,17 +213,17 @@ class Turn(msgspec.Struct):
         up themselves.
         """
         events, chatting = unique_events(pieces), isinstance(self.state.phase, model.Chatting)
-        messages = unique_events(one for one in pieces if not one.is_note)
-        late = {one.event_id for one in pieces if chatting and self.now - one.at >= UNWATCHED}
+        messages = unique_events(piece for piece in pieces if not piece.is_note)
+        late = {piece.event_id for piece in pieces if chatting and self.now - piece.at >= UNWATCHED}
         given_up = key in (model.COUNTED, "undelivered.cancelled")
-        doubtful = {one.event_id for one in pieces if one.asked is not None and not given_up}
+        doubtful = {piece.event_id for piece in pieces if piece.asked is not None and not given_up}
         for event_id in messages:
             why = ("undelivered.uncertain", {}) if event_id in doubtful else (key, args or {})
             self.ask(model.Reported(event_id, *why, ping=event_id in late))
         if key == model.COUNTED:
             known = {*messages, *self.state.dropped}
-            amending = {one.event_id for one in pieces if one.amends in known}  # no message more
-            counted = (one for one in messages if one not in amending)
+            amending = {piece.event_id for piece in pieces if piece.amends in known}
+            counted = (event for event in messages if event not in amending)  # no message more
             self.set(dropped=(*self.state.dropped, *counted))
         self.rewrite(events)
         for event_id in events:
@@ -238,7 +240,7 @@ class Turn(msgspec.Struct):
         """
 
         def kept(pieces: tuple[model.Held, ...]) -> tuple[model.Held, ...]:
-            return tuple(change(one) for one in pieces if one.event_id not in gone)
+            return tuple(change(piece) for piece in pieces if piece.event_id not in gone)
 
         phase, asked = self.state.phase, self.state.outstanding
         self.set(held=kept(self.state.held))
@@ -253,7 +255,7 @@ class Turn(msgspec.Struct):
 
     def forget_dropped(self, events: tuple[EventId, ...]) -> None:
         """Remove events from the given-up ones: they are sent again, or were redacted."""
-        self.set(dropped=tuple(one for one in self.state.dropped if one not in events))
+        self.set(dropped=tuple(event for event in self.state.dropped if event not in events))
 
     def drop(self, pieces: tuple[model.Held, ...]) -> None:
         """Report events that no agent gets because the customer leaves, or has left, the queue.
@@ -333,7 +335,7 @@ def cut(text: str, most: int) -> str:
 
 def one_line(message: str) -> str:
     """Return a server's message on one line; "" for a single ASCII word, such as an error name."""
-    seen = (one for one in plain_text(message) if one.isprintable() or one.isspace())
+    seen = (char for char in plain_text(message) if char.isprintable() or char.isspace())
     line = " ".join("".join(seen).split())
     if line.isascii() and " " not in line:
         return ""

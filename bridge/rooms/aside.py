@@ -247,15 +247,15 @@ async def list_changes(
     if not changes:
         return LookedUp(order.event_id, "audit.none")
     if len(changes) == MOST_ROWS:  # the last line may be incomplete
-        changes = [one for one in changes if one.at != changes[-1].at] or changes
+        changes = [change for change in changes if change.at != changes[-1].at] or changes
     rules = around.rules
     language, zone = rules.language_for(record), rules.timezone
     by_whom = groupby(
-        changes, lambda one: (one.at, one.actor, rules.word(language, f"way.{one.way}"))
+        changes, lambda row: (row.at, row.actor, rules.word(language, f"way.{row.way}"))
     )
     lines = []
     for (at, who, way), found in islice(by_whom, limit):
-        changed = LOCALES[language].semicolon.join(_line(rules, language, one) for one in found)
+        changed = LOCALES[language].semicolon.join(_line(rules, language, row) for row in found)
         lines.append(f"{clock_time(language, at, zone)} · {who} · {way} · {changed}")
     while sum(map(len, lines)) > LONGEST_LIST and len(lines) > 1:
         lines.pop()
@@ -274,7 +274,7 @@ def _line(rules: Rules, language: str, change: Change) -> str:
             return rules.queue_name(int(value))
         return rules.word(language, f"value.{value}") if key in {"start", "paused"} else value
 
-    both = (shown_value(shown(one)) or "–" for one in (before, after))
+    both = (shown_value(shown(value)) or "–" for value in (before, after))
     return rules.line(language, key, " → ".join(both))
 
 
@@ -364,9 +364,9 @@ async def figures(
 
 def _lines(telling: Telling, found: Figures) -> list[str]:
     counts = ("asked", "answered", "left", "nobody", "waiting")
-    lines = [telling.say("stats.chats", {one: getattr(found, one) for one in counts})]
+    lines = [telling.say("stats.chats", {count: getattr(found, count) for count in counts})]
     if found.waits:
-        half, most = (duration(telling.language, found.quantile(one)) for one in (0.5, 0.9))
+        half, most = (duration(telling.language, found.quantile(part)) for part in (0.5, 0.9))
         lines.append(telling.say("stats.waits", {"half": half, "most": most}))
     if found.ratings:
         each = sorted(found.ratings.items(), reverse=True)

@@ -86,8 +86,8 @@ MOST_SIGNS = 5
 
 def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
     """Store a posted card; then put its reactions (`signs`) on it, as taps are understood now."""
-    others = tuple(one for one in visit.record.cards if one.event_id != card.event_id)
-    former = [sign for one in visit.record.cards if one not in others for sign in one.signs]
+    others = tuple(other for other in visit.record.cards if other.event_id != card.event_id)
+    former = [sign for other in visit.record.cards if other not in others for sign in other.signs]
     gone = tuple(sign for sign in former if sign not in signs)
     signs = tuple(sign for sign in signs if sign not in former)
     visit.set(cards=(*others, card)[-KEPT_CARDS:])
@@ -95,8 +95,8 @@ def remember(visit: Visit, card: OurCard, signs: tuple[str, ...] = ()) -> None:
         visit.record = unasked(visit.record, (card.asked,))
     if signs or gone:
         visit.ask(PutSigns(card.event_id, signs, gone))
-    for one in others:
-        _remove_signs(visit, one)
+    for other in others:
+        _remove_signs(visit, other)
 
 
 def _remove_signs(visit: Visit, card: OurCard) -> None:
@@ -105,7 +105,7 @@ def _remove_signs(visit: Visit, card: OurCard) -> None:
     gone = tuple(sign for sign in own if not _about_request(visit, card, sign))
     if gone:
         known = replace(card, signs=tuple(sign for sign in card.signs if sign not in gone))
-        visit.set(cards=tuple(known if one == card else one for one in visit.record.cards))
+        visit.set(cards=tuple(known if other == card else other for other in visit.record.cards))
         visit.ask(PutSigns(card.event_id, (), gone))
 
 
@@ -115,9 +115,10 @@ def unasked(record: RoomRecord, events: Collection[EventId]) -> RoomRecord:
     A redacted card goes on in a new message.
     """
     known = (
-        replace(one, text="", asked=None) if one.asked in events else one for one in record.cards
+        replace(card, text="", asked=None) if card.asked in events else card
+        for card in record.cards
     )
-    known = (replace(one, removed=True) if one.event_id in events else one for one in known)
+    known = (replace(card, removed=True) if card.event_id in events else card for card in known)
     return replace(record, cards=tuple(known))
 
 
@@ -147,7 +148,7 @@ def request_card(
 ) -> CardPosted:
     """Return the card of a notice about a queue request, with the reactions to put below it."""
     keys = (card.key, *card.more, *card.below) if isinstance(card, model.Card) else (card.key,)
-    signs = tuple(SIGNS[key] for one in keys if (key := FORMER.get(one, one)) in SIGNS)
+    signs = tuple(SIGNS[key] for sign in keys if (key := FORMER.get(sign, sign)) in SIGNS)
     entry = OurCard(event_id, kind, number=card.number, dropped=card.dropped, signs=signs)
     return CardPosted(entry, signs)
 
@@ -164,7 +165,7 @@ def proposals_card(relay: model.Relay, event_id: EventId) -> CardPosted:
 def meant_by(visit: Visit, gesture: ports.Reacted | ports.PollAnswered) -> list[model.Input] | None:
     """Return the inputs of a reaction or vote on a card; None if it is on no card."""
     conversation = visit.record.conversation
-    card = next((one for one in visit.record.cards if one.event_id == gesture.target), None)
+    card = next((card for card in visit.record.cards if card.event_id == gesture.target), None)
     if card is None:
         return None
     sign = bare_sign(gesture.key) if isinstance(gesture, ports.Reacted) else ""
@@ -193,7 +194,7 @@ def chosen_queue(visit: Visit, meaning: ports.Meaning) -> QueueId | None:
                 number = _voted(card, meaning)
             else:
                 number = _number(bare_sign(meaning.key))
-            return next((QueueId(one) for one in card.choices if one == number), None)
+            return next((QueueId(choice) for choice in card.choices if choice == number), None)
     return None
 
 
@@ -241,8 +242,8 @@ def _rating_by_gesture(
 
 def want_person(visit: Visit, call: Call) -> None:
     """Carry out `human`, with the newest question to the robot since the last chat."""
-    cards = [one for one in visit.record.cards if one.kind is CardKind.ROBOT and one.text]
-    asked = [one for one in cards if one.number == visit.record.conversation.number]
+    cards = [card for card in visit.record.cards if card.kind is CardKind.ROBOT and card.text]
+    asked = [card for card in cards if card.number == visit.record.conversation.number]
     for happened in _handed_over(visit, asked[-1], call.event_id) if asked else [model.Human()]:
         visit.step(happened, call.event_id)
 
@@ -253,7 +254,7 @@ def solved(visit: Visit) -> model.Solved:
 
 def can_be_solved(visit: Visit) -> bool:
     """True if a question to the robot is open, or was the last thing asked, with `ask`."""
-    consulted = any(one.consulted for one in visit.record.conversation.held)
+    consulted = any(piece.consulted for piece in visit.record.conversation.held)
     return consulted or _answered_aside(visit)
 
 
@@ -321,7 +322,7 @@ def is_stars(key: str) -> bool:
 
 def _voted(card: OurCard, vote: ports.PollAnswered) -> int | None:
     """Return the choice that a poll answer names; ids may be of any length, or negative."""
-    return next((one for one in card.choices if str(one) == vote.answer), None)
+    return next((choice for choice in card.choices if str(choice) == vote.answer), None)
 
 
 def _number(sign: str) -> int | None:
@@ -345,9 +346,9 @@ def rating_options(
     """
     stars = {n: rules.texts.render(language, f"rating.stars_{n}", {}) for n in _ONE_TO_FIVE}
     if not rows:
-        return {one.id: _label(one, language) for one in rules.ratings} or stars
+        return {rating.id: _label(rating, language) for rating in rules.ratings} or stars
     chinese = {rules.texts.render("zh-CN", f"rating.stars_{n}", {}): stars[n] for n in _ONE_TO_FIVE}
-    chinese |= {_label(one, "zh-CN"): _label(one, language) for one in rules.ratings}
+    chinese |= {_label(rating, "zh-CN"): _label(rating, language) for rating in rules.ratings}
     best_first = ((number, label.strip()) for number, label in sorted(dict(rows).items())[::-1])
     return {number: chinese.get(label, label) or str(number) for number, label in best_first}
 
@@ -355,7 +356,7 @@ def rating_options(
 def _label(rating: RatingOption, language: str) -> str:
     """Return the operator's label of a rating in the nearest language that has one."""
     named: dict[str, str] = dict(rating.labels.items())
-    return next(named[one] for one in (*fallbacks(language), *named) if one in named)
+    return next(named[code] for code in (*fallbacks(language), *named) if code in named)
 
 
 def offered_ratings(visit: Visit) -> dict[int, str]:
@@ -452,7 +453,7 @@ def _bare(text: str) -> str:
 _TITLES = ("さん", "様", "さま", "小姐", "女士", "先生", "")
 """Titles that may follow a name; none is the last to be tried."""
 _THANKS, _GOODBYES = (
-    frozenset(_bare(narrow(one)) for one in WORDS[kind]) for kind in ("thanks", "goodbyes")
+    frozenset(_bare(narrow(word)) for word in WORDS[kind]) for kind in ("thanks", "goodbyes")
 )
 _SIGNS = frozenset(WORDS["signs"])
 
@@ -499,8 +500,8 @@ def about_chat(visit: Visit, spoke: ports.Spoke, *, answers: bool) -> bool:
     is_over = isinstance(phase, model.NoChat)
     closing = isinstance(phase, model.Chatting) and phase.close and not phase.unwanted
     soon = closing or (isinstance(phase, model.NoChat) and visit.now - phase.since < SOON)
-    questions = [one for one in visit.record.cards if one.kind is CardKind.RATING]
-    card = next((one for one in questions if one.event_id == spoke.reply_to), None)
+    questions = [shown for shown in visit.record.cards if shown.kind is CardKind.RATING]
+    card = next((shown for shown in questions if shown.event_id == spoke.reply_to), None)
     if card is None and not (is_over or closing):
         return False
     question = _open_question(visit, words) if is_over else None
@@ -614,7 +615,7 @@ def _open_question(visit: Visit, words: str) -> OurCard | None:
     if ended is None or visit.now - ended >= (FRESH if visit.record.direct else SOON):
         return None
     settled = rated is not None and visit.now - rated.at > RATING_CHANGE
-    known = {one.session_id for one in (state.rating, rated) if one is not None}
+    known = {rating.session_id for rating in (state.rating, rated) if rating is not None}
     if session in known and (settled or bare_sign(words) in _THUMBS):
         return None
     for card in reversed(visit.record.cards):
@@ -628,7 +629,7 @@ def _trimmed(words: str) -> str:
     """Return a text in which a rating may be, without what people put around one."""
     text = narrow(words[:LONGEST_RATING]) + words[LONGEST_RATING:]  # one letter may become eighteen
     text = _BEFORE.sub("", text.strip())
-    text = _STARS_IN_WORDS.sub(lambda one: str(_COUNTS.index(one[0].lower()) + 1), text)
+    text = _STARS_IN_WORDS.sub(lambda word: str(_COUNTS.index(word[0].lower()) + 1), text)
     return text.rstrip(_EDGES)
 
 
@@ -639,7 +640,7 @@ LONGEST_PREVIEW, LONGEST_SHORT = 300, 80
 """Maximum characters of an answer: preview in the room, short form to an agent."""
 
 _ENOUGH_WORDS = frozenset(WORDS["enough"])
-_ENOUGH = frozenset(_bare(narrow(one)) for one in _ENOUGH_WORDS)
+_ENOUGH = frozenset(_bare(narrow(word)) for word in _ENOUGH_WORDS)
 _ENDINGS = " .!。~"
 
 
@@ -666,8 +667,8 @@ async def ask_robot(around: Surroundings, ask: model.AskRobot) -> RobotAnswered:
         return replace(answered, key="robot.unreachable", unreachable=True)
     if not found:
         return answered
-    answers = "\n\n".join(_answer_lines(one, around.rules.km_base_url) for one in found)
-    short = tuple(cut(_answer_title(one) or _one_line(one.preview), LONGEST_SHORT) for one in found)
+    answers = "\n\n".join(_answer_lines(hit, around.rules.km_base_url) for hit in found)
+    short = tuple(cut(_answer_title(hit) or _one_line(hit.preview), LONGEST_SHORT) for hit in found)
     return replace(answered, key="robot.answers", args={"answers": answers}, short=short)
 
 
@@ -717,8 +718,8 @@ def _offering(visit: Visit, key: str) -> str:
 
 def _words(*kinds: str) -> re.Pattern[str]:
     """Return a pattern for any of these words; Chinese and Japanese have no blanks between them."""
-    known = sorted((narrow(one) for kind in kinds for one in WORDS[kind]), key=len, reverse=True)
-    return re.compile("|".join(rf"\b{one}\b" if one.isascii() else one for one in known))
+    known = sorted((narrow(word) for kind in kinds for word in WORDS[kind]), key=len, reverse=True)
+    return re.compile("|".join(rf"\b{word}\b" if word.isascii() else word for word in known))
 
 
 _PERSON, _ASKING = _words("person"), _words("person", "asking")

@@ -128,7 +128,7 @@ def read(visit: Visit, text: str, *, bare: bool) -> Reading | None:
     if not bare:
         return parsed
     newest = visit.record.cards[-1:] if parsed is None else ()
-    if any(one.kind is CardKind.QUEUES for one in newest) and visit.rules.find_queue(text):
+    if any(card.kind is CardKind.QUEUES for card in newest) and visit.rules.find_queue(text):
         return Reading("queue", ("set", text), bare=True)  # what the poll of queues asked for
     if parsed is None or parsed.fault or not parsed.bare:
         return parsed
@@ -175,7 +175,7 @@ def foreign_login(rules: Rules, text: str) -> Reading | None:
     It is deleted, but not tried here: the password is probably one of the other call centre.
     """
     found = (parse(text, prefix, prefix_needed=True) for prefix in rules.other_prefixes)
-    secret = any(one is not None and one.secret for one in found)
+    secret = any(value is not None and value.secret for value in found)
     return Reading("login", fault="usage.login", secret=True) if secret else None
 
 
@@ -239,8 +239,8 @@ def buried_login(rules: Rules, text: str) -> Reading | None:
 
 @cache
 def logins(prefixes: tuple[str, ...]) -> re.Pattern[str]:
-    names = (folded(one) for one in prefixes)
-    begun = "|".join(re.escape(re.sub(r"^\W+", "", one) or one) for one in names)
+    names = (folded(name) for name in prefixes)
+    begun = "|".join(re.escape(re.sub(r"^\W+", "", name) or name) for name in names)
     verbs = "|".join(word for word, verb in (_VERBS | _OTHERS).items() if verb == "login")
     return re.compile(rf"(?:{begun})\W{{0,4}}(?:{verbs})\s+\S+\s+\S")
 
@@ -251,10 +251,10 @@ def _typo(word: str) -> str | None:
     """
     if not 3 < len(word) <= LONGEST_WORD:
         return None
-    verbs = [one for one in COMMANDS if one[:1] == word[:1] and len(one) > 3]
-    verbs = [one for one in verbs if not COMMANDS[one].setting]
-    near = [one for one in verbs if sorted(one) == sorted(word)]
-    near += get_close_matches(word, [one for one in verbs if one[-1] == word[-1]], 1, 0.82)
+    verbs = [verb for verb in COMMANDS if verb[:1] == word[:1] and len(verb) > 3]
+    verbs = [verb for verb in verbs if not COMMANDS[verb].setting]
+    near = [verb for verb in verbs if sorted(verb) == sorted(word)]
+    near += get_close_matches(word, [verb for verb in verbs if verb[-1] == word[-1]], 1, 0.82)
     return near[0] if near else None
 
 
@@ -267,7 +267,7 @@ def nearest_verb(word: str) -> str | None:
         return known
     near = [verb for verb in COMMANDS if sorted(verb) == sorted(wanted)]
     near = near or get_close_matches(wanted, COMMANDS, 1)
-    near = near or [_OTHERS[one] for one in get_close_matches(wanted, _OTHERS, 1, 0.8)]
+    near = near or [_OTHERS[name] for name in get_close_matches(wanted, _OTHERS, 1, 0.8)]
     if not near:  # an abbreviation: "trans", "conf"
         near = [verb for verb in COMMANDS if len(wanted) > 2 and verb.startswith(wanted)]
     return near[0] if near else None
@@ -295,7 +295,7 @@ def _joined(words: list[str]) -> list[str]:
 def _begun(word: str) -> str | None:
     """Return the command whose longest alias begins a word without spaces ("登录ada")."""
     known = {**_OTHERS, **_VERBS}
-    begun = [one for one in known if not one.isascii() and word.startswith(one)]
+    begun = [verb for verb in known if not verb.isascii() and word.startswith(verb)]
     return known[max(begun, key=len)] if begun else None
 
 
@@ -532,8 +532,8 @@ def _between(visit: Visit, place: model.Waiting, queue: QueueId) -> model.Args:
 def _retry(visit: Visit, call: Call) -> None:
     """Resend the message replied to, else the newest one, with `all` every one; latest wording."""
     known = visit.record.undelivered
-    waiting = [one.event_id for one in known if not (one.again or (one.private and call.words))]
-    wanted = [one for one in waiting if newest(visit.record, one) == one]
+    waiting = [note.event_id for note in known if not (note.again or (note.private and call.words))]
+    wanted = [event for event in waiting if newest(visit.record, event) == event]
     if not call.words:
         wanted = wanted[-1:]
         if call.target is not None:
@@ -651,7 +651,7 @@ def _set(key: str, done: str, visit: Visit, call: Call, value: str = "") -> None
 
 
 _STATUS_OF_LINK = {
-    f"command.status_{one}" for one in ("requesting", "queued", "waiting", "chatting")
+    f"command.status_{state}" for state in ("requesting", "queued", "waiting", "chatting")
 }
 """Sentences of `status` that say nothing of an outage."""
 

@@ -157,7 +157,7 @@ class Engine:
         """Resume unfinished work, set `ready`, and serve until `stop`."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks, self._running = tasks, True
-            loops = [tasks.create_task(one()) for one in (self.timetable.run, self._sweep)]
+            loops = [tasks.create_task(loop()) for loop in (self.timetable.run, self._sweep)]
             self._due = False
             self._schedule_commit()  # commit what arrived before
             try:
@@ -238,9 +238,9 @@ class Engine:
         """True for a room served here; during a handover, until the room is dropped."""
         return room_id in self._rooms or shard_of(room_id) in self.shards
 
-    def serves(self, one: str) -> bool:
+    def serves(self, room: str) -> bool:
         """True if the shard of a room (by its id on Matrix) or of a user is served here."""
-        return shard_of(self._around.upgrades.stored_id(RoomId(one))) in self.shards
+        return shard_of(self._around.upgrades.stored_id(RoomId(room))) in self.shards
 
     async def gain(self, shards: Collection[int]) -> None:
         """Serve the rooms of these shards, and resume what their last owner left unfinished.
@@ -389,13 +389,13 @@ class Engine:
                 elif self._is_ours(room_id):
                     taken[room_id] = self._room(room_id).take(came)
                 else:
-                    elsewhere += [one.new_input(room_id) for one in came]
+                    elsewhere += [item.new_input(room_id) for item in came]
             if elsewhere and self._others is not None:
                 try:
                     new = await self._others.pass_on(elsewhere, self._around.clock.now())
                     known = len(elsewhere) - new
                 except StoreError as why:  # `_store_for_later` tries them one by one
-                    failed.update((one.room_id, why) for one in elsewhere)
+                    failed.update((item.room_id, why) for item in elsewhere)
             for room_id, written in taken.items():
                 if isinstance(answer := await written, StoreError):
                     failed[room_id] = answer
@@ -428,18 +428,18 @@ class Engine:
         The commit may have succeeded and only its answer got lost, so the room is reloaded.
         """
         known = 0
-        for one in came:
-            new = one.new_input(room_id)
+        for item in came:
+            new = item.new_input(room_id)
             answer = await self._store_one(new)
-            if isinstance(answer, Unstorable) and isinstance(one.happened, model.Pushed):
+            if isinstance(answer, Unstorable) and isinstance(item.happened, model.Pushed):
                 # The key holds the server's id, which may be unstorable: its hash is as unique.
-                key = (one.key or "").encode("utf-8", "surrogatepass")
+                key = (item.key or "").encode("utf-8", "surrogatepass")
                 new = replace(new, key=f"wc:{sha256(key).hexdigest()}")
                 answer = await self._store_one(new)
             if isinstance(answer, Unstorable):
                 self._log.error(
                     "an event cannot be stored and is dropped",
-                    event_id=one.key,
+                    event_id=item.key,
                     room=room_id,
                     why=str(answer),
                 )
@@ -632,7 +632,7 @@ class Engine:
         return self.enterprise(enterprise).rules
 
     async def _leave_links(self, rooms: Collection[RoomId]) -> None:
-        every = {id(one): one.link for one in self._enterprises.values()}
+        every = {id(around): around.link for around in self._enterprises.values()}
         await asyncio.gather(*(link.leave(rooms) for link in every.values()))
 
     # --- erasure ------------------------------------------------------------------------------
@@ -683,9 +683,9 @@ class Engine:
     def chats(self) -> Counter[tuple[str, str, QueueId]]:
         """Count the requests and chats of the rooms served here, like `StorePort.busy`."""
         return Counter(
-            (one.durable.enterprise, type(phase).__name__, phase.queue_id)
-            for one in self._rooms.values()
-            if isinstance(phase := one.durable.conversation.phase, model.Waiting | model.Chatting)
+            (room.durable.enterprise, type(phase).__name__, phase.queue_id)
+            for room in self._rooms.values()
+            if isinstance(phase := room.durable.conversation.phase, model.Waiting | model.Chatting)
         )
 
     def spawn(self, work: Coroutine[Any, Any, None], room: Room | None = None) -> None:

@@ -172,8 +172,8 @@ async def erase(
             raise BadSubject(f"{room_id}: {why}: stop the bridge, then erase the room")
     person = None if wish.subject.startswith("!") else UserId(wish.subject)
     now, fact = clock.now(), f"erase {secrets.token_hex(8)}"
-    rooms = [one for one in report.rooms if not (wish.stay and await _is_new(store, one))]
-    going = {one for one in rooms if (await record_of(store, one)).gone_at is not None}
+    rooms = [room for room in report.rooms if not (wish.stay and await _is_new(store, room))]
+    going = {room for room in rooms if (await record_of(store, room)).gone_at is not None}
     begins = {*rooms} - going if report.rooms else report.found
     if begins:  # otherwise the call only checks the progress of an earlier one
         kind = "room" if person is None else "person"
@@ -212,7 +212,7 @@ async def _orders_of(
 
     `fact` names the stored fact with the person's id.
     """
-    orders: dict[RoomId, RoomInput] = {one: EraseRoom(wish.stay, wish.redact) for one in rooms}
+    orders: dict[RoomId, RoomInput] = {room: EraseRoom(wish.stay, wish.redact) for room in rooms}
     for room_id in shared:
         row = (await store.load(room_id)).room
         # A room that was never served, or cannot be read, has no state in memory.
@@ -334,7 +334,7 @@ def _with_waiting(
     known: Iterable[EventId], record: RoomRecord, person: UserId
 ) -> tuple[EventId, ...]:
     """Return a person's events: those in the journal, and undelivered ones, which may be older."""
-    theirs = (one for one in all_pieces(record.conversation) if one.sender == person)
+    theirs = (piece for piece in all_pieces(record.conversation) if piece.sender == person)
     return tuple(dict.fromkeys((*known, *unique_events(theirs))))
 
 
@@ -346,9 +346,9 @@ async def _forgetting(
     Whose an older one is, `retention` has erased; 🔁 would read it from the homeserver again.
     """
     gone = [
-        one.event_id
-        for one in record.undelivered
-        if one.event_id in events or await store.body_of(record.room_id, one.event_id) is None
+        note.event_id
+        for note in record.undelivered
+        if note.event_id in events or await store.body_of(record.room_id, note.event_id) is None
     ]
     return forgotten(record, *gone)
 
@@ -361,9 +361,9 @@ def without_person(record: RoomRecord, person: UserId) -> RoomRecord:
     return replace(
         record,
         speaker=UserId("") if record.speaker == person else record.speaker,
-        turned_away=tuple(one for one in record.turned_away if one[0] != person),
+        turned_away=tuple(guest for guest in record.turned_away if guest[0] != person),
         parked=tuple(raw for raw in record.parked if raw.get("sender") != person),
-        sealed=tuple(one for one in record.sealed if one.raw.get("sender") != person),
+        sealed=tuple(event for event in record.sealed if event.raw.get("sender") != person),
     )
 
 
@@ -373,7 +373,7 @@ def without_person(record: RoomRecord, person: UserId) -> RoomRecord:
 def places_of(record: RoomRecord, upgrades: Upgrades) -> list[RoomId]:
     """Return all known Matrix room ids of a room, before and after upgrades."""
     known = (record.room_id, record.matrix_id, record.came_from, *upgrades.places(record.room_id))
-    return list(dict.fromkeys(one for one in known if one is not None))
+    return list(dict.fromkeys(place for place in known if place is not None))
 
 
 async def record_of(store: StorePort, room_id: RoomId) -> RoomRecord:
@@ -399,7 +399,7 @@ async def _add_room(
     """
     row = (await store.load(room_id)).room
     record, where = readable_record(row, room_id), f"room {room_id}"
-    if record.customer == person and all(one.user == person for one in record.people):
+    if record.customer == person and all(member.user == person for member in record.people):
         report.rooms.append(room_id)
         return {}
     if _is_unreadable(row):
@@ -423,11 +423,11 @@ async def _add_room(
 def _has_unknown_senders(record: RoomRecord, known: Collection[EventId]) -> bool:
     """True if messages of unknown senders wait, besides the person's `known` events."""
     state = record.conversation
-    events = [one.event_id for one in all_pieces(state) if not (one.sender or one.is_note)]
-    events += [one.asked for one in record.cards if one.text and one.asked is not None]
+    events = [piece.event_id for piece in all_pieces(state) if not (piece.sender or piece.is_note)]
+    events += [card.asked for card in record.cards if card.text and card.asked is not None]
     if (given := state.rating) is not None:
         by = (given.event_id, given.said_by, given.besides_by)
-        events += [one for one in by if one is not None]
+        events += [event for event in by if event is not None]
     return not {*events} <= {*known}
 
 

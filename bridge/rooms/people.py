@@ -168,14 +168,14 @@ def enterprise_for(visit: Visit, invitation: ports.Invited | ports.AgentInvited)
     If there are several, the first that serves the inviter, beginning with the room's own.
     """
     ours, record = visit.rules.enterprises_of(invitation.whom), visit.record
-    kept = [one for one in (record.settings.enterprise, record.enterprise) if one in ours]
+    kept = [name for name in (record.settings.enterprise, record.enterprise) if name in ours]
     return _serving(visit, (*kept, *ours), invitation.by) or visit.rules
 
 
 def _serving(visit: Visit, enterprises: Iterable[str], who: UserId) -> Rules | None:
     """Return the rules of the first enterprise that serves the person, else of the first."""
-    known = [rules for one in enterprises if (rules := visit.rules.rules_of(one)) is not None]
-    return next((one for one in known if one.serves(who)), next(iter(known), None))
+    known = [rules for name in enterprises if (rules := visit.rules.rules_of(name)) is not None]
+    return next((rules for rules in known if rules.serves(who)), next(iter(known), None))
 
 
 def give_back(visit: Visit) -> None:
@@ -393,9 +393,9 @@ def _show_cancelled(visit: Visit) -> None:
     was, and the removal of the bridge cancels a request.
     """
     state, known = visit.record.conversation, visit.record.undelivered
-    numbers = [one.number for one in visit.record.cards if one.kind is CardKind.QUEUE]
+    numbers = [card.number for card in visit.record.cards if card.kind is CardKind.QUEUE]
     if isinstance(state.phase, model.Idle) and state.vain is None and state.number in numbers:
-        left = tuple(one.event_id for one in known if not (one.again or one.private))
+        left = tuple(note.event_id for note in known if not (note.again or note.private))
         more, args = (model.COUNTED,) * bool(left), model.Args(count=len(left))
         visit.ask(model.Card(state.number, "queue.over", args, more=more, dropped=left))
 
@@ -518,7 +518,7 @@ def lead(visit: Visit) -> str:
 def refuse_admin(visit: Visit, standing: Standing, event_id: EventId | None) -> None:
     """Tell the sender that only room admins may configure the room, and name up to three."""
     permission = visit.rules.permission
-    people = [one for one in visit.admins if permission(one) is not Permission.IGNORED]
+    people = [user for user in visit.admins if permission(user) is not Permission.IGNORED]
     names = tuple(map(visit.name_of, people[:3]))
     key = "refused.not_admin_named" if names else "refused.not_admin"
     unknown = standing is Standing.UNKNOWN
@@ -560,7 +560,7 @@ def members_changed(visit: Visit, news: ports.MemberGone | ports.MemberJoined) -
     record, who = visit.record, news.who
     if not record.served:
         return
-    others = tuple(one for one in record.people if one.user != who)
+    others = tuple(person for person in record.people if person.user != who)
     if not isinstance(news, ports.MemberGone):
         _note_people(visit, (*others, Person(who, name_line(news.name))))
         _tell_agent(visit, who, news.event_id, "agent.joined")
@@ -590,7 +590,7 @@ def heard(visit: Visit, who: UserId) -> None:
     """
     record = visit.record
     if record.membership is Membership.JOINED and who != record.host:
-        known = any(one.user == who for one in record.people)
+        known = any(person.user == who for person in record.people)
         _note_people(visit, record.people if known else (*record.people, Person(who)))
 
 
@@ -604,7 +604,7 @@ def is_alone(visit: Visit, who: UserId) -> bool:
 
 def _has_company(visit: Visit) -> bool:
     """True if the room has a member besides the inviter, except people with `ignore`."""
-    others = (one.user for one in visit.record.people if one.user != visit.record.customer)
+    others = (person.user for person in visit.record.people if person.user != visit.record.customer)
     return any(visit.rules.permission(user) is not Permission.IGNORED for user in others)
 
 
@@ -640,7 +640,7 @@ def _note_people(visit: Visit, members: tuple[Person, ...]) -> None:
             bare = record.host == visit.rules.bot
             visit.say("room.alone" if bare else "room.alone_queue")
     record = visit.record
-    served = record.direct or any(visit.rules.serves(one.user) for one in record.people)
+    served = record.direct or any(visit.rules.serves(person.user) for person in record.people)
     if served != (record.empty_since is None):
         visit.set(empty_since=None if served else visit.now)
 
@@ -649,7 +649,7 @@ def _kept(rules: Rules, members: tuple[Person, ...]) -> tuple[Person, ...]:
     """Keep the newest `KEPT_PEOPLE` members, customers before others."""
     if len(members) <= KEPT_PEOPLE:
         return members
-    return tuple(sorted(members, key=lambda one: rules.serves(one.user)))[-KEPT_PEOPLE:]
+    return tuple(sorted(members, key=lambda person: rules.serves(person.user)))[-KEPT_PEOPLE:]
 
 
 # --- leaving, upgrades, erasure -------------------------------------------------------------------
@@ -777,8 +777,8 @@ def unsent_messages(record: RoomRecord) -> tuple[EventId, ...]:
 def inviter_stays(record: RoomRecord) -> bool:
     """False for a shared room that its inviter has left: others are served there."""
     entering = record.membership is Membership.ENTERING
-    return entering or record.direct or any(one.user == record.customer for one in record.people)
+    return entering or record.direct or any(who.user == record.customer for who in record.people)
 
 
 def was_member(record: RoomRecord, who: UserId) -> bool:
-    return who == record.customer or any(one.user == who for one in record.people)
+    return who == record.customer or any(person.user == who for person in record.people)

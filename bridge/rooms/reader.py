@@ -191,9 +191,9 @@ def _configured(visit: Visit, event: ports.RoomConfigured, facts: Facts) -> None
 
 def _unquote(visit: Visit, event_id: EventId) -> None:
     """Let answers to an event that apps do not show be no replies: they would quote an error."""
-    for place, one in enumerate(visit.effects):
-        if isinstance(one, model.Say) and one.reply_to == event_id:
-            visit.effects[place] = replace(one, unquoted=True)
+    for place, effect in enumerate(visit.effects):
+        if isinstance(effect, model.Say) and effect.reply_to == event_id:
+            visit.effects[place] = replace(effect, unquoted=True)
 
 
 def _gestured(visit: Visit, gesture: Gesture, facts: Facts) -> None:
@@ -343,7 +343,7 @@ def _is_only_customer(record: RoomRecord, sender: UserId) -> bool:
     """True if the sender is the room's customer and the only person known to be in it."""
     if sender != record.customer or record.empty_since is not None:
         return False
-    return not record.people or all(one.user == sender for one in record.people)
+    return not record.people or all(person.user == sender for person in record.people)
 
 
 def _begins_chat(record: RoomRecord) -> bool:
@@ -414,7 +414,7 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
         return []
     ordered, paused = cards.meant_by(visit, gesture), visit.record.settings.paused
     if ordered is not None:
-        if paused and any(isinstance(one, _ASKING) for one in ordered):
+        if paused and any(isinstance(event, _ASKING) for event in ordered):
             visit.say("config.paused", reply_to=gesture.event_id)
             return []
         return ordered
@@ -424,8 +424,8 @@ def _ordered_by(visit: Visit, gesture: Gesture, facts: Facts) -> list[model.Inpu
 
 
 def _step(visit: Visit, sender: UserId, happened: list[model.Input]) -> None:
-    for one in happened:
-        visit.step(one if visit.record.direct else signed(visit, sender, one))
+    for item in happened:
+        visit.step(item if visit.record.direct else signed(visit, sender, item))
 
 
 def _elsewhere(record: RoomRecord, raw: Raw) -> RoomId | None:
@@ -541,10 +541,10 @@ class Reader:
     def is_redacted(self, visit: Visit, row: InputRow, waiting: Iterable[InputRow]) -> bool:
         """True if a waiting input redacts this one's event, or the message that it has edited."""
         about = [row.key, *(old for old, new in visit.record.corrections if new == row.key)]
-        named = [b'"%s"' % str(one).encode() for one in about]
-        for one in waiting:
-            if b'"m.room.redaction"' in one.body and any(name in one.body for name in named):
-                stored = load_input(one.body)
+        named = [b'"%s"' % str(event).encode() for event in about]
+        for later in waiting:
+            if b'"m.room.redaction"' in later.body and any(name in later.body for name in named):
+                stored = load_input(later.body)
                 if isinstance(stored, MatrixEvent):
                     meaning = self.around.matrix.interpret(stored.raw)
                     if isinstance(meaning, ports.Withdrew) and meaning.target in about:
@@ -727,15 +727,17 @@ class Reader:
             visit.locks = None
         rules = people.enterprise_for(visit, invited)
         # The store may list this room, too.
-        listed = [one for one in await store.rooms_of(invited.by) if one != before.room_id]
+        listed = [room for room in await store.rooms_of(invited.by) if room != before.room_id]
         begun = await surroundings.rooms_begun(store, invited.by, visit.now)
         # To come back to one of these rooms costs no further login: no limit on new rooms then.
         lately = () if before.room_id in begun else begun
-        records = {one: await record_of(store, one) for one in dict.fromkeys((*listed, *lately))}
+        records = {room: await record_of(store, room) for room in dict.fromkeys((*listed, *lately))}
         # A room that is being refused is in none of the inviter's numbers.
-        counted = {one for one, room in records.items() if not room.refusal and rules.are_of(room)}
-        rooms = sum(one in counted and people.inviter_stays(records[one]) for one in listed)
-        others = tuple(begun[one] for one in lately if one in counted)
+        counted = {
+            room_id for room_id, room in records.items() if not room.refusal and rules.are_of(room)
+        }
+        rooms = sum(room in counted and people.inviter_stays(records[room]) for room in listed)
+        others = tuple(begun[room] for room in lately if room in counted)
         people.invited(visit, invited, rooms, others)
         after = visit.record
         if after != before and after.membership is _ENTERING and not after.refusal:
@@ -776,11 +778,11 @@ class Reader:
         if visit.rules.permission(person) is Permission.ADMIN:
             return Standing.ADMIN
         room_id, host = visit.record.matrix_id, visit.record.host
-        members = [one.user for one in visit.record.people]
+        members = [person.user for person in visit.record.people]
         ask = partial(self.around.matrix.power_levels, room_id, host, (person, *members))
         if (levels := await surroundings.asked(ask, self.around.clock)) is None:
             return Standing.UNKNOWN
-        visit.admins = tuple(one for one in members if levels[one] >= ADMIN_LEVEL)
+        visit.admins = tuple(user for user in members if levels[user] >= ADMIN_LEVEL)
         return Standing.ADMIN if levels[person] >= ADMIN_LEVEL else Standing.ORDINARY
 
     async def _counts(self, visit: Visit, meaning: ports.Meaning, raw: Raw) -> bool:

@@ -97,7 +97,7 @@ class Receipts(msgspec.Struct, eq=False):
         phase = record.conversation.phase
         if isinstance(phase, Chatting) or not isinstance(phase, Queued):  # the usual case first
             return record.read_up_to
-        sent = (one.event_id for one in reversed(phase.pre_sent) if one.last)
+        sent = (piece.event_id for piece in reversed(phase.pre_sent) if piece.last)
         return next(sent, record.read_up_to)
 
     async def _give(self, event_id: EventId) -> None:
@@ -153,14 +153,14 @@ class Typist(msgspec.Struct, eq=False):
         chat = self._chat()
         if chat is None or session_id not in {chat.session_id, 0}:
             return
-        agents = [one for one in chat.agents if one.id == agent_id]
+        agents = [agent for agent in chat.agents if agent.id == agent_id]
         if not agent_id and len(chat.agents) == 1:
             agents = list(chat.agents)  # no agent id, as in messages (trap T15)
         now = self._room.around.clock.now()
         for agent in agents:
             ghost = self._room.around.matrix.ghost_of(agent)
             if not 0 <= now - self._shown.get(ghost, 0) < AFRESH * 1000:
-                fresh = {one: at for one, at in self._shown.items() if now - at < SHOWN * 1000}
+                fresh = {event: at for event, at in self._shown.items() if now - at < SHOWN * 1000}
                 self._shown = {**fresh, ghost: now}
                 self._tell(ghost, SHOWN)
 

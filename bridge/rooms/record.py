@@ -120,7 +120,7 @@ def note_chat(
             return chats  # as nearly always
         event = happened.event_id
     former, phase = visible(before.phase), visible(after.phase)
-    by_number = {one.number: one for one in chats}
+    by_number = {chat.number: chat for chat in chats}
     if former is not None and (phase is None or after.number != before.number):
         # A chat that began before chats were recorded is added now.
         chat = by_number.get(before.number) or _begun(before, former, former.since, None)
@@ -141,7 +141,7 @@ def note_chat(
 
 def kept_chats(chats: tuple[Chat, ...]) -> tuple[Chat, ...]:
     """Return the chats that may still change: the newest, and the newest with a session."""
-    with_session = [one for one in chats if one.session_id is not None][-1:]
+    with_session = [chat for chat in chats if chat.session_id is not None][-1:]
     return tuple(dict.fromkeys((*with_session, *chats[-1:])))
 
 
@@ -149,8 +149,8 @@ def changed_chats(
     before: tuple[Chat, ...], after: tuple[Chat, ...]
 ) -> list[tuple[Chat | None, Chat]]:
     """Return the chats to be written as (before, after); before is None for a new chat."""
-    known = {one.number: one for one in before}
-    return [(old, one) for one in after if (old := known.get(one.number)) != one]
+    known = {chat.number: chat for chat in before}
+    return [(old, chat) for chat in after if (old := known.get(chat.number)) != chat]
 
 
 def _begun(after: Conversation, phase: Waiting | Chatting, now: int, event: EventId | None) -> Chat:
@@ -209,8 +209,8 @@ def _rated(chats: tuple[Chat, ...], before: Conversation, happened: Input) -> tu
     if not isinstance(rate, RateSession) or not happened.reply.ok:
         return chats
     return tuple(
-        replace(one, rating=rate.rating) if one.session_id == rate.session_id else one
-        for one in chats
+        replace(chat, rating=rate.rating) if chat.session_id == rate.session_id else chat
+        for chat in chats
     )
 
 
@@ -491,9 +491,9 @@ def load_record(data: bytes) -> RoomRecord:
     return record
 
 
-def fits(kept: Iterable[Raw], one: Raw, limit: int) -> bool:
+def fits(kept: Iterable[Raw], event: Raw, limit: int) -> bool:
     """Return whether events take `limit` bytes at most: the record is written with each step."""
-    return sum(len(msgspec.json.encode(raw)) for raw in (*kept, one)) <= limit
+    return sum(len(msgspec.json.encode(raw)) for raw in (*kept, event)) <= limit
 
 
 # --- links (Matrix specification, "matrix.to navigation") -----------------------------------------
@@ -536,7 +536,7 @@ def permalink(room_id: RoomId, event_id: EventId | None, servers: tuple[str, ...
 def via(record: RoomRecord) -> tuple[str, ...]:
     """Return servers in the room: the inviter's, the bridge's, and those with most members."""
     people = Counter(server_of(person.user) for person in record.people)
-    ranked = [name for name, _ in sorted(people.items(), key=lambda one: (-one[1], one[0]))]
+    ranked = [name for name, _ in sorted(people.items(), key=lambda item: (-item[1], item[0]))]
     servers = dict.fromkeys((server_of(record.customer), server_of(record.host), *ranked))
     named = [name for name in servers if name and not _ADDRESS.fullmatch(name)]
     return tuple(named[:MOST_SERVERS])

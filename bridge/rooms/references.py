@@ -113,7 +113,7 @@ async def recall(around: Surroundings, room_id: RoomId, event_id: EventId) -> Ea
     events = [event_id, *([meaning.target] if isinstance(meaning, ports.Corrected) else [])]
     # The trace of a customer's message includes our notices about it, which no agent got.
     ours = () if earlier.content is None else (Lane.MATRIX, Lane.ASIDE)
-    rows = [row for one in events for row in await around.store.trace(one)]
+    rows = [row for event in events for row in await around.store.trace(event)]
     came = [row.at for row in rows if row.what == "received"]
     went = [row.at for row in rows if row.what == "stored" and row.detail not in ours]
     at = max((*came, *went), default=None)
@@ -404,7 +404,7 @@ def gestured(
         text = visit.for_agent("agent.reacted", {"reaction": gesture.key, "quote": quote})
     else:
         known, voted_for = dict(earlier.answers), dict.fromkeys((gesture.answer, *gesture.more))
-        chosen = tuple(known[one] for one in voted_for if one in known)
+        chosen = tuple(known[answer] for answer in voted_for if answer in known)
         if not chosen:
             return []
         quote = quotation(earlier.text.partition("\n")[0])
@@ -434,8 +434,8 @@ def withdrew(visit: Visit, taken: ports.Withdrew, earlier: Earlier | None) -> li
             author = visit.name_of(earlier.sender)
             note = visit.for_agent("agent.withdrawn_author", {"text": note, "name": author})
     visit.record = forgotten(visit.record, *gone)
-    visit.set(corrections=tuple(one for one in record.corrections if taken.target not in one))
-    others = tuple(one for one in gone if one != former)
+    visit.set(corrections=tuple(pair for pair in record.corrections if taken.target not in pair))
+    others = tuple(event for event in gone if event != former)
     return [model.Withdrawn(former, others, taken.event_id, note)]
 
 
@@ -487,7 +487,7 @@ async def erase_more(around: Surroundings, visit: Visit, busy: Collection[str]) 
     if moment is None or visit.now < moment:
         return
     waiting = unique_events(all_pieces(visit.record.conversation))
-    left = tuple(one for one in visit.record.erasing if one in waiting or one in busy)
+    left = tuple(event for event in visit.record.erasing if event in waiting or event in busy)
     for event_id in visit.record.erasing:
         if event_id not in left:
             await around.store.forget_body(visit.record.room_id, event_id)
@@ -527,7 +527,7 @@ def corrected(visit: Visit, edit: ports.Corrected, earlier: Earlier | None) -> l
     former, known = read_as(record, target), wordings(record, target)
     gone = known[known.index(former) + 1 :]  # unsent, now superseded
     visit.record = forgotten(visit.record, *gone)
-    kept = [one for one in record.corrections if one[1] not in gone]
+    kept = [pair for pair in record.corrections if pair[1] not in gone]
     visit.set(corrections=(*kept, (target, edit.event_id))[-KEPT_CORRECTIONS:])
     state = record.conversation
     if any(one is not None and one.event_id == target for one in (state.rating, state.rated)):
@@ -615,12 +615,12 @@ def resend_by_reaction(visit: Visit, reaction: ports.Reacted, earlier: Earlier |
     if bare_sign(reaction.key) not in _RESEND_SIGNS:
         return False
     reports = None if earlier is None else earlier.reports
-    cards = (one for one in visit.record.cards if one.event_id == reaction.target)
+    cards = (card for card in visit.record.cards if card.event_id == reaction.target)
     about = [event_id for card in cards for event_id in card.dropped] or [reaction.target]
-    meant = (reported_message(visit, one, reports) for one in about)
-    wanted = [one for one in meant if one is not None]
-    for one in wanted:
-        want_again(visit, one)
+    meant = (reported_message(visit, event, reports) for event in about)
+    wanted = [note for note in meant if note is not None]
+    for note in wanted:
+        want_again(visit, note)
     if reports is not None and not wanted:
         visit.say("again.nothing", reply_to=reaction.target)
     return bool(wanted or reports) or (earlier is not None and earlier.content is not None)
@@ -684,8 +684,8 @@ def _corrected_again(
     If the agent has none, it is sent as an ordinary message.
     """
     content, event_id = _captioned(edit.content, edit.plain), edit.event_id
-    others = [one for one in wordings(visit.record, edit.target) if one != event_id]
-    unseen = tuple(one for one in others if _is_unseen(visit.record, one, None))
+    others = [event for event in wordings(visit.record, edit.target) if event != event_id]
+    unseen = tuple(event for event in others if _is_unseen(visit.record, event, None))
     visit.record = forgotten(visit.record, *unseen)
     if unseen or _is_past(visit.record, earlier):
         visit.set(whole=(*visit.record.whole, event_id)[-KEPT_CORRECTIONS:])
@@ -728,12 +728,12 @@ def keep_sealed(visit: Visit, raw: Raw, found: ports.Undecryptable) -> str:
     served, kept = visit.rules.serves, [*visit.record.sealed]
     chat = _present_chat(visit.record) if served(str(raw.get("sender"))) else 0
     event = SealedEvent(raw, visit.now + SEALED_KEPT, visit.now + SEALED_RETRY, chat)
-    events = [one.raw.get("event_id") for one in kept]
+    events = [sealed.raw.get("event_id") for sealed in kept]
     if raw["event_id"] in events:
         kept[events.index(raw["event_id"])] = event  # in its place: corrections follow it
     else:
-        while len(kept) >= SEALED_LIMIT or not fits((one.raw for one in kept), raw, SEALED_BYTES):
-            strangers = [one for one in kept if not served(str(one.raw.get("sender")))]
+        while len(kept) >= SEALED_LIMIT or not fits((item.raw for item in kept), raw, SEALED_BYTES):
+            strangers = [item for item in kept if not served(str(item.raw.get("sender")))]
             if not strangers:
                 return UNKEPT if can_be_sent_again(found.key) else found.key
             kept.remove(strangers[0])
@@ -743,21 +743,21 @@ def keep_sealed(visit: Visit, raw: Raw, found: ports.Undecryptable) -> str:
 
 
 def drop_sealed(visit: Visit, event_id: str) -> None:
-    kept = (one for one in visit.record.sealed if one.raw.get("event_id") != event_id)
+    kept = (item for item in visit.record.sealed if item.raw.get("event_id") != event_id)
     visit.set(sealed=tuple(kept))
 
 
 def drop_superseded(visit: Visit, edit: ports.Corrected) -> None:
     """Drop the sealed wordings before a correction: a late key would bring an agent the old one."""
     kept, later = list[SealedEvent](), False
-    for one in visit.record.sealed:
-        event_id, content = one.raw.get("event_id"), one.raw.get("content")
+    for item in visit.record.sealed:
+        event_id, content = item.raw.get("event_id"), item.raw.get("content")
         relation = content.get("m.relates_to") if isinstance(content, dict) else None
         later, about = later or event_id == edit.event_id, event_id
         if isinstance(relation, dict) and relation.get("rel_type") == "m.replace":
             about = relation.get("event_id")
-        if later or about != edit.target or one.raw.get("sender") != edit.sender:
-            kept.append(one)
+        if later or about != edit.target or item.raw.get("sender") != edit.sender:
+            kept.append(item)
     visit.set(sealed=tuple(kept))
 
 
@@ -785,6 +785,6 @@ def sealed_due(record: RoomRecord) -> int | None:
 
 def sort_out_sealed(visit: Visit, opened: list[SealedEvent]) -> None:
     """Drop opened and expired events; schedule the next attempt for the rest."""
-    left = (one for one in visit.record.sealed if one not in opened and visit.now < one.until)
+    left = (item for item in visit.record.sealed if item not in opened and visit.now < item.until)
     later = visit.now + SEALED_RETRY
-    visit.set(sealed=tuple(replace(one, retry_at=min(later, one.until)) for one in left))
+    visit.set(sealed=tuple(replace(item, retry_at=min(later, item.until)) for item in left))

@@ -176,13 +176,13 @@ class Room:
         """Process inputs in order, each at once if possible; the future ends with the commit."""
         written: Written = asyncio.get_running_loop().create_future()
         self._draft.waiters += (written,)
-        if self._engine.shared and any(isinstance(one.happened, MatrixEvent) for one in came):
+        if self._engine.shared and any(isinstance(item.happened, MatrixEvent) for item in came):
             self._draft.exact = True
         handled = 0
         if came and self._free and not (self._loops.stopping or self._waits):
             handled = self._handle_now(came)
         if handled < len(came):
-            self._draft.waiting += tuple(one.new_input(self.room_id) for one in came[handled:])
+            self._draft.waiting += tuple(item.new_input(self.room_id) for item in came[handled:])
         self._engine.commit_soon(self, urgent=True)
         return written
 
@@ -351,15 +351,15 @@ class Room:
         """Process inputs at once, up to the first that cannot be; return their number."""
         visit, handled = self._visit(), 0
         made: list[store.Entry] = []
-        for one in came:
+        for item in came:
             mark = visit.mark()
             # A recent duplicate is left to the store, which drops it by its key.
-            if one.key in self._lately or not self._reader.handle_now(visit, one):
+            if item.key in self._lately or not self._reader.handle_now(visit, item):
                 visit.undo(mark)
                 break
-            made += entries_of(visit.effects[mark[1] :], one.new_input(self.room_id))
+            made += entries_of(visit.effects[mark[1] :], item.new_input(self.room_id))
             self.around.measures.handling.observe(0)
-            self._lately = (*self._lately[-7:], one.key or "")
+            self._lately = (*self._lately[-7:], item.key or "")
             handled += 1
         if handled:
             self._adopt(visit, made)
@@ -560,13 +560,13 @@ class Room:
         elif ended.came:
             overtakes = ended.row.lane is _WEBCHAT and self._waits  # a reply would overtake a push
             visit, at_once = self._visit(), self._free and not overtakes
-            for one in ended.came:
+            for item in ended.came:
                 # Only the store knows whether an input with a key is new.
-                at_once = at_once and one.key is None and self._reader.handle_now(visit, one)
+                at_once = at_once and item.key is None and self._reader.handle_now(visit, item)
             if at_once:
                 self._adopt(visit, entries_of(visit.effects))
             else:
-                draft.waiting += tuple(one.new_input(self.room_id) for one in ended.came)
+                draft.waiting += tuple(item.new_input(self.room_id) for item in ended.came)
         self._engine.commit_soon(self, urgent=bool(draft.entries or draft.waiting))
 
     def _may_begin(self, row: store.EffectRow) -> bool:
@@ -602,7 +602,7 @@ class Room:
             draft.waiting,
             draft.handled,
             draft.buried,
-            [one.settlement for one in draft.ended],
+            [ended.settlement for ended in draft.ended],
             draft.chat_rows() if draft.chats else [],
             draft.changes,
             clear=not self.record.encrypted,
@@ -619,7 +619,7 @@ class Room:
             self._rows[row.lane][row.seq] = row
             if self._unsent:
                 sent = row.call_id, row.repeat
-                self._unsent = tuple(one for one in self._unsent if one != sent)
+                self._unsent = tuple(other for other in self._unsent if other != sent)
         if answer.waiting:
             self._inputs = in_turn(self._inputs, answer.waiting)
         for ended in draft.ended:
@@ -628,7 +628,7 @@ class Room:
         if known:
             # Known already; or stored by an attempt whose answer was lost, and not loaded yet.
             waiting = {row.key for row in self._inputs.values()}
-            self.behind = self.behind or any(one.key not in waiting for one in draft.waiting)
+            self.behind = self.behind or any(row.key not in waiting for row in draft.waiting)
         draft.tell(known)
         for was, chat in draft.chats:
             self.around.measures.chat_went_on(was, chat)
@@ -639,7 +639,7 @@ class Room:
 
     def _note_phase(self, before: RoomRecord, after: RoomRecord, now: int) -> None:
         """Log a conversation's new phase, count it and update the waiting times."""
-        old, new = (type(one.conversation.phase).__name__ for one in (before, after))
+        old, new = (type(record.conversation.phase).__name__ for record in (before, after))
         self.around.waits.note(before.conversation, after.conversation, now)
         self._reader.log.info("phase", before=old, after=new, **log_fields(after))
         self.around.measures.phase_entered(new)
@@ -649,8 +649,8 @@ class Room:
         drafts, self._draft, self._committing = self._drafts, Draft(), None
         self.behind = True
         for draft in drafts:
-            effects = [one.effect for one in draft.entries if one.effect is not None]
-            self._unsent += tuple((one.call_id, one.repeat) for one in effects if one.marked)
+            effects = [entry.effect for entry in draft.entries if entry.effect is not None]
+            self._unsent += tuple((call.call_id, call.repeat) for call in effects if call.marked)
             draft.tell(error)
         self.go_on()
 
@@ -716,7 +716,7 @@ class Room:
         """
         write, now = self.around.store.commit, self.around.clock.now()
         for ended in [*self._outcomes.values()]:
-            came = [one.new_input(self.room_id) for one in ended.came]
+            came = [item.new_input(self.room_id) for item in ended.came]
             commit = store.Commit(self.room_id, now, waiting=came, settled=[ended.settlement])
             with suppress(store.Stale):
                 try:
@@ -724,7 +724,7 @@ class Room:
                 except store.Unstorable:
                     seq, then = ended.row.seq, ended.settlement.now
                     self._reader.log.error("an outcome cannot be stored as it is", seq=seq)
-                    came = [one for one in came if one.key is None]
+                    came = [item for item in came if item.key is None]
                     bare = store.Settlement(seq, store.Outcome.DEAD, then, UNSTORABLE)
                     await write(replace(commit, waiting=came, settled=[bare]))
             self._outcome_stored(ended)

@@ -254,7 +254,7 @@ class Rules(msgspec.Struct, frozen=True):
         start, hours = record.settings.start or self.start, self.policy.hours
         if record.settings.hours and readable_hours(record.settings.hours):
             own = parse_hours(record.settings.hours)
-            hours = dict.fromkeys((*(QueueId(one.id) for one in self.queues), *hours), own)
+            hours = dict.fromkeys((*(QueueId(queue.id) for queue in self.queues), *hours), own)
         return replace(
             self.policy,
             max_text_bytes=longest,
@@ -335,7 +335,7 @@ def unconfigured_rules(every: Iterable[Rules]) -> Rules:
     Its queues have no names, as those of another one would mislead. Its rooms can choose among
     those that share the bot, or the one that is left.
     """
-    rules = max(every, key=lambda one: bool(one.choices))
+    rules = max(every, key=lambda rules: bool(rules.choices))
     left = rules.choices or tuple(filter(None, [rules.enterprise]))
     rules = replace(rules, choices=left, policy=replace(rules.policy, hours={}))
     return replace(rules, enterprise=GONE, permission=lambda _: Permission.NONE, queues=())
@@ -367,8 +367,8 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
     ended = ended_at(old) if isinstance(old.phase, model.NoChat) else now
     # A chat with one that is no longer configured has not ended yet.
     chats = tuple(
-        replace(one, ended=now, ending=Ending.LOST) if one.ended is None else one
-        for one in record.chats
+        replace(chat, ended=now, ending=Ending.LOST) if chat.ended is None else chat
+        for chat in record.chats
     )
     fresh = model.Conversation(
         number=old.number, typed=old.typed, next_call=old.next_call, last_ended_at=ended
@@ -383,9 +383,9 @@ def moved(record: RoomRecord, rules: Rules, now: int) -> RoomRecord:
         key="" if rules.login_key is None else rules.login_key(record.room_id),
         login=None,
         cards=tuple(
-            replace(one, session_id=SessionId(0)) if one.kind is CardKind.RATING else one
-            for one in record.cards
-            if one.dropped or one.kind is CardKind.RATING
+            replace(card, session_id=SessionId(0)) if card.kind is CardKind.RATING else card
+            for card in record.cards
+            if card.dropped or card.kind is CardKind.RATING
         ),
     )
 
@@ -411,10 +411,10 @@ def choices_of(record: RoomRecord, rules: Rules) -> tuple[str, ...]:
     They share the bot, if that is the host, and serve somebody in the room: to all others their
     names and queues are not shown.
     """
-    people = (record.customer, *(one.user for one in record.people))
+    people = (record.customer, *(person.user for person in record.people))
     known = rules.choices if record.host == rules.bot else ()
-    every = [(one, its) for one in known if (its := rules.rules_of(one)) is not None]
-    found = tuple(one for one, its in every if any(map(its.serves, people)))
+    every = [(name, its) for name in known if (its := rules.rules_of(name)) is not None]
+    found = tuple(name for name, its in every if any(map(its.serves, people)))
     return () if found == (rules.enterprise,) else found
 
 
@@ -433,8 +433,8 @@ class BadOrder(Exception):
         """Return `values`, with settings and their possible values named in the language."""
         args, keys = dict(self.values), self.key == "config.bad_key"
         if isinstance(known := args.get("known"), tuple):
-            names = (f"setting.{one}" if keys else f"value.{one}" for one in known)
-            args["known"] = tuple(rules.word(language, one) for one in names)
+            names = (f"setting.{word}" if keys else f"value.{word}" for word in known)
+            args["known"] = tuple(rules.word(language, name) for name in names)
         if isinstance(key := args.get("key"), str):
             args["key"] = rules.word(language, f"setting.{key}")
         return args
@@ -448,7 +448,7 @@ def settings_of_event(content: Mapping[str, object], rules: Rules) -> RoomSettin
     """Parse the settings of a state event, in the order of `set_together`; raises BadOrder."""
     settings = RoomSettings()
     known = KEYS if not rules.choices else (*KEYS, ENTERPRISE)
-    for key in sorted(content, key=lambda one: one != ENTERPRISE):
+    for key in sorted(content, key=lambda key: key != ENTERPRISE):
         if key not in known:
             raise _bad_key(key, known)
         settings = _changed(settings, key, content[key], rules)
@@ -463,7 +463,7 @@ def set_together(wished: Mapping[str, str], settings: RoomSettings, rules: Rules
     """
     for key in filter(text_named, wished):
         settings = unset(key, settings)
-    for key in sorted(wished, key=lambda one: one != ENTERPRISE):
+    for key in sorted(wished, key=lambda key: key != ENTERPRISE):
         value = wished[key]
         settings = _changed(settings, key, value, rules) if value else unset(key, settings)
     return settings
@@ -506,7 +506,7 @@ def bridge_state_of(rules: Rules, record: RoomRecord) -> tuple[str, dict[str, ob
 def unset(key: str, settings: RoomSettings) -> RoomSettings:
     """Reset one setting to the operator's config. Raises BadOrder for an unknown key."""
     if (name := text_named(key)) is not None:
-        return replace(settings, texts=tuple(one for one in settings.texts if one[0] != name))
+        return replace(settings, texts=tuple(text for text in settings.texts if text[0] != name))
     if key not in {*SETTINGS, ENTERPRISE}:
         raise _bad_key(key, BY_COMMAND)
     field = SETTINGS[key][0] if key in SETTINGS else key
@@ -547,7 +547,7 @@ def _changed(settings: RoomSettings, key: str, value: object, rules: Rules) -> R
         return settings
     if (name := text_named(key)) is None:
         raise _bad_key(key, (*BY_COMMAND, ENTERPRISE) if rules.choices else BY_COMMAND)
-    others = [one for one in settings.texts if one[0] != name]
+    others = [text for text in settings.texts if text[0] != name]
     left = LONGEST_TEXTS - sum(len(sentence) for _, sentence in others)
     mine = name, _sentence(key, value)
     if len(mine[1]) > left:

@@ -358,7 +358,7 @@ class Depth(msgspec.Struct, frozen=True):
     """ms since the epoch."""
 
     def __add__(self, other: Depth) -> Depth:
-        times = [one.oldest for one in (self, other) if one.oldest is not None]
+        times = [backlog.oldest for backlog in (self, other) if backlog.oldest is not None]
         return Depth(self.count + other.count, min(times, default=None))
 
 

@@ -68,7 +68,7 @@ async def rooms_begun(store: StorePort, person: UserId, now: int) -> dict[RoomId
     known = msgspec.json.decode(stored, type=dict[RoomId, int]) if stored else {}
     # After the clock was set back a time may lie in the future: it must not count for longer.
     lately = {room_id: min(at, now) for room_id, at in known.items() if now < at + LATELY}
-    return dict(sorted(lately.items(), key=lambda one: one[1]))
+    return dict(sorted(lately.items(), key=lambda item: item[1]))
 
 
 async def note_room_begun(store: StorePort, person: UserId, room_id: RoomId, now: int) -> None:
@@ -125,7 +125,7 @@ class Upgrades:
 
     def places(self, stored_id: RoomId) -> list[RoomId]:
         """Return the Matrix rooms that replace a stored room, with or without an invitation."""
-        return [one.room_id for one in self._known.values() if one.stored_id == stored_id]
+        return [place.room_id for place in self._known.values() if place.stored_id == stored_id]
 
     def drop(self, stored_id: RoomId) -> None:
         """Remove the replacements of an erased room."""
@@ -151,7 +151,7 @@ class Upgrades:
     async def note(self, store: StorePort, room_id: RoomId, into: RoomId) -> None:
         """Store the replacement named by a tombstone; a known one is never changed."""
         stored_id, known = self.stored_id(room_id), self._known.values()
-        pending = sum(one.stored_id == stored_id and not one.ours for one in known)
+        pending = sum(place.stored_id == stored_id and not place.ours for place in known)
         if into not in self._known and pending < MOST_PENDING:
             await self.keep(store, Replacement(into, stored_id))
 
@@ -493,7 +493,7 @@ class SystemClock:
 async def first_of(*work: Coroutine[Any, Any, object]) -> None:
     """Wait until one coroutine has ended, and cancel the others."""
     async with asyncio.TaskGroup() as tasks:
-        waits = [tasks.create_task(one) for one in work]
+        waits = [tasks.create_task(part) for part in work]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()

@@ -167,7 +167,7 @@ class Delivery:
         if not self._posted.keys() <= {done.event_id}:
             done.event_id = first = done.event_id or next(iter(self._posted))
             of = first if isinstance(effect, model.Relay) else EventId("")
-            rest = ((one, text) for one, text in self._posted.items() if one != first)
+            rest = ((key, text) for key, text in self._posted.items() if key != first)
             parts = (Came(PartPosted(text, of), event_id) for event_id, text in rest)
             done.came = (*parts, *done.came)
         return done
@@ -215,7 +215,7 @@ class Delivery:
             return True  # unknown: retried
         except ports.Refused:
             return False
-        spoken = any(isinstance(one, model.Relay) for one in (effect, *self._behind()))
+        spoken = any(isinstance(said, model.Relay) for said in (effect, *self._behind()))
         if spoken and self._told_of != (chat := record.conversation.number):
             self._told_of = chat
             await self._room.take((self._unshown(),))
@@ -373,15 +373,15 @@ class Delivery:
         anchor = self.record.anchored(f"card:{card.number}")
         earlier = await self._room.anchor(anchor)
         edits = earlier is not None and not (card.ping or card.anew)
-        behind = (one for one in self._behind() if isinstance(one, model.Card))
-        newer = next((one for one in behind if one.number == card.number), None)
+        behind = (other for other in self._behind() if isinstance(other, model.Card))
+        newer = next((other for other in behind if other.number == card.number), None)
         if edits and newer is not None and not newer.anew:
             return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
         if card.ping and earlier is not None:
             await self._notice(
                 ports.EditableNotice(self._sentence("queue.over", {}), earlier), ".over"
             )
-        removed = any(one.event_id == earlier and one.removed for one in self.record.cards)
+        removed = any(shown.event_id == earlier and shown.removed for shown in self.record.cards)
         edited = earlier if edits and not removed else None
         mentions = rung(self.record) if card.ping else ()
         event_id = await self._notice(ports.EditableNotice(self._shown(card), edited, mentions))
@@ -469,10 +469,10 @@ class Delivery:
         """Offer the queues as a poll with a text fallback for clients without polls, or as text."""
         record = self.record
         rules = self._around.rules.of_room(record.settings)
-        hours = (rules.hours_of(one.id, record.settings) for one in rules.queues)
+        hours = (rules.hours_of(queue.id, record.settings) for queue in rules.queues)
         answers = tuple(
-            (str(one.id), f"{one.name} · {open_at}" if open_at else one.name)
-            for one, open_at in zip(rules.queues, hours, strict=True)
+            (str(queue.id), f"{queue.name} · {open_at}" if open_at else queue.name)
+            for queue, open_at in zip(rules.queues, hours, strict=True)
         )
         args: model.Args = {
             "queue": rules.queue_name(rules.queue_for(record)),
@@ -483,7 +483,7 @@ class Delivery:
         event_id = None if ask.in_words else await self._poll(poll, "")
         if event_id is None:
             event_id = await self._notice(ports.NoticeText(text, reply_to=ask.event_id or None))
-        card = OurCard(event_id, CardKind.QUEUES, choices=tuple(one.id for one in rules.queues))
+        card = OurCard(event_id, CardKind.QUEUES, choices=tuple(queue.id for queue in rules.queues))
         return Done(event_id, came=(Came(CardPosted(card)),))
 
     async def _show_settings(self, effect: effects.ShowSettings) -> Done:
@@ -516,7 +516,7 @@ class Delivery:
             for raw in entry.earlier
             if isinstance(event_id := raw.get("event_id"), str)
         ]
-        order = tuple(EventId(one.key) for one in earlier if one.key is not None)
+        order = tuple(EventId(came.key) for came in earlier if came.key is not None)
         return Done(came=(*earlier, Came(replace(entry.found, order=order))))
 
     async def _leave(self, order: effects.LeaveRoom | model.AgentsLeft) -> Done:

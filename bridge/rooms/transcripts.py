@@ -73,13 +73,13 @@ async def send_transcript(
     most, upto = (MOST_CHATS, None) if number is None else (2, number + 1)
     rows = await around.store.chats(record.room_id, most, upto)
     chats = [load_chat(row.chat) for row in rows]
-    wanted = [one for one in chats if number in {None, one.number}]
-    talks = [one for one in wanted if one.started is not None]
+    wanted = [chat for chat in chats if number in {None, chat.number}]
+    talks = [chat for chat in wanted if chat.started is not None]
     chat = next(iter(talks or wanted), None)  # without a number, the newest with an agent
     if chat is None:
         key = "transcript.none" if number is None else "transcript.unknown"
         return LookedUp(order.event_id, key, {} if number is None else {"number": number})
-    after = next((one for one in chats if one.number == chat.number + 1), None)
+    after = next((other for other in chats if other.number == chat.number + 1), None)
     try:
         whole = await _write(around, record, chat, after, order.by)
     except Refused as error:
@@ -115,7 +115,7 @@ async def _write(
         room_id=room_id,
         language=telling.language,
         made=moment(now),
-        complete=whole and all(one.kind != "unreadable" for one in lines),
+        complete=whole and all(line.kind != "unreadable" for line in lines),
         cut=reading.cut,
         chat=About(
             number=chat.number,
@@ -126,7 +126,7 @@ async def _write(
             ended=None if chat.ended is None else moment(chat.ended),
             ending=chat.ending,
             robot=chat.robot,
-            agents=tuple(Agent(one.id, one.name) for one in chat.agents),
+            agents=tuple(Agent(agent.id, agent.name) for agent in chat.agents),
             rating=None if chat.rating is None else Rating(chat.rating, telling.rating(chat)),
         ),
         messages=lines,
@@ -150,8 +150,9 @@ class _Reading:
         self._servers = via(record)
         self._rules = around.rules.of_chat(chat)
         self._agents = {
-            around.matrix.ghost_of(frames.Agent(one.id), self._rules.enterprise): one.name or one.id
-            for one in chat.agents
+            around.matrix.ghost_of(frames.Agent(agent.id), self._rules.enterprise): agent.name
+            or agent.id
+            for agent in chat.agents
         }
         named = {person.user: person.name for person in record.people if person.name}
         self._people = {record.customer: record.displayname, **named}
@@ -278,7 +279,7 @@ def _parts(found: Recorded) -> tuple[Kind, str, File | None, Place | None]:
         case CustomerMedia() as media:
             encrypted = media.file_key is not None
             file = File(media.name, media.mime, media.size, media.mxc, encrypted)
-            words = "\n".join(filter(None, (found.words, *(one.name for one in media.more))))
+            words = "\n".join(filter(None, (found.words, *(file.name for file in media.more))))
             return _KINDS.get(media.kind, "file"), words, file, None
         case CustomerLocation() as place:
             return "location", place.poi, None, Place(place.latitude, place.longitude)

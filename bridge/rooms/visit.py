@@ -209,7 +209,7 @@ class Visit(msgspec.Struct, eq=False):
         """Return a person's name as shown to agents, with the user id where it looks like another's
         (specification, "Calculating the display name for a user"): the agent relies on it.
         """
-        known = {one.user: one.name or localpart_of(one.user) for one in self.record.people}
+        known = {who.user: who.name or localpart_of(who.user) for who in self.record.people}
         name = name_line(known.pop(who, localpart_of(who)))
         return f"{name} ({who})" if name and looks_like(name, known.values()) else name or who
 
@@ -236,7 +236,7 @@ class Visit(msgspec.Struct, eq=False):
             return True
         sender = str(raw.get("sender"))
         here = record.direct and sender == record.customer
-        return not (here or any(one.user == sender for one in record.people))
+        return not (here or any(person.user == sender for person in record.people))
 
     def for_room(self, key: str, args: model.Args) -> str:
         """Return a sentence for the room, to be put into another one."""
@@ -299,7 +299,7 @@ class Visit(msgspec.Struct, eq=False):
     def _tell_arrived(self, latest: EventId | None = None) -> None:
         """Say how many of the messages sent again have arrived, once none is under way."""
         count = self.record.arrived_again
-        if not count or any(one.again for one in self.record.undelivered):
+        if not count or any(note.again for note in self.record.undelivered):
             return
         self.set(arrived_again=0)
         if count == 1 and latest is not None:
@@ -371,18 +371,18 @@ def can_be_sent_again(key: str) -> bool:
 
 def undelivered(record: RoomRecord, event_id: EventId | None) -> Undelivered | None:
     """Return the note of an undelivered message; None if it arrived or is unknown."""
-    return next((one for one in record.undelivered if one.event_id == event_id), None)
+    return next((note for note in record.undelivered if note.event_id == event_id), None)
 
 
 def sent_again(record: RoomRecord, event_id: EventId) -> RoomRecord:
     known = record.undelivered
-    kept = (replace(one, again=True) if one.event_id == event_id else one for one in known)
+    kept = (replace(note, again=True) if note.event_id == event_id else note for note in known)
     return replace(record, undelivered=tuple(kept))
 
 
 def forgotten(record: RoomRecord, *gone: EventId) -> RoomRecord:
     """Return the record without these messages' notes: they cannot be sent again any more."""
-    kept = tuple(one for one in record.undelivered if one.event_id not in gone)
+    kept = tuple(note for note in record.undelivered if note.event_id not in gone)
     return record if kept == record.undelivered else replace(record, undelivered=kept)
 
 
@@ -391,7 +391,7 @@ def _delivered(record: RoomRecord, event_id: EventId) -> RoomRecord:
     if known is not None and known.passed:
         return forgotten(record, event_id)
     place = len(notes) if known is None else notes.index(known)
-    passed = tuple(replace(one, passed=True) for one in notes[:place])
+    passed = tuple(replace(note, passed=True) for note in notes[:place])
     return replace(record, read_up_to=event_id, undelivered=(*passed, *notes[place + 1 :]))
 
 
@@ -549,9 +549,9 @@ def remembered(signals: Sequence[model.Signal], happened: model.Signal) -> list[
     `LinkRestored.brief` stays true only if every loss of the link was brief.
     """
     if isinstance(happened, model.LinkRestored):
-        known = [one for one in signals if isinstance(one, model.LinkRestored)]
-        happened = replace(happened, brief=happened.brief and all(one.brief for one in known))
-    return [*(one for one in signals if type(one) is not type(happened)), happened]
+        known = [signal for signal in signals if isinstance(signal, model.LinkRestored)]
+        happened = replace(happened, brief=happened.brief and all(signal.brief for signal in known))
+    return [*(signal for signal in signals if type(signal) is not type(happened)), happened]
 
 
 class Done(msgspec.Struct):
@@ -674,7 +674,7 @@ def in_turn(
     if all(row.seq > last and not row.body.startswith(_CARD) for row in came):
         return waiting
     return dict(
-        sorted(waiting.items(), key=lambda one: (not one[1].body.startswith(_CARD), one[0]))
+        sorted(waiting.items(), key=lambda item: (not item[1].body.startswith(_CARD), item[0]))
     )
 
 
@@ -710,8 +710,8 @@ def causes(rows: Iterable[store.EffectRow], drafts: Iterable[Draft]) -> set[str]
     """Return the Matrix events carried or answered by effects that are not settled in the store."""
     found = {row.cause for row in rows}
     for draft in drafts:
-        found |= {one.effect.cause for one in draft.entries if one.effect is not None}
-        found |= {one.row.cause for one in draft.ended}
+        found |= {entry.effect.cause for entry in draft.entries if entry.effect is not None}
+        found |= {ended.row.cause for ended in draft.ended}
     return {cause for cause in found if cause}
 
 
