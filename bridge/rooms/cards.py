@@ -148,7 +148,7 @@ def request_card(
 ) -> CardPosted:
     """Return the card of a notice about a queue request, with the reactions to put below it."""
     keys = (card.key, *card.more, *card.below) if isinstance(card, model.Card) else (card.key,)
-    signs = tuple(SIGNS[key] for sign in keys if (key := FORMER.get(sign, sign)) in SIGNS)
+    signs = tuple(SIGNS[key] for name in keys if (key := FORMER.get(name, name)) in SIGNS)
     entry = OurCard(event_id, kind, number=card.number, dropped=card.dropped, signs=signs)
     return CardPosted(entry, signs)
 
@@ -748,7 +748,7 @@ def robot_wish(visit: Visit, words: str) -> model.Input | None:
     if wants_person(words) and (use is RobotUse.FIRST or conversation.questions):
         return model.Human()
     enough = word in _ENOUGH_WORDS or is_thanks(words, _ENOUGH)
-    answered = any(one.note for one in conversation.questions) or _answered_aside(visit)
+    answered = any(question.note for question in conversation.questions) or _answered_aside(visit)
     return solved(visit) if enough and answered else None
 
 

@@ -238,9 +238,9 @@ class Engine:
         """True for a room served here; during a handover, until the room is dropped."""
         return room_id in self._rooms or shard_of(room_id) in self.shards
 
-    def serves(self, room: str) -> bool:
+    def serves(self, room_id: str) -> bool:
         """True if the shard of a room (by its id on Matrix) or of a user is served here."""
-        return shard_of(self._around.upgrades.stored_id(RoomId(room))) in self.shards
+        return shard_of(self._around.upgrades.stored_id(RoomId(room_id))) in self.shards
 
     async def gain(self, shards: Collection[int]) -> None:
         """Serve the rooms of these shards, and resume what their last owner left unfinished.
