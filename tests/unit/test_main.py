@@ -80,7 +80,7 @@ sys.argv = ["matrix-webchat", "--version"]
 import bridge.__main__
 bridge.__main__.main()
 """
-    ended = subprocess.run(
+    ended = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-c", loading], capture_output=True, timeout=60, check=False
     )
     assert (ended.returncode, ended.stdout) == (143, b"")
