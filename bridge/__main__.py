@@ -11,8 +11,9 @@ from pathlib import Path
 
 def main() -> None:
     """Run the command line and exit with a code of `cli.console`."""
-    # So that temporary files are deleted; and Linux drops a signal without handler for process 1.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Linux drops a signal without handler for process 1. An exception would not always end it:
+    # Python ignores those in callbacks, of which each import has some.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # closed by the caller; else a socket would take its place
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 - for the whole run
@@ -23,6 +24,8 @@ def main() -> None:
         from bridge.cli.program import program  # takes a second on a busy machine
     except KeyboardInterrupt:
         sys.exit("Aborted!")
+    # From here on with an exception, so that temporary files are deleted.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     program(prog_name="matrix-webchat")
 
 

@@ -64,6 +64,28 @@ def test_ctrl_c_while_the_program_loads(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.code == "Aborted!"
 
 
+def test_sigterm_while_the_program_loads() -> None:
+    """Also in a callback, in which Python only prints exceptions: each import has some."""
+    loading = """
+import os, signal, sys, weakref
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "bridge.cli.program":
+            module = Finder()
+            self.seen = weakref.ref(module, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+            del module
+            print("went on", flush=True)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["matrix-webchat", "--version"]
+import bridge.__main__
+bridge.__main__.main()
+"""
+    ended = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", loading], capture_output=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (143, b"")
+
+
 def test_the_console_script_is_the_modules_main() -> None:
     (script,) = entry_points(group="console_scripts", name="matrix-webchat")
     assert script.load() is bridge.__main__.main

@@ -178,7 +178,7 @@ MISTAKES = [
             edited("webchat:\n", f"webchat:\n  login: {{ip: '{ip}'}}\n"),
             "line 5: webchat.login.ip: must be an IP address such as 203.0.113.9, or empty",
         )
-        for ip in ("crm.example.org", "203.0.113", "203.0.113.9:80", "10.0.0.0/8", " 10.0.0.1")
+        for ip in ("crm.example.org", "203.0.113", "203.0.113.9:80", "10.0.0.0/8", "010.0.0.1")
     ),
     *(
         (
@@ -300,6 +300,15 @@ def test_customer_data_for_the_call_centre(tmp_path: Path, tracks: str, ip: str)
     assert (server.tracks, server.login.ip) == (tracks, ip)
     (nested,) = problems(tmp_path, edited("webchat:\n", f"webchat:\n  tracks: '{'[' * 5000}'\n"))
     assert nested.endswith("must be JSON text such as [], or empty")
+
+
+def test_blanks_around_a_name_or_an_address_do_not_count(tmp_path: Path) -> None:
+    """As `>` and `|` add a line break."""
+    text = edited("webchat:\n", "webchat:\n  login: {ip: ' 10.0.0.1 '}\n")
+    text += "rating:\n  options:\n  - id: 1\n    labels:\n      en: >\n        Very good\n"
+    config = load(tmp_path, text)
+    assert config.webchat.login.ip == "10.0.0.1"
+    assert config.rating.options[0].labels["en"] == "Very good"
 
 
 @pytest.mark.parametrize(("text", "said"), MISTAKES)

@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from bridge.ids import SHARDS
+from bridge.rooms.surroundings import SystemClock
+from bridge.storage.sqlstore import open_store
+from tests.support.postgres import PostgresServer
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving
 from tests.unit.cli.runs import Folder
 from tests.unit.link.simulated import simulated
@@ -77,6 +81,39 @@ async def test_unusable_database_is_not_reported_as_lost_keys(tmp_path: Path) ->
         result = await examined(folder)
     assert f"SKIP  {'encryption':28}  the database cannot be used" in result.output
     assert "FAIL  encryption" not in result.output
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("one_answers", [True, False])
+async def test_one_lost_call_centre_of_two_does_not_explain_why_rooms_are_left(
+    tmp_path: Path, postgres_server: PostgresServer, *, one_answers: bool
+) -> None:
+    folder, url = Folder(tmp_path), postgres_server.new_schema()
+    async with (
+        simulated() as simulator,
+        open_store(url, SystemClock(), sole=True, shared=True) as (store),
+    ):
+        assert store.shards is not None
+        await store.shards.take(range(SHARDS))
+        await store.shards.beat("r1", leaving=True)
+        folder.config.write_text(f"""\
+homeserver: {{address: http://127.0.0.1:9, domain: example.org}}
+bridge: {{permissions: {{"*": customer}}}}
+database: {{url: "{url}"}}
+enterprises:
+  - id: acme
+    webchat: {{base_url: http://127.0.0.1:9/webchat}}
+    queues: [{{id: 1, name: Sales}}]
+    default_queue: 1
+  - id: best
+    webchat: {{base_url: {simulator.base_url if one_answers else "http://127.0.0.1:9/best"}}}
+    queues: [{{id: 1, name: Repairs}}]
+    default_queue: 1
+    bridge: {{username_template: "best_{{agent}}", queue_username_template: "best_q_{{queue}}"}}
+""")
+        result = await examined(folder)
+    assert "FAIL  acme: WebChat server" in result.output
+    assert ("FAIL  replicas" in result.output) is one_answers, result.output
 
 
 @pytest.mark.asyncio
