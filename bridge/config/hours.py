@@ -229,7 +229,7 @@ def _times(text: str, before: int) -> tuple[int, int]:
         raise ValueError(f'"{text}" is not clear: write 09:00-18:00, by the 24-hour clock')
     if begins == _DAY_END:
         raise ValueError(f'"{text}" begins at 24:00; write 00:00 of the next day')
-    if begins == ends:
+    if begins == ends and match[4] != "翌":
         raise ValueError(f'"{text}" is empty; for the whole day, write 00:00-24:00')
     return begins, ends or _DAY_END
 

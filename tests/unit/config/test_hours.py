@@ -51,6 +51,17 @@ def test_over_midnight() -> None:
     assert hours.opens(at("2026-11-09T06:00")) == at("2026-11-13T22:00")
 
 
+@pytest.mark.parametrize("times", ["8:00-次日8:00", "上午8点到次日早上8点", "朝8時〜翌8時"])
+def test_until_the_same_time_of_the_next_day(times: str) -> None:
+    hours = parse_hours(f"周六 {times} UTC")
+    assert hours.opens(at("2026-11-07T07:59", "UTC")) == at("2026-11-07T08:00", "UTC")
+    assert hours.is_open(at("2026-11-08T07:59", "UTC"))
+    assert hours.opens(at("2026-11-08T08:00", "UTC")) == at("2026-11-14T08:00", "UTC")
+    for other in ("8:00-8:00", "上午8点到8点", "8点到8点", "8点到次日8点"):
+        with pytest.raises(ValueError, match="is empty|is not clear"):
+            parse_hours(f"周六 {other} UTC")
+
+
 def test_end_of_the_day() -> None:
     for text in ("Mon 22:00-24:00; Tue 00:00-02:00 UTC", "Mon 22:00-00:00; Tue 0:00-02:00 UTC"):
         hours = parse_hours(text)
