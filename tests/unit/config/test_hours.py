@@ -58,7 +58,7 @@ def test_until_the_same_time_of_the_next_day(times: str) -> None:
     assert hours.is_open(at("2026-11-08T07:59", "UTC"))
     assert hours.opens(at("2026-11-08T08:00", "UTC")) == at("2026-11-14T08:00", "UTC")
     for other in ("8:00-8:00", "上午8点到8点", "8点到8点", "8点到次日8点"):
-        with pytest.raises(ValueError, match="is empty|is not clear"):
+        with pytest.raises(ValueError, match=r"is empty|is not clear"):
             parse_hours(f"周六 {other} UTC")
 
 
