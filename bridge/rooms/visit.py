@@ -263,9 +263,8 @@ class Visit(msgspec.Struct, eq=False):
         self.record = replace(before, conversation=after, chats=chats)
         if before.corrections:
             self._note_whole()
-        for effect in effects:
-            if before.gone_at is None or type(effect) not in _TOO_LATE[before.stays]:
-                self.add(effect)
+        for effect in effects if before.gone_at is None else _of_erased(before, effects):
+            self.add(effect)
 
     def _note_whole(self) -> None:
         """Note corrections that are sent in full, as no agent has an earlier wording."""
@@ -306,6 +305,17 @@ class Visit(msgspec.Struct, eq=False):
             self.say("again.delivered", reply_to=latest)
         else:
             self.say("again.delivered_all", {"count": count})
+
+
+def _of_erased(record: RoomRecord, effects: Iterable[Effect]) -> Iterator[Effect]:
+    """Yield the effects that a room being erased still has; the operator ended its chat."""
+    for effect in effects:
+        if type(effect) in _TOO_LATE[record.stays]:
+            continue
+        if isinstance(effect, model.Say) and effect.key.startswith("chat.ended_by_you"):
+            yield replace(effect, key="chat.ended_by_operator")
+        else:
+            yield effect
 
 
 def signed(visit: Visit, who: UserId, happened: model.Input) -> model.Input:

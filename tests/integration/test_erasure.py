@@ -97,7 +97,7 @@ async def test_a_room_erased_during_a_chat_and_served_on_is_asked_for_no_rating(
     """Its rating could not be sent: nothing is known of the chat any more."""
     stays = await chatted(stage, "servedon", "a zebra at the door")
     assert (await report_of(await start_erase(stage, stays.room, "--force", "--stay")))["done"]
-    await stays.reads("You have ended the chat", stage.bot)
+    await stays.reads("The operator of this service has ended", stage.bot)
     await stays.say("and who are you?")
     await stays.queued()  # all that the bridge says of the former chat is there by now
     assert not any("satisfied" in wording(event) for event in await stays.history())
