@@ -267,6 +267,8 @@ class Settings(Answer, frozen=True, kw_only=True):
     start: str | None
     paused: bool
     hours: str | None
+    hours_unclear: bool
+    """Whether `hours` cannot be read (stored by another version): the queue's count."""
     texts: dict[str, str]
     """The room's own sentences by name, with a suffix if for one language only: `greeting.en`."""
 

@@ -33,7 +33,14 @@ from bridge.rooms import commands, erasure
 from bridge.rooms.engine import Engine
 from bridge.rooms.ports import LinkState
 from bridge.rooms.record import Chat, MatrixEvent, Order, RoomRecord, load_chat, load_input
-from bridge.rooms.rules import BadOrder, Rules, choices_of, narrow, unconfigured_rules
+from bridge.rooms.rules import (
+    BadOrder,
+    Rules,
+    choices_of,
+    narrow,
+    readable_hours,
+    unconfigured_rules,
+)
 from bridge.rooms.store import (
     AccountRow,
     Change,
@@ -380,7 +387,12 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
         queue=queue,
         next_queue=coming,
         language=rules.language_for(record),
-        settings=made(shapes.Settings, settings, texts=dict(settings.texts)),
+        settings=made(
+            shapes.Settings,
+            settings,
+            hours_unclear=bool(settings.hours) and not readable_hours(settings.hours),
+            texts=dict(settings.texts),
+        ),
         phase=cast(shapes.Phase, type(phase).__name__),
         since=phase.since or None,
         chat=record.conversation.number,

@@ -205,6 +205,27 @@ async def test_the_queue_of_a_request_is_not_shown_as_the_rooms(console: Console
     await expect(frame.get_by_role("radio", name="Service")).to_be_checked()
 
 
+async def test_hours_that_do_not_count_say_so(console: Console) -> None:
+    """With a stubbed API: the bridge stores only hours that it can read."""
+    talk = await a_room(console, "unclear")
+    url, page = await widget_url(talk), await console.window()
+    hours = {"hours": "as we please", "hours_unclear": True}
+
+    async def room(route: Route) -> None:
+        answer = await (await route.fetch()).json()
+        if "settings" in answer:
+            answer["settings"] |= hours
+        await route.fulfill(json=answer)
+
+    await page.route("**/room/api/rooms/**", room)
+    frame = await opened(console, page, url, talk, talk.customer)
+    note = frame.get_by_text("These hours cannot be read")
+    await expect(note).to_be_visible()
+    await expect(frame.get_by_label("Opening hours of this room")).to_have_value("as we please")
+    hours |= {"hours": "daily 00:00-24:00 UTC", "hours_unclear": False}
+    await expect(note).to_be_hidden()
+
+
 async def test_a_call_centre_is_chosen_without_a_queue_of_the_former(console: Console) -> None:
     """With a stubbed API, as there is only one here."""
     talk = await a_room(console, "chooser")

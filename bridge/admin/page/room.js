@@ -126,6 +126,7 @@ function settingsForm() {
     start: [input("select", "start"), STARTS.map((one) => [one, word(one)])],
   };
   const typed = { hours: input("input", "hours", { maxLength: 300, placeholder: word("hoursHint"), spellcheck: false }) };
+  const unclear = make("p", { className: "warn", textContent: word("hoursUnclear"), hidden: true });
   for (const name of Object.keys(TEXTS)) typed[name] = input("textarea", name, { maxLength: 500, rows: 2 });
   const readers = make("select", { "data-key": "reader", onchange: (event) => {
     reader = event.target.value;
@@ -150,7 +151,7 @@ function settingsForm() {
   box(word("chosenQueue"), centre, queues),
   box(word("settings"), make("div", { className: "stack" },
     field(word("chosenLanguage"), choices.language[0]), field(word("chosenSource"), choices.from[0]),
-    field(word("chosenStart"), choices.start[0]), field(word("roomHours"), typed.hours))),
+    field(word("chosenStart"), choices.start[0]), field(word("roomHours"), typed.hours), unclear)),
   box(word("texts"), muted(word("textsHint")), make("div", { className: "stack" }, field(word("reader"), readers),
     Object.entries(TEXTS).map(([name, key]) => field(word(key), typed[name])))),
   make("div", { className: "row bar" }, save));
@@ -165,6 +166,7 @@ function settingsForm() {
     const settings = stored = room.settings;
     replace(service, make("p", { className: settings.paused ? "warn" : "good", textContent: word(settings.paused ? "pausedNow" : "servedNow") }),
       button(word(settings.paused ? "resume" : "pause"), () => set({ paused: !settings.paused }), { key: "pause" }));
+    unclear.hidden = !settings.hours_unclear;
     centre.hidden = !room.enterprises.length;
     choices.enterprise[1] = room.enterprises.map((one) => [one, one]);
     replace(queues, make("legend", { className: "unseen", textContent: word("chosenQueue") }),

@@ -55,7 +55,8 @@ const WORDS = {
     servedNow: "This room is served.", saved: "Saved. The bridge says so in the room.", save: "Save",
     texts: "Sentences of this room", textsHint: "Each replaces a sentence of the bridge; empty: the operator's setting. {queue} and {prefix} are filled in.",
     reader: "For readers of", everybody: "all others", greeting: "Greeting", closed_: "Outside opening hours", nobody__: "No agent is online", ended_: "The agent has ended the chat",
-    hoursHint: "Mon-Fri 09:00-18:00 Asia/Shanghai", roomHours: "Opening hours of this room; empty: the queue's", lastChanges: "Last changes", undo: "Undo the last change",
+    hoursHint: "Mon-Fri 09:00-18:00 Asia/Shanghai", roomHours: "Opening hours of this room; empty: the queue's",
+    hoursUnclear: "These hours cannot be read, so the queue's count: please set others.", lastChanges: "Last changes", undo: "Undo the last change",
   },
   zh: {
     consoleTitle: "WebChat 控制台", roomTitle: "本房间的 WebChat", skip: "跳到内容", language: "English",
@@ -109,7 +110,8 @@ const WORDS = {
     servedNow: "本房间正在服务中。", saved: "已保存，网桥会在房间里提示。", save: "保存",
     texts: "本房间的提示语", textsHint: "每句替换网桥的一句提示语；留空则按运营方的设置。{queue} 与 {prefix} 会自动填入。",
     reader: "用于阅读以下语言的人", everybody: "其他任何语言", greeting: "问候语", closed_: "非营业时间", nobody__: "没有客服在线", ended_: "客服结束对话时",
-    hoursHint: "周一至周五 09:00-18:00 Asia/Shanghai", roomHours: "本房间的营业时间；留空则按队列的设置", lastChanges: "最近的变更", undo: "撤销上一次更改",
+    hoursHint: "周一至周五 09:00-18:00 Asia/Shanghai", roomHours: "本房间的营业时间；留空则按队列的设置",
+    hoursUnclear: "无法理解这里的营业时间，因此不起作用，以队列的营业时间为准；请重新设定。", lastChanges: "最近的变更", undo: "撤销上一次更改",
   },
 };
 

@@ -17,10 +17,10 @@ from bridge.admin.shapes import LetterAsked
 from bridge.admin.views import Caller
 from bridge.ids import RoomId
 from bridge.rooms.ports import LinkState
-from bridge.rooms.record import MatrixEvent, Raw, dump_chat, dump_input
+from bridge.rooms.record import MatrixEvent, Raw, dump_chat, dump_input, dump_record
 from bridge.rooms.store import Change, ChatRow, Commit, DeadLetter, NewInput, Token
 from bridge.rooms.surroundings import Surroundings
-from tests.fakes.flow import accept, every
+from tests.fakes.flow import accept, every, step
 from tests.fakes.house import ROOM
 from tests.unit.admin.office import OPERATOR, QUEUED, SECRETS, Office, chat, office
 from tests.unit.rooms.visits import BOT
@@ -144,12 +144,26 @@ async def test_details_of_a_room() -> None:
         assert room["next_queue"] == there.world.rules.default_queue
         assert room["settings"] == {
             "enterprise": None, "queue": None, "from": None, "language": None, "start": None,
-            "paused": False, "hours": None, "texts": {},
+            "paused": False, "hours": None, "hours_unclear": False, "texts": {},
         }  # fmt: skip
         assert (await there.get("/rooms/!queued%3Aexample.org"))["position"] is not None
         status, answer = await there.ask("GET", "/rooms/!nowhere:example.org")
         assert (status, answer["errcode"]) == (404, "M_NOT_FOUND")
         assert await there.world.store.busy_rooms() == []
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("hours", "unclear"), [("at night", True), ("daily 8:00-9:00 UTC", False)])
+async def test_stored_hours_that_do_not_count_are_marked(hours: str, *, unclear: bool) -> None:
+    async with office() as there:
+        store = there.world.writing
+        found = await store.load(QUEUED)
+        assert found.room is not None
+        record = await there.world.stored(QUEUED)
+        record = replace(record, settings=replace(record.settings, hours=hours))
+        await step(store, replace(found.room, record=dump_record(record)), now=1)
+        settings = (await there.get(f"/rooms/{QUEUED}"))["settings"]
+        assert (settings["hours"], settings["hours_unclear"]) == (hours, unclear)
 
 
 @pytest.mark.asyncio
