@@ -209,7 +209,7 @@ async def test_hours_that_do_not_count_say_so(console: Console) -> None:
     """With a stubbed API: the bridge stores only hours that it can read."""
     talk = await a_room(console, "unclear")
     url, page = await widget_url(talk), await console.window()
-    hours = {"hours": "as we please", "hours_unclear": True}
+    hours: dict[str, object] = {"hours": "as we please", "hours_unclear": True}
 
     async def room(route: Route) -> None:
         answer = await (await route.fetch()).json()
