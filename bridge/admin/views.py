@@ -390,7 +390,7 @@ def room_state(bridge: Bridge, row: StoredRoom, record: RoomRecord) -> shapes.Ro
         settings=made(
             shapes.Settings,
             settings,
-            hours_unclear=bool(settings.hours) and not readable_hours(settings.hours),
+            hours_unclear=not readable_hours(settings.hours) if settings.hours else False,
             texts=dict(settings.texts),
         ),
         phase=cast(shapes.Phase, type(phase).__name__),
