@@ -289,7 +289,7 @@ def _rated(state: model.Conversation, session_id: SessionId) -> model.Rated | No
 # --- the robot inside a chat ---------------------------------------------------------------------
 
 _BEHIND = ".,)。、\ufe0f\u20e3"
-_NAMELESS = Agent(AgentId("robot"))
+NAMELESS = Agent(AgentId("robot"))
 """Agent for a robot that no frame has named."""
 
 
@@ -312,7 +312,7 @@ def spoke(turn: Turn, push: RobotMessage, session_id: SessionId) -> None:
     phase = turn.state.phase
     agents = phase.agents if isinstance(phase, model.Chatting) else ()
     robots = phase.robots if isinstance(phase, model.Chatting) and not phase.robot else agents
-    agent = robots[0] if robots else _NAMELESS
+    agent = robots[0] if robots else NAMELESS
     if text:
         turn.ask(model.Relay(agent, AgentText(text), session_id, push.suggestions))
     if not isinstance(phase, model.Chatting) or not phase.robot:

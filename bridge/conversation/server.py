@@ -230,7 +230,7 @@ def _replace_agents(
         phase,
         agents=agents,
         robot=robot,
-        robots=phase.agents if person else phase.robots,
+        robots=(phase.agents or (chat.NAMELESS,)) if person else phase.robots,
         human=phase.human and robot,
         seeking=phase.seeking and robot,
         unanswered=phase.unanswered or person,
@@ -356,11 +356,16 @@ def _show(
 
 
 def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:
-    known = turn.state.last_session
-    chatting = isinstance(turn.state.phase, model.Chatting)
-    if push.session_id is not None and not chatting and push.session_id != known:
+    phase, known = turn.state.phase, turn.state.last_session
+    if isinstance(phase, model.Chatting):
+        # No request led to this chat, and nobody has written yet: it is the robot's.
+        unheard = phase.request_id is None and phase.unanswered and not phase.robots
+        if unheard and push.session_id == phase.session_id and not phase.unwanted:
+            _robots_chat(turn, phase)
+            push = replace(push, transfer=False)  # a person was offered just now
+    elif push.session_id not in {None, known}:
         chat.start_chat(turn, push.session_id, (), robot=True)  # as a 210 would (row 40)
-        push = replace(push, transfer=False)  # a person was offered just now
+        push = replace(push, transfer=False)
     chat.spoke(turn, push, push.session_id or known or SessionId(0))
     history.note_robot(turn, push.text, at)
     phase = turn.state.phase
@@ -496,8 +501,12 @@ def _overtaken(turn: Turn, phase: model.Chatting, reply: frames.Reply) -> None:
     names_robot = reply.robot_type is not None and reply.session_id == phase.session_id
     alone = {agent.id for agent in phase.agents} <= robots
     if names_robot and alone and not (phase.robot or phase.unwanted):
-        turn.enter(phase, robot=True, unanswered=False)
-        turn.ask(model.Offer("robot.person_offered"))
+        _robots_chat(turn, phase)
+
+
+def _robots_chat(turn: Turn, phase: model.Chatting) -> None:
+    turn.enter(phase, robot=True, unanswered=False)
+    turn.ask(model.Offer("robot.person_offered"))
 
 
 def _request_granted(turn: Turn, phase: model.Waiting, reply: frames.Reply) -> None:

@@ -61,3 +61,31 @@ async def test_a_robot_answers_and_hands_over(
     assert len([line for line in told if "Connected: Helper" in line]) == 1, told
     assert len([line for line in told if "handed you over to Mei" in line]) == 1, told
     await talk.desk("close")
+
+
+async def test_a_robot_is_known_by_its_words_though_the_reply_that_named_it_was_lost(
+    stage: Stage,
+) -> None:
+    """The next reply, -2, only names the session: it offers no person, and is no person's."""
+    options = {
+        "dialect": "2019",
+        "robot_queues": [1],
+        "robot_answers": {"How do I return it?": ANSWER},
+        "robot_speaks": 301,
+        "robot_started": False,
+        "robot_mode": False,
+        "request_id_in_reply": True,
+    }
+    lost = {"fault": "drop", "type": 101}
+    await stage.simulator.do({"op": "set", "options": options, "faults": [lost]})
+    talk = await Talk.open(stage, await stage.customer("unnamed"), "How do I return it?")
+    await talk.reads("Send it back & wait")
+    await talk.reads("To talk to a person")
+    await talk.say("!wc human")
+    await talk.queued()
+    await talk.desk("accept", agent="A00001")
+    await talk.desk("say", text="I am a person")
+    await talk.reads("I am a person", MEI)
+    told = [wording(event) for event in talk.messages(stage.bot)]
+    assert not [line for line in told if "An agent is here" in line], told
+    await talk.desk("close")

@@ -183,6 +183,43 @@ def test_a_204_after_an_unnamed_robot_names_a_person() -> None:
     assert not robot(scene)
 
 
+@pytest.mark.parametrize("named_by", ["reply", "push"])
+def test_a_robot_whose_first_frame_was_lost_is_known_by_its_words(named_by: str) -> None:
+    """Neither -2 nor a 202 as the guides print it says that the session is a robot's."""
+    scene = Scene()
+    scene.start()
+    scene.cut()
+    scene.restored()
+    if named_by == "reply":
+        scene.reply(-2, sessionId=SESSION, agentId="BOT007", agentName="Helper")
+    else:
+        scene.push(202, sessionId=SESSION, agents=[BOT])
+    scene.push(301, sessionId=SESSION, robotType=3, content=PROPOSING)
+    assert [one.key for one in scene.effects if isinstance(one, Offer)] == ["robot.person_offered"]
+    if named_by == "push":
+        scene.reply(-2, sessionId=SESSION)
+    check_robot(scene)
+
+
+def test_a_late_answer_of_a_robot_that_no_frame_named_makes_no_robot_of_a_person() -> None:
+    scene = with_robot()
+    scene.push(204, sessionId=SESSION, agents=[MEI])
+    scene.push(301, sessionId=SESSION, robotType=3, content=PROPOSING)
+    assert not robot(scene)
+
+
+def test_the_words_of_a_robot_make_no_robot_of_a_person_who_has_written() -> None:
+    """Nor of one whom the customer leaves, nor of one of another session."""
+    hello = {"type": 1, "content": "Hello"}
+    for session, written in ((SESSION, True), (SESSION + 1, False)):
+        scene = Scene()
+        scene.push(202, sessionId=SESSION, agents=[MEI])
+        if written:
+            scene.push(210, sessionId=SESSION, agentId="K00017", msg=hello)
+        scene.push(301, sessionId=session, robotType=3, content=PROPOSING)
+        assert not robot(scene)
+
+
 # --- people and robots are told apart -------------------------------------------------------------
 
 
