@@ -26,6 +26,7 @@ from bridge.matrix import events, render
 from bridge.matrix.client import Homeserver, Spooled, spool
 from bridge.matrix.crypto import wire
 from bridge.matrix.crypto.crypto import Crypto
+from bridge.matrix.crypto.devices import GONE
 from bridge.matrix.crypto.wire import Json
 from bridge.matrix.ghosts import KNOWN_SECONDS, MAX_DISPLAYNAME, UNREGISTERED, Ghosts, PlainDevices
 from bridge.matrix.users import OurUsers
@@ -376,7 +377,7 @@ class MatrixAdapter:
         try:
             return await self._seal_and_send(room_id, sender, content, own, kind)
         except ports.Refused as refusal:
-            if refusal.code != "M_UNKNOWN_DEVICE":
+            if refusal.code != GONE:
                 raise
         await self.ghosts.devices.mend(sender)
         return await self._seal_and_send(room_id, sender, content, own, kind)

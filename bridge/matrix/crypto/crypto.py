@@ -40,7 +40,7 @@ import msgspec
 
 from bridge.ids import RoomId, UserId, server_of
 from bridge.matrix.crypto import keys, peers, wire
-from bridge.matrix.crypto.devices import ANOTHER, OwnDevice, Upkeep
+from bridge.matrix.crypto.devices import ANOTHER, GONE, OwnDevice, Upkeep
 from bridge.matrix.crypto.vault import LOG, Vault, again
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Clock, Despite, Refused, Unavailable, Undecryptable, describe
@@ -61,7 +61,6 @@ _MOST_PAGES = 100
 _MENDING = 3.0
 """Maximum seconds that a ghost waits for its mailbox before it writes, and for the repair of broken
 olm sessions."""
-_GONE = "M_UNKNOWN_DEVICE"
 _ROUNDS = 3
 """Maximum attempts to determine the readers of a message if they change meanwhile."""
 CATCHING_UP = 10.0
@@ -366,7 +365,7 @@ class Crypto:
         try:
             mail = await self._arrivals.fetch(host, wait=host in self._caught_up)
         except Refused as refusal:
-            if refusal.code == _GONE:
+            if refusal.code == GONE:
                 await self.mend(host)
             raise
         async with self.upkeep.holding(host) as own:
@@ -511,7 +510,7 @@ class Crypto:
                 async with asyncio.timeout(_MENDING):
                     mail = await self._arrivals.fetch(user, wait=False)
             except (Unavailable, Refused, TimeoutError) as error:
-                if isinstance(error, Refused) and error.code == _GONE:
+                if isinstance(error, Refused) and error.code == GONE:
                     raise
                 # Written without repairs; the mailbox is read again in `_MAILBOX_MS`.
                 LOG.info("a mailbox cannot be read now", user=user, why=str(error))

@@ -55,6 +55,8 @@ from bridge.rooms.store import SecretRow, StoreError
 EPOCH, MARKS = "epoch", "marks"
 PREFIX = "WEBCHAT"
 """Prefix of the bridge's device ids."""
+GONE = "M_UNKNOWN_DEVICE"
+"""Error code for a request by a device that the homeserver does not know (any more)."""
 EVERY = 60_000
 """Minimum ms between marks. After a `kill -9`, a backup younger than this may go undetected."""
 _LAST = 3.0
@@ -413,6 +415,8 @@ class Upkeep:
         try:
             await self._server.upload_keys(own.user, content | own.unpublished())
         except Refused as refusal:
+            if refusal.code == GONE:
+                return  # the next event is refused likewise, and has the device made anew (`mend`)
             # A restored database uploads keys that the homeserver has already handed out.
             LOG.error(
                 "the homeserver refuses the bridge's encryption keys",

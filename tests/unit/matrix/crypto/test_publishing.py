@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from bridge.matrix.crypto.devices import Fit, OwnDevice, Upkeep, compare
 from bridge.matrix.crypto.wire import Json
@@ -24,6 +25,19 @@ async def test_refused_one_time_keys_are_uploaded_again() -> None:
     assert len(world.one_time[BOT, "D"]) == 50
     await upkeep.replenish(own, {"device_one_time_keys_count": {"signed_curve25519": 50}})
     assert len(world.calls) == 3
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("code", "said"), [("M_UNKNOWN", 1), ("M_UNKNOWN_DEVICE", 0)])
+async def test_a_deleted_device_needs_no_reset(code: str, said: int) -> None:
+    """An administrator deleted the bridge's devices: it makes them anew, so no one is called."""
+    world = World()
+    upkeep = Upkeep(new_vault(), FakeServer(world), BOT, Clock(), deaf)
+    world.fails = {"upload_keys": Refused(code)}
+    with capture_logs() as logs:
+        await upkeep.replenish(OwnDevice.draw(BOT, "D"), {"device_one_time_keys_count": {}})
+    assert len([line for line in logs if line["log_level"] == "error"]) == said
+    assert world.calls == ["upload_keys"]
 
 
 @pytest.mark.asyncio
