@@ -459,9 +459,7 @@ class MatrixAdapter:
         inside = True
         try:
             await self.ghosts.join(room_id, host, ghost)
-        except ports.Refused as refusal:
-            if refusal.code not in ports.SHUT_OUT:
-                raise
+        except ports.Refused:
             inside = False
         contents = await self._contents(room_id, ghost if inside else host, what)
         parts: list[ports.Part] = []
@@ -499,13 +497,10 @@ class MatrixAdapter:
     async def _send_as_ghost(
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str
     ) -> EventId | None:
-        """Send as a ghost, rejoining once if it was removed; None if the room refuses the ghost."""
-        try:
+        """Send as a ghost, rejoining once if it was removed; None if the ghost is refused."""
+        with suppress(ports.Refused):
             return await self.send(room_id, ghost, content, txn_id)
-        except ports.Refused as refusal:
-            if refusal.code not in ports.SHUT_OUT:
-                raise
-        with ports.Despite(*ports.SHUT_OUT):
+        with suppress(ports.Refused):
             self.ghosts.forget(room_id, ghost)
             await self.ghosts.join(room_id, host, ghost)
             return await self.send(room_id, ghost, content, txn_id)

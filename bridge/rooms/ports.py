@@ -129,8 +129,6 @@ class Despite:
 
 LIFTED = frozenset({"M_USER_SUSPENDED", "M_RESOURCE_LIMIT_EXCEEDED"})
 """Error codes of all that an account writes, until somebody of the homeserver lifts the measure."""
-SHUT_OUT = LIFTED | {"M_FORBIDDEN", "M_BAD_STATE"}
-"""Error codes of what a ghost may not do: it is not invited, banned, suspended, or one too many."""
 
 
 class CallFailure(Exception):

@@ -147,8 +147,7 @@ class Delivery:
                             continue
                         muted = await self._check_mute(effect)
                     if not muted and error.code not in ports.LIFTED:
-                        done = await self._refused(effect, error.code)
-                        return self._with_posted(effect, done)
+                        return self._with_posted(effect, await self._refused(effect, str(error)))
                     why = "the room lets the bridge write nothing" if muted else error.code
                     asked = None
             waiting_since = max(self._row.created, self._row.revived or 0)
@@ -221,28 +220,29 @@ class Delivery:
             await self._room.take((self._unshown(),))
         return True
 
-    async def _refused(self, effect: effects.InRoom, code: str) -> Done:
+    async def _refused(self, effect: effects.InRoom, why: str) -> Done:
         """Give up a refused effect; the customer is told of an agent's message."""
         left, described = self.record.membership is Membership.LEFT, False
         if isinstance(effect, model.Relay) and not left:
             with suppress(ports.Refused, ports.Unavailable):
                 described = bool(await self._describe(effect))
-        return self._give_up(effect, code, described=described)
+        return self._give_up(effect, why, described=described)
 
     def _give_up(self, effect: effects.InRoom, why: str, *, described: bool = False) -> Done:
+        about = self._about(effect) | {"why": why}
         if self._lost:
-            _log.warning("a room has lost the bridge's user: its chat is ended", **self._about())
-            lost = Came(EntryFailed(why, lost=True))
-            return Done(came=(lost,), outcome=Outcome.DISCARDED, detail=why)
+            _log.warning("a room has lost the bridge's user: its chat is ended", **about)
+            lost = (Came(EntryFailed(why, lost=True)),)
+            return Done(came=lost, outcome=Outcome.DISCARDED, detail=why)
         if isinstance(effect, effects.EnterRoom):
             later = self._behind()
             if any(isinstance(one, effects.EnterRoom) and one.into == effect.into for one in later):
                 return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer invitation")
+            _log.info("the bridge may not enter a room", host=effect.host, **about)
             return Done(came=(Came(EntryFailed(why)),), outcome=Outcome.REFUSED, detail=why)
-        left = self.record.membership is Membership.LEFT
-        if left or isinstance(effect, effects.LeaveRoom | model.AgentsLeft):
+        leaves = isinstance(effect, effects.LeaveRoom | model.AgentsLeft)
+        if leaves or self.record.membership is Membership.LEFT:
             return Done(outcome=Outcome.DISCARDED, detail=why)
-        about = self._about(effect) | {"why": why}
         _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
         unseen = isinstance(effect, model.Relay) and not described
         return Done(came=(self._unshown(),) * unseen, outcome=Outcome.DEAD, detail=why)
@@ -568,7 +568,7 @@ class Delivery:
         return Done(detail=f"{done} of {len(events)}")
 
     async def _agents_came(self, came: model.AgentsCame) -> Done:
-        """Join the ghosts to the room; for those shut out the host speaks (`MatrixPort.relay`)."""
+        """Join the ghosts to the room; for those refused the host speaks (`MatrixPort.relay`)."""
         if self.record.direct:
             # Before they join, so that no client counts three members even for a moment.
             ghosts = tuple(map(self._matrix.ghost_of, came.agents))
@@ -576,7 +576,7 @@ class Delivery:
         outside: list[str] = []
         for agent in came.agents:
             outside.append(agent.name or agent.id)
-            with ports.Despite(*ports.SHUT_OUT):
+            with suppress(ports.Refused):
                 await self._welcome(agent, came.queue_id)
                 outside.pop()
         about = f"outside:{self.record.conversation.number}:{', '.join(outside)}"
@@ -752,6 +752,7 @@ class Delivery:
                 break
             except (ports.TooBig, ports.Refused) as error:
                 if isinstance(error, ports.Refused) and error.code != "M_TOO_LARGE":
+                    self._no_media = "chat.unshown"  # to fetch it again would not help
                     raise
                 text = "an agent's file is too large for the homeserver or limits.file"
                 _log.warning(text, **log_fields(self.record), why=str(error))

@@ -523,10 +523,11 @@ async def test_in_a_shared_room_ghosts_join_without_being_declared() -> None:
     assert (ROOM, world.matrix.ghost_of(JUN)) in world.matrix.members
 
 
-async def test_the_bot_speaks_for_agents_whose_ghosts_cannot_join() -> None:
+@pytest.mark.parametrize("code", ["M_FORBIDDEN", "M_UNKNOWN"])  # the latter of a spam checker
+async def test_the_bot_speaks_for_agents_whose_ghosts_cannot_join(code: str) -> None:
     world = World()
     await world.chatting()
-    world.matrix.trouble.append(Refused("M_FORBIDDEN"))
+    world.matrix.trouble.append(Refused(code))
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, JUN))))
         await quiet()
@@ -537,17 +538,6 @@ async def test_the_bot_speaks_for_agents_whose_ghosts_cannot_join() -> None:
     assert world.matrix.trouble == deque()
     assert world.matrix.texts(ROOM).count("agents.outside") == 1  # once a chat
     assert await world.nothing_left()
-
-
-async def test_another_refusal_of_a_ghosts_join_is_a_dead_letter() -> None:
-    world = World()
-    await world.chatting()
-    world.matrix.trouble.append(Refused("M_UNKNOWN"))
-    async with world.running() as engine:
-        await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, JUN))))
-        await quiet()
-    assert "agents.outside" not in world.matrix.texts(ROOM)
-    assert ("matrix", "dead") in world.counts.settled_rows
 
 
 async def test_the_robots_proposals_and_offers_are_remembered() -> None:

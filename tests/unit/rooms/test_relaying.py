@@ -238,7 +238,9 @@ async def test_after_the_last_failed_fetch_the_next_message_is_shown_at_once() -
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("trouble", [Refused("M_FORBIDDEN"), Unavailable("away")])
+@pytest.mark.parametrize(
+    "trouble", [Refused("M_FORBIDDEN", "no such files here"), Unavailable("away")]
+)
 async def test_a_file_that_the_homeserver_does_not_accept(trouble: Exception) -> None:
     """Not treated as the file server's fault: retried, or a dead letter, and reported."""
     world = World()
@@ -249,8 +251,8 @@ async def test_a_file_that_the_homeserver_does_not_accept(trouble: Exception) ->
         assert [text for _, text in found] == ["RelayedMedia"]
         assert letters == []
     else:
-        assert [text for _, text in found] == ["chat.media_failed"]
-        assert [letter.why for letter in letters] == ["M_FORBIDDEN"]
+        assert [text for _, text in found] == ["chat.unshown"], "to fetch it again would not help"
+        assert [letter.why for letter in letters] == ["M_FORBIDDEN no such files here"]
 
 
 @pytest.mark.asyncio
