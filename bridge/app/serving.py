@@ -329,7 +329,7 @@ class Serving:
         appservice = self.config.appservice
         return Endpoint(
             hs_token=appservice.hs_token.get_secret_value(),
-            is_ours=matrix.is_ours,
+            users=matrix.users,
             accept=engine.accept_events,
             answer_user_query=matrix.ghosts.answer_user_query,
             typing=engine.typing,

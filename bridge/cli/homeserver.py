@@ -268,7 +268,7 @@ class _Checks:
 
         return Endpoint(
             hs_token=self._config.appservice.hs_token.get_secret_value(),
-            is_ours=self._users.is_ours,
+            users=self._users,
             accept=accept,
             answer_user_query=answer_user_query,
             max_body=self._config.appservice.max_body_size,

@@ -32,6 +32,7 @@ from aiohttp import web
 from bridge.ids import EventId, RoomId, UserId
 from bridge.matrix.crypto import wire
 from bridge.matrix.events import sent_at
+from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Refused, Unavailable
 from bridge.rooms.record import Raw, age_of
 from bridge.rooms.store import StoreError
@@ -125,7 +126,7 @@ class Endpoint:
     """
 
     hs_token: str = field(repr=False)
-    is_ours: Callable[[str], bool]
+    users: OurUsers
     accept: Callable[[Sequence[Arrived]], Awaitable[object]]
     """Stores events, returning when they are durable; raises StoreError."""
     answer_user_query: Callable[[str], Awaitable[bool]]
@@ -256,8 +257,8 @@ class Endpoint:
         except _UNREADABLE as error:
             self._warn("event without valid ids skipped", error=str(error))
             return None
-        if is_echo(self.is_ours, gist.type, gist.sender, gist.state_key):
-            return None
+        if gist.type != "m.room.member" and self.users.is_ours(gist.sender):
+            return None  # an echo for sure, not worth decoding
         try:
             text = bytes(raw)
             event = _read_event(text)
@@ -269,6 +270,8 @@ class Endpoint:
             why = str(error)
             self._log.warning("event's content dropped", event_id=gist.event_id, error=why)
             event = {**msgspec.to_builtins(gist), "content": {}}
+        if is_echo(self.users, event):
+            return None
         return gist.room_id, gist.event_id, event
 
     async def _user(self, request: web.BaseRequest) -> web.Response:
@@ -338,11 +341,21 @@ class Endpoint:
         return b"".join(parts)
 
 
-def is_echo(is_ours: Callable[[str], bool], kind: str, sender: str, state_key: object) -> bool:
-    """True for an event sent by a bridge user, unless it changes another user's membership."""
-    if not is_ours(sender):
+def is_echo(users: OurUsers, event: Raw) -> bool:
+    """True for an event sent by a bridge user, unless it changes another user's membership.
+
+    Nor is it an echo that a host leaves: the homeserver lets it do so if an administrator deletes
+    the room, or deactivates the host.
+    """
+    if not users.is_ours(sender := wire.text(event, "sender")):
         return False
-    return kind != "m.room.member" or not isinstance(state_key, str) or is_ours(state_key)
+    who = event.get("state_key")
+    if event.get("type") != "m.room.member" or not isinstance(who, str):
+        return True
+    if not users.is_ours(who):
+        return False
+    leaves = wire.text(event, "content", "membership") == "leave"
+    return not (leaves and who == sender and users.is_open_to_all(who))
 
 
 def is_id(text: str) -> bool:

@@ -415,12 +415,12 @@ class CatchUp:
 
     def _read(self, event: Raw, room_id: RoomId) -> Arrived | None:
         """Return the event as a transaction delivers it; None if an echo, redacted or invalid."""
-        event_id, sender, kind = (wire.text(event, key) for key in ("event_id", "sender", "type"))
+        event_id, sender = wire.text(event, "event_id"), wire.text(event, "sender")
         if not (is_id(event_id) and is_id(sender)) or "redacted_because" in wire.mapping(
             event, "unsigned"
         ):
             return None
-        if is_echo(self.users.is_ours, kind, sender, event.get("state_key")):
+        if is_echo(self.users, event):
             return None
         return room_id, EventId(event_id), event | {"room_id": room_id}
 

@@ -76,7 +76,7 @@ class Homeserver:
         self.taken: list[Arrived] = []
         endpoint = Endpoint(
             hs_token="s3cret",
-            is_ours=OURS.is_ours,
+            users=OURS,
             accept=self._accept,
             answer_user_query=self._vouch,
             typing=self._types,

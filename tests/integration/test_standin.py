@@ -101,6 +101,19 @@ async def test_what_a_suspended_user_of_ours_may_not_write_is_not_lost(stage: St
     await other.heard("hello")
 
 
+async def test_who_waits_for_a_host_that_is_deactivated_leaves_the_queue(stage: Stage) -> None:
+    """An administrator deactivates a queue's user, whom Synapse has leave its rooms by itself."""
+    host = f"@webchat_queue_1:{stage.synapse.domain}"
+    waiting = await Talk.open(stage, await stage.customer("patient"), "hello", host=host)
+    await waiting.reads("you are number 1", host)
+    await waiting.sees(lambda event: event.get("type") == "m.reaction")
+    await register(stage.synapse, stage.session, "warden", password_of("warden"), admin=True)
+    warden = await Customer.sign_in(stage.session, stage.synapse, "warden")
+    await warden.call("POST", f"../../_synapse/admin/v1/deactivate/{host}", {"erase": False})
+    await waiting.sees(membership(host, "leave"))
+    await waiting.at_desk(lambda person: person.request is None and not person.linked)
+
+
 async def test_the_host_relays_for_a_banned_agent(stage: Stage) -> None:
     talk = await Talk.open(stage, await stage.customer("angry"), "hello")
     await talk.heard("hello")

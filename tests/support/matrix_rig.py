@@ -110,7 +110,7 @@ class Rig:
     def endpoint(self) -> Endpoint:
         return Endpoint(
             hs_token=self.homeserver.registration.hs_token,
-            is_ours=self.users.is_ours,
+            users=self.users,
             accept=self.intake.accept,
             answer_user_query=self.adapter.ghosts.answer_user_query,
             max_body=64 * 1024 * 1024,

@@ -72,7 +72,7 @@ async def rig() -> AsyncIterator[Rig]:
 
             endpoint = Endpoint(
                 hs_token="s3cret",
-                is_ours=OURS.is_ours,
+                users=OURS,
                 accept=accept,
                 answer_user_query=answer_user_query,
                 max_body=1_000,

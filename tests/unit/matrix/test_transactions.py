@@ -87,7 +87,7 @@ async def running(
     intake = Intake()
     endpoint = Endpoint(
         hs_token="s3cret",
-        is_ours=OURS.is_ours,
+        users=OURS,
         accept=intake.accept,
         answer_user_query=answer_user_query,
         typing=intake.typing,
@@ -345,12 +345,14 @@ async def test_body_limit() -> None:
 async def test_echoes_are_dropped_before_anything_else() -> None:
     ghost, bot = "@webchat_a1:a", "@webchatbot:a"
     member = {"type": "m.room.member", "content": {"membership": "leave"}}
+    joined = member | {"content": {"membership": "join"}}
     async with running() as rig:
         await rig.put(
             {
                 "events": [
                     event(1, sender=ghost),
-                    event(2, sender=bot, state_key=bot, **member),
+                    event(2, sender=bot, state_key=bot, **joined),
+                    event(8, sender=ghost, state_key=ghost, **member),
                     event(3, sender=bot, state_key=ghost, **member),
                     event(4, sender=bot, state_key="", type="m.room.topic"),
                 ]
@@ -361,6 +363,7 @@ async def test_echoes_are_dropped_before_anything_else() -> None:
             event(5, sender=bot, state_key="@ann:a", **member),
             event(6, sender="@ann:a", state_key=ghost, **member),
             event(7, sender="@webchat_a1:elsewhere"),
+            event(9, sender=bot, state_key=bot, **member),
         ]
         await rig.put({"events": kept})
         assert [raw for _, _, raw in rig.intake.taken] == kept
