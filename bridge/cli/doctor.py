@@ -109,19 +109,19 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
     check_slips(findings, files, config)
     usable = await findings.of("database", check_database(config))
     async with migrated_store(config) if usable else nullcontext() as store:
-        failed = findings.count(Verdict.FAIL)
+        before = findings.count(Verdict.FAIL)
         if not lacks_tokens(config):
             known = await check_homeserver(findings, config, store)
             if known and usable:
                 await check_encryption(findings, config, store)
             elif known:
                 findings.skipped(ENCRYPTION, "the database cannot be used")
-        explained = findings.count(Verdict.FAIL) > failed
+        explained = findings.count(Verdict.FAIL) > before
         faulty = []
         for enterprise, part in config.parts().items():
-            failed = findings.count(Verdict.FAIL)
+            before = findings.count(Verdict.FAIL)
             await check_webchat(findings.about(enterprise), part, store)
-            faulty.append(findings.count(Verdict.FAIL) > failed)
+            faulty.append(findings.count(Verdict.FAIL) > before)
         # Of several call centres, one within reach is enough for them to keep their rooms.
         explained |= all(faulty)
         await findings.of("replicas", check_replicas(store, explained=explained))
