@@ -54,6 +54,9 @@ REPEATED_WITHIN = 3_000
 """ms within which two identical pushes are one message (trap T34)."""
 AWAITED = 120_000
 """ms within which a message from the history may still be pushed as well."""
+UNSURE_AGAIN = 10 * 60_000
+"""ms for which one line stands for later losses, too: as in a rolling restart. Whoever read it
+longer ago, and missed nothing, still waits for an answer, which a later loss may have taken."""
 _STRIDE = 7_919
 MOST_HEARD = 40
 """Maximum number of marks per room, 0.7 KB; messages older than the oldest mark are ignored."""
@@ -281,7 +284,7 @@ def _seen_before(turn: Turn, pushed: Mark, words: str, *, numbered: bool) -> boo
 
 def note_robot(turn: Turn, fragment: str, at: int) -> None:
     """Remember a message of this chat's robot, whose frames do not name it."""
-    turn.set(told_unsure=False)
+    turn.set(unsure_at=0)
     agent_id = next((agent.id for agent in _agents(turn)), "")
     exact = exact_mark(agent_id, AgentText(fragment))
     _remember_push(turn, at, mark_of(agent_id, fragment), exact, None)
@@ -351,8 +354,8 @@ def _show(turn: Turn, page: model.Recalled, *, brief: bool) -> None:
 
 
 def _tell_unsure(turn: Turn) -> None:
-    """Say that messages may be missing, but not twice in the same place."""
-    if not turn.state.told_unsure:
+    """Say that messages may be missing; for a while not twice in the same place."""
+    if turn.now - turn.state.unsure_at >= UNSURE_AGAIN:
         turn.say(UNSURE)
 
 
@@ -375,7 +378,7 @@ def relay(turn: Turn, message: model.Relay) -> None:
             message = replace(message, ping=True)
         if phase.unanswered or phase.ping_at is not None:
             turn.enter(phase, ping_at=phase.ping_at if phase.close else None, unanswered=False)
-    turn.state = replace(turn.state, watched_at=turn.now, told_unsure=False)
+    turn.state = replace(turn.state, watched_at=turn.now, unsure_at=0)
     turn.effects.append(message)
 
 

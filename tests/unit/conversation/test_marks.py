@@ -12,7 +12,14 @@ import msgspec
 import pytest
 
 from bridge.conversation import history
-from bridge.conversation.history import MOST_HEARD, MOST_RECALLED, Mark, mark_of, shown_lately
+from bridge.conversation.history import (
+    MOST_HEARD,
+    MOST_RECALLED,
+    UNSURE_AGAIN,
+    Mark,
+    mark_of,
+    shown_lately,
+)
 from bridge.conversation.model import (
     Conversation,
     Input,
@@ -276,10 +283,11 @@ def by_the_robot(centre: Centre) -> None:
         (by_the_robot, 2),
         (lambda centre: centre.push(204, sessionId=SESSION, agents=[JUN]), 2),
         (lambda centre: centre.happen(LinkLost()), 2),
+        (lambda centre: centre.later(UNSURE_AGAIN / 1000), 2),
     ],
-    ids=["nothing", "the customer", "the agent", "the robot", "another agent", "the bridge"],
+    ids=["nothing", "customer", "agent", "robot", "another agent", "bridge", "long ago"],
 )
-def test_a_possible_loss_is_told_again_only_below_something_new(
+def test_a_possible_loss_is_told_again_only_below_something_new_or_much_later(
     between: Callable[[Centre], object], told: int
 ) -> None:
     """The bridge restarts three times, and a line says each time that messages may be missing."""
