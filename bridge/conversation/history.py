@@ -327,7 +327,10 @@ def _show(turn: Turn, page: model.Recalled, *, brief: bool) -> None:
     clocks = compare(heard, lines)
     doubtful = is_doubtful(heard, page, lines, clocks)
     if page.kept:
-        lacking, heard = left_out(heard, page, ids)
+        recall = turn.state.recall
+        # If an earlier lookup failed, messages were shown since `page.since`, until a later outage.
+        linked_at = 0 if recall is not None and recall.again else turn.state.linked_at
+        lacking, heard = left_out(heard, page, ids, max(page.since, linked_at))
         doubtful = doubtful or lacking
     else:
         doubtful = not brief and _lost_for_good(turn, page, heard)
@@ -559,10 +562,12 @@ def is_doubtful(heard: Shown, page: model.Recalled, lines: Sequence[Line], clock
     return any(begin < line.entry.posted < first for line in lines)
 
 
-def left_out(heard: Shown, page: model.Recalled, ids: Collection[AgentId]) -> tuple[bool, Shown]:
+def left_out(
+    heard: Shown, page: model.Recalled, ids: Collection[AgentId], until: int
+) -> tuple[bool, Shown]:
     """Return whether the history lacks messages of this chat that were shown, and the marks.
 
-    It must have the newest message shown before the outage, and all after the oldest that it has;
+    It must have the newest message shown `until` the outage, and all after the oldest that it has;
     older ones may lie beyond its page. Socket and history may name people differently, so a line
     may match with any of the chat's `ids`.
 
@@ -581,7 +586,7 @@ def left_out(heard: Shown, page: model.Recalled, ids: Collection[AgentId]) -> tu
     times, copies = Counter(shown), Counter(listed)
     # The order may differ there; if equal messages are too few, the sequence match tells which.
     present = [place in paired or copies[mark] >= times[mark] for place, mark in enumerate(shown)]
-    ours = [mark.session == page.session_id and mark.at <= page.since for mark in heard]
+    ours = [mark.session == page.session_id and mark.at <= until for mark in heard]
     due = [place for place, index in enumerate(order) if ours[index]]
     if not due:
         return False, heard

@@ -13,6 +13,7 @@ import pytest
 
 from bridge.conversation import history
 from bridge.conversation.history import (
+    FIRST_PAUSE,
     MOST_HEARD,
     MOST_RECALLED,
     UNSURE_AGAIN,
@@ -141,6 +142,20 @@ def test_a_history_without_the_last_shown_messages_is_told(told: list[HistoryEnt
     centre.link_back()
     centre.tell()
     assert told_unsure(centre) == 2, "by now, more may have been missed"
+
+
+def test_a_history_without_messages_shown_since_a_failed_lookup_is_told() -> None:
+    """The lookup goes on from before them, and covers a later outage, too."""
+    centre = chat()
+    centre.link_back()
+    centre.tell(failed=True)
+    centre.now += 1_000
+    centre.pushed("one moment")
+    centre.now += 20_000
+    centre.link_back()
+    centre.later(2 * FIRST_PAUSE / 1000)
+    centre.tell()
+    assert told_unsure(centre) == 1
 
 
 def test_a_missed_message_is_shown_from_a_history_with_gaps() -> None:
