@@ -106,7 +106,9 @@ def run(files: Files) -> None:
         )
     if lacks_secret(config):
         stop(ExitCode.CONFIG_INVALID, f"{files.config}: {UNFILLED}")
-    # Imported late: it takes half a second, and other commands do not need it.
+    # Imported late: it takes half a second, and other commands do not need it. SIGTERM meanwhile
+    # ends the process as in `bridge.__main__`, until it has a handler of its own.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     from bridge.app import process
     from bridge.ops.metrics import CannotListen
 

@@ -54,7 +54,7 @@ def said(turn: Turn, event: model.Said) -> None:
     # Reserve orders for the pieces of `instead`, and one for the robot's answer behind the message.
     places = len(pieces) + len(pieces[0].instead) + 1 + _SPARE
     held, typed = state.held + pieces, state.typed + places
-    turn.state = replace(state, held=held, typed=typed, watched_at=turn.now, told_unsure=False)
+    turn.state = replace(state, held=held, typed=typed, watched_at=turn.now, unsure_at=0)
     if former is not None:
         turn.put_back()  # into that place
     if state.dropped:

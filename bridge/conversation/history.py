@@ -54,6 +54,9 @@ REPEATED_WITHIN = 3_000
 """ms within which two identical pushes are one message (trap T34)."""
 AWAITED = 120_000
 """ms within which a message from the history may still be pushed as well."""
+UNSURE_AGAIN = 10 * 60_000
+"""ms for which one line stands for later losses, too: as in a rolling restart. Whoever read it
+longer ago, and missed nothing, still waits for an answer, which a later loss may have taken."""
 _STRIDE = 7_919
 MOST_HEARD = 40
 """Maximum number of marks per room, 0.7 KB; messages older than the oldest mark are ignored."""
@@ -281,7 +284,7 @@ def _seen_before(turn: Turn, pushed: Mark, words: str, *, numbered: bool) -> boo
 
 def note_robot(turn: Turn, fragment: str, at: int) -> None:
     """Remember a message of this chat's robot, whose frames do not name it."""
-    turn.set(told_unsure=False)
+    turn.set(unsure_at=0)
     agent_id = next((agent.id for agent in _agents(turn)), "")
     exact = exact_mark(agent_id, AgentText(fragment))
     _remember_push(turn, at, mark_of(agent_id, fragment), exact, None)
@@ -324,7 +327,10 @@ def _show(turn: Turn, page: model.Recalled, *, brief: bool) -> None:
     clocks = compare(heard, lines)
     doubtful = is_doubtful(heard, page, lines, clocks)
     if page.kept:
-        lacking, heard = left_out(heard, page, ids)
+        recall = turn.state.recall
+        # If an earlier lookup failed, messages were shown since `page.since`, until a later outage.
+        linked_at = 0 if recall is not None and recall.again else turn.state.linked_at
+        lacking, heard = left_out(heard, page, ids, max(page.since, linked_at))
         doubtful = doubtful or lacking
     else:
         doubtful = not brief and _lost_for_good(turn, page, heard)
@@ -351,8 +357,8 @@ def _show(turn: Turn, page: model.Recalled, *, brief: bool) -> None:
 
 
 def _tell_unsure(turn: Turn) -> None:
-    """Say that messages may be missing, but not twice in the same place."""
-    if not turn.state.told_unsure:
+    """Say that messages may be missing; for a while not twice in the same place."""
+    if turn.now - turn.state.unsure_at >= UNSURE_AGAIN:
         turn.say(UNSURE)
 
 
@@ -375,7 +381,7 @@ def relay(turn: Turn, message: model.Relay) -> None:
             message = replace(message, ping=True)
         if phase.unanswered or phase.ping_at is not None:
             turn.enter(phase, ping_at=phase.ping_at if phase.close else None, unanswered=False)
-    turn.state = replace(turn.state, watched_at=turn.now, told_unsure=False)
+    turn.state = replace(turn.state, watched_at=turn.now, unsure_at=0)
     turn.effects.append(message)
 
 
@@ -556,10 +562,12 @@ def is_doubtful(heard: Shown, page: model.Recalled, lines: Sequence[Line], clock
     return any(begin < line.entry.posted < first for line in lines)
 
 
-def left_out(heard: Shown, page: model.Recalled, ids: Collection[AgentId]) -> tuple[bool, Shown]:
+def left_out(
+    heard: Shown, page: model.Recalled, ids: Collection[AgentId], until: int
+) -> tuple[bool, Shown]:
     """Return whether the history lacks messages of this chat that were shown, and the marks.
 
-    It must have the newest message shown before the outage, and all after the oldest that it has;
+    It must have the newest message shown `until` the outage, and all after the oldest that it has;
     older ones may lie beyond its page. Socket and history may name people differently, so a line
     may match with any of the chat's `ids`.
 
@@ -578,7 +586,7 @@ def left_out(heard: Shown, page: model.Recalled, ids: Collection[AgentId]) -> tu
     times, copies = Counter(shown), Counter(listed)
     # The order may differ there; if equal messages are too few, the sequence match tells which.
     present = [place in paired or copies[mark] >= times[mark] for place, mark in enumerate(shown)]
-    ours = [mark.session == page.session_id and mark.at <= page.since for mark in heard]
+    ours = [mark.session == page.session_id and mark.at <= until for mark in heard]
     due = [place for place, index in enumerate(order) if ours[index]]
     if not due:
         return False, heard

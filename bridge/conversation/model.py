@@ -409,8 +409,8 @@ class Conversation(Value, frozen=True):
     """When the customer expects the delayed login; None if they were told of no delay."""
     told_away: bool = False
     """True once the customer was told that the link is lost, independently of `told_trouble`."""
-    told_unsure: bool = False
-    """True if the newest line says that agents' messages may be missing here."""
+    unsure_at: int = 0
+    """When the newest line was said, if it is that agents' messages may be missing here; else 0."""
     recall: Recall | None = None
     questions: tuple[Question, ...] = ()
     """Questions to the knowledge base, open or answered; empty unless Idle or Ended."""

@@ -132,7 +132,7 @@ class Turn(msgspec.Struct):
 
     def say(self, key: str, args: model.Args | None = None, *, ping: bool = False) -> None:
         self.ask(model.Say(key, args or {}, ping=ping))
-        self.set(told_unsure=key == UNSURE)
+        self.set(unsure_at=self.now if key == UNSURE else 0)
         if ping:
             self.set(watched_at=self.now)
 

@@ -262,14 +262,16 @@ async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -
     await store.eraser.empty_lines(lines)
 
 
-def has_ended(record: RoomRecord, now: int, *, idle: bool, leaving: bool = False) -> bool:
+def has_ended(
+    record: RoomRecord, now: int, *, idle: bool, leaving: bool = False, since: int = 0
+) -> bool:
     """True once a room to be erased is idle after `gone_at`, or that takes too long.
 
-    `leaving`: effects still wait for the homeserver.
+    `leaving`: effects still wait for the homeserver. `since`: when this process began to serve it.
     """
     if record.gone_at is None or now < record.gone_at:
         return False
-    return idle or now >= record.gone_at + (LEAVING if leaving else ENDING)
+    return idle or now >= max(record.gone_at, since) + (LEAVING if leaving else ENDING)
 
 
 def emptied_record(record: RoomRecord) -> RoomRecord | None:

@@ -764,8 +764,9 @@ class Room:
         if idle:
             self._engine.room_idle(self)  # a room with a chat is never evicted
         if self.record.gone_at is not None and not self.behind:
-            leaving, now = bool(self._rows[store.Lane.MATRIX]), self.around.clock.now()
-            if has_ended(self.durable, now, idle=idle, leaving=leaving):
+            now, since = self.around.clock.now(), self._served_since
+            leaving = bool(self._rows[store.Lane.MATRIX])
+            if has_ended(self.durable, now, idle=idle, leaving=leaving, since=since):
                 self._engine.erase(self)
 
 

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 
 import bridge.__main__
 from bridge import __version__
+from tests.unit.config.configs import SMALLEST
 
 
 def test_the_module_starts_the_program() -> None:
@@ -64,19 +66,23 @@ def test_ctrl_c_while_the_program_loads(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.code == "Aborted!"
 
 
-def test_sigterm_while_the_program_loads() -> None:
+@pytest.mark.parametrize("command", ["--version", "run"])
+def test_sigterm_while_the_program_loads(tmp_path: Path, command: str) -> None:
     """Also in a callback, in which Python only prints exceptions: each import has some."""
-    loading = """
+    config = tmp_path / "config.yaml"
+    config.write_text(SMALLEST + "appservice: {as_token: aaaaaaaaaa, hs_token: bbbbbbbbbb}\n")
+    module = "bridge.app.process" if command == "run" else "bridge.cli.program"
+    loading = f"""
 import os, signal, sys, weakref
 class Finder:
     def find_spec(self, name, *_):
-        if name == "bridge.cli.program":
+        if name == "{module}":
             module = Finder()
             self.seen = weakref.ref(module, lambda _: os.kill(os.getpid(), signal.SIGTERM))
             del module
             print("went on", flush=True)
 sys.meta_path.insert(0, Finder())
-sys.argv = ["matrix-webchat", "--version"]
+sys.argv = ["matrix-webchat", "{command}", "-c", {str(config)!r}]
 import bridge.__main__
 bridge.__main__.main()
 """

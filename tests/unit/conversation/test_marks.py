@@ -12,7 +12,15 @@ import msgspec
 import pytest
 
 from bridge.conversation import history
-from bridge.conversation.history import MOST_HEARD, MOST_RECALLED, Mark, mark_of, shown_lately
+from bridge.conversation.history import (
+    FIRST_PAUSE,
+    MOST_HEARD,
+    MOST_RECALLED,
+    UNSURE_AGAIN,
+    Mark,
+    mark_of,
+    shown_lately,
+)
 from bridge.conversation.model import (
     Conversation,
     Input,
@@ -134,6 +142,20 @@ def test_a_history_without_the_last_shown_messages_is_told(told: list[HistoryEnt
     centre.link_back()
     centre.tell()
     assert told_unsure(centre) == 2, "by now, more may have been missed"
+
+
+def test_a_history_without_messages_shown_since_a_failed_lookup_is_told() -> None:
+    """The lookup goes on from before them, and covers a later outage, too."""
+    centre = chat()
+    centre.link_back()
+    centre.tell(failed=True)
+    centre.now += 1_000
+    centre.pushed("one moment")
+    centre.now += 20_000
+    centre.link_back()
+    centre.later(2 * FIRST_PAUSE / 1000)
+    centre.tell()
+    assert told_unsure(centre) == 1
 
 
 def test_a_missed_message_is_shown_from_a_history_with_gaps() -> None:
@@ -276,10 +298,11 @@ def by_the_robot(centre: Centre) -> None:
         (by_the_robot, 2),
         (lambda centre: centre.push(204, sessionId=SESSION, agents=[JUN]), 2),
         (lambda centre: centre.happen(LinkLost()), 2),
+        (lambda centre: centre.later(UNSURE_AGAIN / 1000), 2),
     ],
-    ids=["nothing", "the customer", "the agent", "the robot", "another agent", "the bridge"],
+    ids=["nothing", "customer", "agent", "robot", "another agent", "bridge", "long ago"],
 )
-def test_a_possible_loss_is_told_again_only_below_something_new(
+def test_a_possible_loss_is_told_again_only_below_something_new_or_much_later(
     between: Callable[[Centre], object], told: int
 ) -> None:
     """The bridge restarts three times, and a line says each time that messages may be missing."""

@@ -179,7 +179,7 @@ class Forgetful(Chance):
 
     def happen(self, happened: Input) -> None:
         super().happen(happened)
-        if isinstance(happened, Recalled) and self.state.told_unsure:
+        if isinstance(happened, Recalled) and self.state.unsure_at:
             self.doubted = self.read  # told now, or before and nothing was shown since
 
 

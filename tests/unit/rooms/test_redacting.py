@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from bridge.ids import AgentId, SessionId
+from bridge.rooms.erasure import LEAVING
 from bridge.rooms.record import EraseRoom
 from bridge.webchat.frames import (
     Agent,
     AgentText,
     ChatStarted,
+    CloseSession,
     MessageReceived,
     Received,
     SessionClosed,
@@ -108,4 +110,27 @@ async def test_an_erasure_waits_longer_than_a_minute_for_many_redactions(
     assert len(world.matrix.redacted) == 8
     assert "room.erased" in world.matrix.texts(NEXT)
     assert f"leave {NEXT} {BOT}" in world.matrix.requests
+    assert of_room(world, ROOM) == []
+
+
+async def test_a_bridge_that_was_down_for_long_still_redacts_leaves_and_ends_the_chat() -> None:
+    """The time for that begins anew: else the room was erased before its effects could be."""
+    world = World()
+    await full(world)
+    world.matrix.level = 50.0
+    async with world.running() as engine:
+        await talk(world, engine)
+        world.matrix.gate.clear()
+        world.link.gate.clear()
+        await engine.tell(ROOM, EraseRoom(redact=True), "erase:1")
+        await quiet()
+    await world.clock.turn(2 * LEAVING / 1000)
+    world.matrix.gate.set()
+    world.link.gate.set()
+    async with world.running():
+        await world.clock.turn(10)
+    assert len(world.matrix.redacted) == 2
+    assert "room.erased" in world.matrix.texts(NEXT)
+    assert f"leave {NEXT} {BOT}" in world.matrix.requests
+    assert isinstance(world.link.calls[-1].command, CloseSession)
     assert of_room(world, ROOM) == []
