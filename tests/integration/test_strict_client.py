@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.encrypted import keys_of
-from tests.support.matrix_user import membership
+from tests.support.matrix_user import content_of, membership
 from tests.support.operator import operate, succeeds
 from tests.support.stage import Stage
 from tests.support.strict import CLEAN, strict_client
@@ -87,6 +87,17 @@ async def test_a_customer_who_was_erased_writes_again(stage: Stage, *, stay: boo
         await talk.accept()
         await talk.desk("say", text="Mei again")
         assert await client.do("see", room=room, text="Mei again", sender=MEI) == CLEAN
+        # What was encrypted with an erased key, no transcript could read.
+        assert len(await sessions_of(talk)) == 1 + stay
+
+
+async def sessions_of(talk: Talk) -> set[str]:
+    """Return the Megolm sessions of Mei's messages."""
+    return {
+        str(content_of(event)["session_id"])
+        for event in await talk.history()
+        if event["type"] == "m.room.encrypted" and event["sender"] == MEI
+    }
 
 
 async def letter(stage: Stage, device: str) -> dict[str, object]:

@@ -140,8 +140,8 @@ class Crypto:
         self.mend = self.upkeep.mend
         self._peers = known = peers.Peers(server, clock)
         self._keys = keys.RoomKeys(vault, keys.Owners(known, users.main))
-        self.forget = self._keys.drop
         self._sharing = keys.Sharing(vault, server, known, self._places, self.upkeep)
+        self.forget, self.end_sessions = self._keys.drop, self._sharing.drop
         sharing, home = self._sharing, server_of(users.main)
         self._arrivals = Arrivals(vault, server, self.upkeep, known, self._keys, sharing, home)
         self._mending = Mending(self._arrivals, clock)
