@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.support.client import room_call
 from tests.support.matrix_rig import picture
 from tests.support.matrix_user import membership
 from tests.support.postgres import PostgresServer
@@ -101,6 +102,24 @@ async def test_a_room_erased_during_a_chat_and_served_on_is_asked_for_no_rating(
     await stays.say("and who are you?")
     await stays.queued()  # all that the bridge says of the former chat is there by now
     assert not any("satisfied" in wording(event) for event in await stays.history())
+
+
+async def test_a_rating_that_waited_for_a_reply_is_erased_with_its_author(stage: Stage) -> None:
+    """Its words were sent once another's message was acknowledged."""
+    shared = await chatted(stage, "sharesaroom", "a newt in the sink")
+    rater = await stage.customer("ratesandgoes")
+    await room_call(shared.customer, "invite", shared.room, {"user_id": rater.user_id})
+    await room_call(rater, "join", shared.room)
+    await shared.reads("Somebody else is in this chat now", stage.bot)
+    slow = {"fault": "delay", "login": shared.login, "type": 110, "delay_ms": 2_000}
+    await stage.simulator.do({"op": "set", "faults": [slow]})
+    await shared.say("one moment")
+    await shared.heard("sharesaroom: one moment")
+    await rater.say(shared.room, "!wc rate 1 the yeti was rude")
+    await shared.at_desk(lambda person: bool(person.ratings))
+    assert traces_in_files(stage, "yeti") == ["yeti"]
+    assert (await report_of(await start_erase(stage, rater.user_id, "--force")))["done"]
+    assert traces_in_files(stage, "yeti", "newt") == ["newt"]
 
 
 @pytest.mark.parametrize("powerful", [True, False])
