@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.client import room_call
 from tests.support.matrix_rig import picture
-from tests.support.matrix_user import membership
+from tests.support.matrix_user import Event, membership
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, StageOptions, set_stage
 from tests.support.staging import UNLIMITED, bridge_section
@@ -132,6 +132,10 @@ async def test_erase_redacts_every_event_that_it_may_at_the_homeserver(
     pixel = base64.b64encode(picture(4, 3)).decode()
     await gone.desk("say", text=f'look: <img src="data:image/png;base64,{pixel}"> and there')
     await gone.reads("and there", MEI)
+    refused = {"fault": "answer", "login": gone.login, "type": 110, "result": -8}
+    await stage.simulator.do({"op": "set", "faults": [refused]})
+    await gone.say("a refused okapi")
+    await gone.sees(reacts)
     await gone.say("!wc transcript 1 json")
     await gone.reads("chat-1.json", stage.bot)
     before = {str(event["event_id"]): event for event in await gone.history() if wording(event)}
@@ -144,8 +148,14 @@ async def test_erase_redacts_every_event_that_it_may_at_the_homeserver(
     assert {str(before[one]) for one in left & own} == set()
     assert before.keys() - own <= left or powerful
     assert left.isdisjoint(before) or not powerful
+    assert not any(map(reacts, await gone.history()))
     # The last message tells the remaining members.
     await gone.reads("reaches nobody", stage.bot)
+
+
+def reacts(event: Event) -> bool:
+    """Whether an event is a reaction that nobody has redacted."""
+    return event["type"] == "m.reaction" and bool(event["content"])
 
 
 async def test_erasure_is_completed_after_a_kill(stage: Stage) -> None:
