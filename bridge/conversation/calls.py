@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from bridge.conversation import model, queue
 from bridge.conversation.chat import end_chat, is_for, rating_call
 from bridge.conversation.turn import Policy, Turn, inviting
-from bridge.ids import CallId
+from bridge.ids import CallId, EventId
 from bridge.media.places import Place, datum_of, to_datum
 from bridge.webchat import frames
 from bridge.webchat.codes import FailureReason, ResultCode, meaning
@@ -59,7 +59,7 @@ def next_call(turn: Turn) -> None:
     if state.outstanding is not None:
         return
     if rating is not None:
-        _call(turn, rating_call(rating))
+        _call(turn, rating_call(rating), cause=rating.event_id or rating.said_by)
     elif isinstance(phase, model.Chatting) and phase.close:
         # Only once nothing else of this chat waits to be sent.
         _call(turn, frames.CloseSession(phase.session_id))
@@ -176,9 +176,18 @@ def _location(where: model.CustomerLocation, map_name: str) -> frames.Location:
     return frames.Location(round(place.latitude, 6), round(place.longitude, 6), where.poi, map_name)
 
 
-def _call(turn: Turn, command: frames.Command, head: model.Held | None = None) -> None:
-    """Send a command, with the held piece `head`; reuse its id if it may have arrived (row 33)."""
-    state, event_id, asked, held = turn.state, None, None, turn.state.held
+def _call(
+    turn: Turn,
+    command: frames.Command,
+    head: model.Held | None = None,
+    *,
+    cause: EventId | None = None,
+) -> None:
+    """Send a command, with the held piece `head`; reuse its id if it may have arrived (row 33).
+
+    `cause`: the customer's event with its words, if it carries no piece.
+    """
+    state, event_id, asked, held = turn.state, cause, None, turn.state.held
     if head is not None:
         event_id, asked, held = head.event_id, head.asked, held[1:]
     call_id = CallId(state.next_call) if asked is None else asked

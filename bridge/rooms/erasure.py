@@ -418,7 +418,8 @@ async def _add_room(
         report.kept.append(Kept("waiting messages that may be theirs", where, why))
     if people.was_member(record, person):
         what = "user id and name, as a member of the room or as the bridge's inviter"
-        report.kept.append(Kept(what, where, "erased once the bridge has left the room"))
+        why = "a member's go when the bridge leaves the room, the inviter's if erased again then"
+        report.kept.append(Kept(what, where, why))
     return {_IN_COMPANY: len(lines), _NOTED: int(noted)}
 
 

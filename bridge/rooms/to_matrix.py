@@ -112,7 +112,7 @@ class Delivery:
         self._no_media = "chat.media_failed"
         """Text key of the notice instead of an agent's file."""
         self._posted: dict[EventId, str] = {}
-        """Messages that the row has posted, and their text if an agent's (see `Part`)."""
+        """Events that the row has posted, and their text if an agent's message (see `Part`)."""
 
     @property
     def record(self) -> RoomRecord:
@@ -333,7 +333,7 @@ class Delivery:
                 await self._matrix.decline(where, asked, report, self.txn_id(asked, ".cancel"))
             elif again and report.key != "undelivered.too_fast":
                 txn_id = self.txn_id(host, ".again")
-                await self._matrix.react(where, host, reply, cards.AGAIN, txn_id)
+                self._posted[await self._matrix.react(where, host, reply, cards.AGAIN, txn_id)] = ""
         return Done(reply)
 
     async def _turn_down(self, call: model.Reported) -> Done:
@@ -458,6 +458,7 @@ class Delivery:
                 if sign in wish.signs:
                     react = self._matrix.react(where, host, wish.event_id, sign, sign_id)
                     done.event_id = await react
+                    self._posted[done.event_id] = ""
                     done.anchor = anchor if sign in {cards.BELL, cards.CROSS} else None
                 elif (known := await self._room.anchor(anchor)) is not None:
                     await self._matrix.redact(where, host, known, sign_id)

@@ -12,6 +12,7 @@ import pytest
 from tests.support.client import set_state
 from tests.support.element_x import element_x
 from tests.support.matrix_user import membership
+from tests.support.operator import succeeds
 from tests.support.sounds import png, tone
 from tests.support.stage import Stage
 from tests.support.strict import StrictClient
@@ -99,6 +100,24 @@ async def test_a_whole_chat(stage: Stage) -> None:
         await screen.check()
         room = await screen.do("room", part="⏹ The agent has ended the chat.")
         assert (room["is_dm"], room["display_name"]) == (True, "WebChat")
+
+
+async def test_who_was_erased_and_writes_again_is_told_to_send_it_again(stage: Stage) -> None:
+    """The app answers no request for a key; it sends the key anew, in the new olm session of the
+    bridge, with its next message.
+    """
+    async with element_x(stage, "exerased") as app:
+        talk, _ = await opened(stage, app)
+        await succeeds(stage, "erase", talk.customer.user_id, "--yes", "--force")
+        room = str((await app.do("create_dm", host=stage.bot))["room"])
+        talk, screen = Talk(stage, app.customer, room), Screen(app, room)
+        await screen.say("here again")
+        await screen.see("you may also send it again", sender=stage.bot)
+        await screen.say("once more")
+        await talk.heard("once more")
+        await talk.accept()
+        await talk.desk("say", text="welcome back")
+        await screen.see("welcome back", sender=MEI)
 
 
 async def from_the_customer(talk: Talk, screen: Screen, first: Item, folder: Path) -> None:

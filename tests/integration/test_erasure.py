@@ -12,8 +12,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from tests.support.client import room_call
 from tests.support.matrix_rig import picture
-from tests.support.matrix_user import membership
+from tests.support.matrix_user import Event, membership
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, StageOptions, set_stage
 from tests.support.staging import UNLIMITED, bridge_section
@@ -103,6 +104,24 @@ async def test_a_room_erased_during_a_chat_and_served_on_is_asked_for_no_rating(
     assert not any("satisfied" in wording(event) for event in await stays.history())
 
 
+async def test_a_rating_that_waited_for_a_reply_is_erased_with_its_author(stage: Stage) -> None:
+    """Its words were sent once another's message was acknowledged."""
+    shared = await chatted(stage, "sharesaroom", "a newt in the sink")
+    rater = await stage.customer("ratesandgoes")
+    await room_call(shared.customer, "invite", shared.room, {"user_id": rater.user_id})
+    await room_call(rater, "join", shared.room)
+    await shared.reads("Somebody else is in this chat now", stage.bot)
+    slow = {"fault": "delay", "login": shared.login, "type": 110, "delay_ms": 2_000}
+    await stage.simulator.do({"op": "set", "faults": [slow]})
+    await shared.say("one moment")
+    await shared.heard("sharesaroom: one moment")
+    await rater.say(shared.room, "!wc rate 1 the yeti was rude")
+    await shared.at_desk(lambda person: bool(person.ratings))
+    assert traces_in_files(stage, "yeti") == ["yeti"]
+    assert (await report_of(await start_erase(stage, rater.user_id, "--force")))["done"]
+    assert traces_in_files(stage, "yeti", "newt") == ["newt"]
+
+
 @pytest.mark.parametrize("powerful", [True, False])
 async def test_erase_redacts_every_event_that_it_may_at_the_homeserver(
     stage: Stage, *, powerful: bool
@@ -113,6 +132,10 @@ async def test_erase_redacts_every_event_that_it_may_at_the_homeserver(
     pixel = base64.b64encode(picture(4, 3)).decode()
     await gone.desk("say", text=f'look: <img src="data:image/png;base64,{pixel}"> and there')
     await gone.reads("and there", MEI)
+    refused = {"fault": "answer", "login": gone.login, "type": 110, "result": -8}
+    await stage.simulator.do({"op": "set", "faults": [refused]})
+    await gone.say("a refused okapi")
+    await gone.sees(reacts)
     await gone.say("!wc transcript 1 json")
     await gone.reads("chat-1.json", stage.bot)
     before = {str(event["event_id"]): event for event in await gone.history() if wording(event)}
@@ -125,8 +148,14 @@ async def test_erase_redacts_every_event_that_it_may_at_the_homeserver(
     assert {str(before[one]) for one in left & own} == set()
     assert before.keys() - own <= left or powerful
     assert left.isdisjoint(before) or not powerful
+    assert not any(map(reacts, await gone.history()))
     # The last message tells the remaining members.
     await gone.reads("reaches nobody", stage.bot)
+
+
+def reacts(event: Event) -> bool:
+    """Whether an event is a reaction that nobody has redacted."""
+    return event["type"] == "m.reaction" and bool(event["content"])
 
 
 async def test_erasure_is_completed_after_a_kill(stage: Stage) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.encrypted import keys_of
-from tests.support.matrix_user import membership
-from tests.support.operator import operate
+from tests.support.matrix_user import content_of, membership
+from tests.support.operator import operate, succeeds
 from tests.support.stage import Stage
 from tests.support.strict import CLEAN, strict_client
 from tests.support.talk import JUN, MEI, Talk
@@ -64,6 +64,40 @@ async def test_the_bridge_requests_a_room_key_that_got_lost(stage: Stage) -> Non
         await talk.heard("the key to this gets lost")
         log = stage.bridge.log_file.read_text(encoding="utf-8")
         assert "requesting a room key" in log
+
+
+@pytest.mark.parametrize("stay", [True, False])
+async def test_a_customer_who_was_erased_writes_again(stage: Stage, *, stay: bool) -> None:
+    """The bridge has forgotten the sessions with her device, which goes on with them."""
+    async with strict_client(stage, f"erased{stay}".lower()) as client:
+        room = str((await client.do("open", host=stage.bot, text="before"))["room"])
+        talk = Talk(stage, client.customer, room)
+        await talk.heard("before")
+        await talk.accept()
+        await talk.desk("say", text="from Mei")
+        assert await client.do("see", room=room, text="from Mei", sender=MEI) == CLEAN
+        words = ("--force", "--stay") if stay else ("--force",)
+        await succeeds(stage, "erase", client.customer.user_id, "--yes", *words)
+        if stay:
+            await client.do("say", room=room, text="afterwards")
+        else:
+            room = str((await client.do("open", host=stage.bot, text="afterwards"))["room"])
+            talk = Talk(stage, client.customer, room)
+        await talk.heard("afterwards")
+        await talk.accept()
+        await talk.desk("say", text="Mei again")
+        assert await client.do("see", room=room, text="Mei again", sender=MEI) == CLEAN
+        # What was encrypted with an erased key, no transcript could read.
+        assert len(await sessions_of(talk)) == 1 + stay
+
+
+async def sessions_of(talk: Talk) -> set[str]:
+    """Return the Megolm sessions of Mei's messages."""
+    return {
+        str(content_of(event)["session_id"])
+        for event in await talk.history()
+        if event["type"] == "m.room.encrypted" and event["sender"] == MEI
+    }
 
 
 async def letter(stage: Stage, device: str) -> dict[str, object]:

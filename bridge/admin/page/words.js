@@ -135,7 +135,8 @@ const IN_CHINESE = {
   "copies of erased rows": "已清除数据行的副本", "free space of the SQLite file": "SQLite 文件的空闲空间",
   "it is too large to be rewritten while the bridge runs: stop the bridge and run this again": "文件太大，网桥运行时无法重写：请在其停止后再执行一次",
   "user id and name, as a member of the room or as the bridge's inviter": "用户 ID 与名称（作为房间成员或邀请网桥的人）",
-  "erased once the bridge has left the room": "网桥离开该房间后清除",
+  "a member's go when the bridge leaves the room, the inviter's if erased again then":
+    "成员的在网桥离开该房间时清除；邀请人的需在那之后再清除一次",
   "The database did not answer; try again in a moment.": "数据库没有响应，请稍后重试。", "The database is unavailable.": "数据库没有响应。",
   "Internal error; see the bridge's log.": "发生了意外错误，详情见网桥的日志。", "The request body is incomplete or invalid.": "请求的内容无法识别。",
   "Only the operator may do this; ask them.": "只有运营方可以这样做，请与其联系。",

@@ -139,8 +139,8 @@ class Crypto:
         self.mend = self.upkeep.mend
         self._peers = known = peers.Peers(server, clock)
         self._keys = keys.RoomKeys(vault, keys.Owners(known, users.main))
-        self.forget = self._keys.drop
         self._sharing = keys.Sharing(vault, server, known, self._places, self.upkeep)
+        self.forget, self.end_sessions = self._keys.drop, self._sharing.drop
         sharing, home = self._sharing, server_of(users.main)
         self._arrivals = Arrivals(vault, server, self.upkeep, known, self._keys, sharing, home)
         self._mending = Mending(self._arrivals, clock)
@@ -675,8 +675,9 @@ class Arrivals:
 
     async def renew(self, user: UserId, sender: str, curve25519: str, now: int) -> None:
         """Replace the olm session with a device whose messages `user`'s device cannot decrypt."""
-        broken = user, sender, curve25519
-        if not (self._renewals.left(broken, now) and self._attempts.spend(broken, now)):
+        own, broken = await self._upkeep.current(user), (user, sender, curve25519)
+        erased = not (await peers.Channel.load(self._vault, own, sender, curve25519)).open
+        if not ((erased or self._renewals.left(broken, now)) and self._attempts.spend(broken, now)):
             return
         known = (await self._peers.known(user, [sender])).get(sender)
         for device in () if known is None else known.devices:

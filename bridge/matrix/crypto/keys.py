@@ -246,9 +246,8 @@ class RoomKeys:
                 return Undecryptable(UNKNOWN_DEVICE, later=True)
             key = replace(key, unproven=False, device_keys=None, keep_until=now + KEPT)
         event_id, index = wire.text(raw, "event_id"), plain.message_index
-        if opened.part != index // IN_A_ROW:
-            notes = await self._replays.notes(sealed.key_name, index // IN_A_ROW)
-            opened.part, opened.notes = index // IN_A_ROW, notes
+        if opened.part != (part := index // IN_A_ROW):
+            opened.notes, opened.part = await self._replays.notes(sealed.key_name, part), part
         repeated = self._replays.is_replay(opened.notes, index, event_id, key.keep_until)
         if self._replays.waiting >= AT_MOST:
             await again(self._replays.save)
@@ -350,8 +349,7 @@ def _opened(raw: Json, sealed: Sealed, plain: bytes) -> Json | Undecryptable:
     if payload.type in _NEVER_ENCRYPTED or payload.room_id != sealed.room_id:
         return Undecryptable(BROKEN, later=False)
     content = payload.content
-    relation = wire.mapping(raw, "content").get("m.relates_to")
-    if relation is not None:
+    if (relation := wire.mapping(raw, "content").get("m.relates_to")) is not None:
         # The relation stands unencrypted in the envelope; one inside is at most a copy.
         content = content | {"m.relates_to": relation}
     return raw | {"type": payload.type, "content": content}
@@ -625,8 +623,7 @@ class Sharing:
 
         A key that is `Owed` is shared with its user alone, and {} returned. None if a change of
         audience or devices was reported since `prepare`, unless it is the `last` attempt. Raises
-        Unavailable if nobody gets the key because homeservers do not answer: a later one does not
-        decrypt it.
+        Unavailable if nobody gets the key because homeservers do not answer: a later one is no use.
         """
         room_id, now = readers.room_id, readers.now
         async with self._upkeep.holding(sender) as own:
@@ -686,6 +683,11 @@ class Sharing:
             found[f"@{name.rpartition('/@')[2]}"].append(name)
         return found if "" in users else {user: found[user] for user in found.keys() & users}
 
+    def drop(self, rooms: Collection[RoomId]) -> None:
+        """Drop the sessions of erased rooms: the bridge could no longer read what they encrypt."""
+        for key in [key for key in self._outbound if key[2] in rooms]:
+            del self._outbound[key]
+
     def _current(self, own: OwnDevice, room: RoomId, scheme: Scheme, now: int) -> _Outbound | None:
         found = self._outbound.get((own.user, own.device_id, room))
         return None if found is None or found.is_spent(scheme, now) else found
@@ -737,9 +739,8 @@ class Sharing:
     def share_again(self, own: OwnDevice, renewed: Collection[tuple[str, str]]) -> None:
         """Share the device's present sessions once more with others that began a new olm session.
 
-        A client does so if it could not decrypt the last one, so it may lack their keys; Element
-        only when it has a key to send (measured with matrix-js-sdk 43). `renewed`: their users and
-        identity keys.
+        A client that could not decrypt the last one does so, and may lack their keys; Element only
+        when it has a key to send (matrix-js-sdk 43). `renewed`: their users and identity keys.
         """
         for (user, device_id, _), found in self._outbound.items():
             if (user, device_id) == (own.user, own.device_id):

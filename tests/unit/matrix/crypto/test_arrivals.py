@@ -247,6 +247,23 @@ async def test_undecryptable_olm_message_causes_a_new_session(post: Post) -> Non
 
 
 @pytest.mark.asyncio
+async def test_a_session_that_was_erased_is_replaced_though_it_was_lately(post: Post) -> None:
+    """An operator has erased the customer twice within an hour."""
+    phone = Phone(post.world)
+    post.post("m.room_key.withheld", {"code": "m.no_olm", "sender_key": phone.keys["curve25519"]})
+    await post.read()
+    assert [payload["type"] for payload in phone.fetch()] == ["m.dummy"]
+    post.clock.ms += 60_000
+    channels = await post.store.secret_names("olm/")
+    await post.store.save_secrets([SecretRow(name, None) for name in channels])
+    phone.send_key(BOT)
+    assert (await post.read()).keys == {}
+    assert [payload["type"] for payload in phone.fetch()] == ["m.dummy"]
+    phone.send_key(BOT)
+    assert list((await post.read()).keys.values()) == [ROOM]
+
+
+@pytest.mark.asyncio
 async def test_unstorable_ids_do_not_block_other_keys(post: Post) -> None:
     """Otherwise /sync would repeat such an event for ever, and every key behind it."""
     phone = Phone(post.world)

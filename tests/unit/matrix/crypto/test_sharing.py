@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from bridge.ids import UserId
+from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto.devices import OwnDevice, Upkeep
 from bridge.matrix.crypto.keys import Owed, Readers, RoomKeys, Sharing, sealed_of
 from bridge.matrix.crypto.peers import Channel, Device, Peers, Places, Scheme
@@ -141,6 +141,21 @@ async def test_marker_is_also_outside_the_ciphertext(desk: Desk) -> None:
     sealed = await desk.encrypt(message)
     assert sealed[MARKER] == {"txn": "t1"}
     assert "body" not in sealed
+
+
+async def test_the_session_of_an_erased_room_is_used_no_more(desk: Desk) -> None:
+    """The key that it was first shared with opens what is erased; its own key is erased."""
+    before = await desk.say("to be erased")
+    desk.sharing.drop([RoomId("!other:here")])
+    assert (await desk.say("kept"))["session_id"] == before["session_id"]
+    names = await desk.vault.names("in/")
+    await desk.vault.save([SecretRow(name, None) for name in names])
+    desk.sharing.drop([ROOM])
+    after = await desk.say("in the new room")
+    assert after["session_id"] != before["session_id"]
+    (stored,) = await desk.vault.names("in/")
+    assert str(after["session_id"]) in stored
+    assert desk.text(desk.phone, after) == "in the new room"
 
 
 async def test_session_is_rotated_after_its_messages_or_time(desk: Desk) -> None:
