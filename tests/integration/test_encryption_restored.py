@@ -5,10 +5,9 @@ Old sessions are not used again; a new device under the old identity warns no cu
 
 from __future__ import annotations
 
-from shutil import copyfile
-
 import pytest
 
+from bridge.demo.child_process import SynapseServer
 from tests.support.encrypted import Phones, both_ways, keys_of
 from tests.support.matrix_user import membership
 from tests.support.operator import Backup, failures
@@ -23,24 +22,54 @@ async def test_a_restored_homeserver_gets_its_agents_again_while_the_bridge_runs
 ) -> None:
     talk, phone = await phones.talk("restored0")
     await talk.queued()
-    synapse, copies = stage.synapse, stage.folder / "copies"
-    await synapse.stop()
-    copies.mkdir()
-    for file in synapse.folder.glob("homeserver.db*"):
-        copyfile(file, copies / file.name)
-    await synapse.start()
+    backup = await backup_of(stage.synapse)
     await talk.accept()
     await both_ways(talk, "in the lost time")
-    await synapse.stop()
-    for file in synapse.folder.glob("homeserver.db*"):
-        file.unlink()
-    for file in copies.iterdir():
-        file.rename(synapse.folder / file.name)
-    await synapse.start()
+    await restore(stage.synapse, backup)
     await talk.desk("say", text="here again")
     await talk.reads("here again", MEI)
     found = (await keys_of(phone, [MEI]))[MEI]
     assert found.signed == found.devices
+
+
+async def test_keys_sent_to_a_restored_homeserver_before_the_bridge_starts_are_read(
+    stage: Stage, phones: Phones
+) -> None:
+    """It deletes to-device messages up to the bridge's token, which is of the lost time."""
+    talk, phone = await phones.chatting("restored6")
+    backup = await backup_of(stage.synapse)
+    for agent in ("A00003", "A00004"):  # the device of each sets a mark that the backup lacks
+        known = {"id": agent, "name": f"Agent {agent}"}
+        await stage.simulator.do({"op": "sign_on", "agent": known})
+        await talk.desk("conference", to=agent)
+        await talk.desk("say", text=f"I am {agent}", agent=agent)
+        await talk.reads(f"I am {agent}")
+        phone.nio.invalidate_outbound_session(talk.room)
+        await talk.say(f"hello {agent}")
+        await talk.heard(f"hello {agent}")
+    await stage.bridge.stop()
+    await restore(stage.synapse, backup)
+    phone.nio.invalidate_outbound_session(talk.room)
+    await talk.say("with a key of its own")
+    await stage.bridge.start()
+    await talk.heard("with a key of its own")
+
+
+async def backup_of(synapse: SynapseServer) -> dict[str, bytes]:
+    """Return the files of Synapse's database, which is stopped for that."""
+    await synapse.stop()
+    found = {file.name: file.read_bytes() for file in synapse.folder.glob("homeserver.db*")}
+    await synapse.start()
+    return found
+
+
+async def restore(synapse: SynapseServer, backup: dict[str, bytes]) -> None:
+    await synapse.stop()
+    for file in synapse.folder.glob("homeserver.db*"):
+        file.unlink()
+    for name, data in backup.items():
+        (synapse.folder / name).write_bytes(data)
+    await synapse.start()
 
 
 async def test_a_restored_database_uses_no_session_twice(stage: Stage, phones: Phones) -> None:

@@ -258,8 +258,8 @@ class Upkeep:
         stored = await self._read_epoch()
         if not await self.check():
             LOG.warning(
-                "the database was restored from an older copy: the bridge replaces all its "
-                "devices, nothing is encrypted with the old ones any more"
+                "the database, or the homeserver's, was restored from an older copy: the bridge "
+                "replaces all its devices, nothing is encrypted with the old ones any more"
             )
             restored = self._epoch.restored or await self._is_the_bots()
             await self._draw(Epoch.draw(replace=self._epoch.replace, restored=restored), stored)
@@ -360,6 +360,8 @@ class Upkeep:
     async def _draw_device(self, user: UserId, former: OwnDevice | None) -> OwnDevice:
         """Create a device for a user that has none, or has one of a former device id."""
         if former is not None:
+            # A restored homeserver deletes all that is older than a token of its lost time.
+            await self._vault.save([SecretRow(f"since/{user}", None)])
             try:
                 await self._last_look(former)
             except Refused as refusal:
