@@ -270,7 +270,7 @@ class Endpoint:
             why = str(error)
             self._log.warning("event's content dropped", event_id=gist.event_id, error=why)
             event = {**msgspec.to_builtins(gist), "content": {}}
-        if is_echo(self.users, event):
+        if gist.type == "m.room.member" and is_echo(self.users, event):
             return None
         return gist.room_id, gist.event_id, event
 

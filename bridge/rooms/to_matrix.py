@@ -456,9 +456,8 @@ class Delivery:
             anchor = self.record.anchored(f"{sign}:{wish.event_id}")
             try:
                 if sign in wish.signs:
-                    react = self._matrix.react(where, host, wish.event_id, sign, sign_id)
-                    done.event_id = await react
-                    self._posted[done.event_id] = ""
+                    posted = await self._matrix.react(where, host, wish.event_id, sign, sign_id)
+                    done.event_id, self._posted[posted] = posted, ""
                     done.anchor = anchor if sign in {cards.BELL, cards.CROSS} else None
                 elif (known := await self._room.anchor(anchor)) is not None:
                     await self._matrix.redact(where, host, known, sign_id)
