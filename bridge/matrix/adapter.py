@@ -456,9 +456,9 @@ class MatrixAdapter:
         mentions: tuple[UserId, ...] = (),
     ) -> tuple[ports.Part, ...]:
         """Send an agent's message; a retry sends only the missing parts."""
-        ghost = await self._with_profile(agent)
-        inside = True
+        ghost, inside = self.ghost_of(agent), True
         try:
+            await self._with_profile(agent)
             await self.ghosts.join(room_id, host, ghost)
         except ports.Refused:
             inside = False

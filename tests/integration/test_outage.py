@@ -213,6 +213,7 @@ async def test_words_after_a_chat_that_the_homeserver_never_sends_are_found(stag
     talk = await chatting(stage, "back-again")
     await talk.desk("close")
     await talk.at_desk(lambda person: person.session is None)
+    await talk.reads("has ended the chat", stage.bot)
     os.kill(pid_of(stage.bridge), signal.SIGSTOP)
     missed = [f"one more thing {number}" for number in range(3)]
     for text in missed:
