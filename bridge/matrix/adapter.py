@@ -456,12 +456,12 @@ class MatrixAdapter:
         mentions: tuple[UserId, ...] = (),
     ) -> tuple[ports.Part, ...]:
         """Send an agent's message; a retry sends only the missing parts."""
-        ghost, inside = self.ghost_of(agent), True
+        inside = True
         try:
-            await self._with_profile(agent)
+            ghost = await self._with_profile(agent)
             await self.ghosts.join(room_id, host, ghost)
         except ports.Refused:
-            inside = False
+            ghost, inside = self.ghost_of(agent), False
         contents = await self._contents(room_id, ghost if inside else host, what)
         parts: list[ports.Part] = []
         for number, content in enumerate(contents, start=1):

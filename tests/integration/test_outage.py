@@ -188,6 +188,7 @@ def forget_transactions(stage: Stage) -> int:
 async def test_events_that_the_homeserver_never_sends_are_found(stage: Stage) -> None:
     """The bridge finds them in the room, and lets the desk take them before more than 200 wait."""
     talk = await chatting(stage, "overlooked")
+    await talk.customer.wait_until(lambda: has_looked_for_news(stage))
     await stage.bridge.kill()
     missed = [f"question {number}" for number in range(250)]
     sent = [await talk.say(question) for question in missed]
