@@ -690,7 +690,7 @@ class MatrixPort(Protocol):
         """Send an agent's message as its ghost, which joins the room if it has to.
 
         A long text becomes several events, returned in order. A location must name its map, which
-        decides the datum. Where the ghost cannot join, `host` sends under the agent's name.
+        decides the datum. Where the ghost is refused, `host` sends under the agent's name.
         `mentions`: see `NoticeText`.
         """
 
