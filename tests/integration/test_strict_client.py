@@ -12,7 +12,7 @@ from tests.support.encrypted import keys_of
 from tests.support.matrix_user import content_of, membership
 from tests.support.operator import operate, succeeds
 from tests.support.stage import Stage
-from tests.support.strict import CLEAN, strict_client
+from tests.support.strict import CLEAN, StrictClient, strict_client
 from tests.support.talk import JUN, MEI, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -72,10 +72,7 @@ async def test_a_customer_who_was_erased_writes_again(stage: Stage, *, stay: boo
     async with strict_client(stage, f"erased{stay}".lower()) as client:
         room = str((await client.do("open", host=stage.bot, text="before"))["room"])
         talk = Talk(stage, client.customer, room)
-        await talk.heard("before")
-        await talk.accept()
-        await talk.desk("say", text="from Mei")
-        assert await client.do("see", room=room, text="from Mei", sender=MEI) == CLEAN
+        await served(client, talk, "before", "from Mei")
         words = ("--force", "--stay") if stay else ("--force",)
         await succeeds(stage, "erase", client.customer.user_id, "--yes", *words)
         if stay:
@@ -83,12 +80,17 @@ async def test_a_customer_who_was_erased_writes_again(stage: Stage, *, stay: boo
         else:
             room = str((await client.do("open", host=stage.bot, text="afterwards"))["room"])
             talk = Talk(stage, client.customer, room)
-        await talk.heard("afterwards")
-        await talk.accept()
-        await talk.desk("say", text="Mei again")
-        assert await client.do("see", room=room, text="Mei again", sender=MEI) == CLEAN
+        await served(client, talk, "afterwards", "Mei again")
         # What was encrypted with an erased key, no transcript could read.
         assert len(await sessions_of(talk)) == 1 + stay
+
+
+async def served(client: StrictClient, talk: Talk, words: str, answer: str) -> None:
+    """Have Mei accept the customer who wrote, and answer without a shield."""
+    await talk.heard(words)
+    await talk.accept()
+    await talk.desk("say", text=answer)
+    assert await client.do("see", room=talk.room, text=answer, sender=MEI) == CLEAN
 
 
 async def sessions_of(talk: Talk) -> set[str]:
