@@ -185,8 +185,10 @@ class Turn(msgspec.Struct):
         overtaken = {piece.amends for piece in pieces if piece.event_id in lapsed}
         if outstanding is not None and going is not None and going.event_id in lapsed | overtaken:
             # Under way: the change only matters if it is put back.
-            moot = outstanding.moot or going.event_id in overtaken or not going.instead
-            known = replace(going, amends=None, last=not moot)
+            over = going.event_id in overtaken or not going.instead
+            # What the customer gave up, and was not told of yet, is told of by the reply (`drop`).
+            last = not over and (going.last or not outstanding.moot)
+            known, moot = replace(going, amends=None, last=last), outstanding.moot or over
             self.set(outstanding=replace(outstanding, held=known, moot=moot, stale=True))
             overtaken.add(going.event_id)
         held: list[model.Held] = []

@@ -135,6 +135,19 @@ def test_a_long_correction_whose_first_part_is_under_way_goes_on() -> None:
     assert scene.delivered == [one, FIX]
 
 
+def test_a_correction_that_was_given_up_is_reported_though_its_chat_has_ended() -> None:
+    """Found by the full-length walk: a chat began and ended before the reply to its call."""
+    scene = Scene()
+    one = scene.queue_up()
+    fix(scene, one, "two")
+    scene.close()
+    scene.push(202, sessionId=SESSION, agents=[MEI])
+    scene.push(205, sessionId=SESSION, agentId="K00017")
+    answer(scene)
+    assert scene.delivered == [one]
+    assert scene.reported == {FIX: "undelivered.cancelled"}
+
+
 @pytest.mark.parametrize("under_way", [True, False])
 def test_a_second_redaction_of_a_message_is_not_told(under_way: bool) -> None:
     """Some servers redact the edits with their message, each by an event of its own."""
