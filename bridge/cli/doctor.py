@@ -177,7 +177,7 @@ def differences(written: Registration, config: Config) -> list[str]:
         if getattr(written, key) != getattr(wanted, key)
     ]
     covered, needed = (
-        {namespace.regex for namespace in one.namespaces.users} for one in (written, wanted)
+        {namespace.regex for namespace in side.namespaces.users} for side in (written, wanted)
     )
     return wrong if needed <= covered else [*wrong, "namespaces.users"]
 
@@ -226,7 +226,7 @@ async def check_replicas(store: SqlStore | None, *, explained: bool = False) -> 
     `explained`: another finding tells why none of them can reach the homeserver or call centre.
     """
     try:
-        members = [one for one in await store.members() if one.present] if store else []
+        members = [member for member in await store.members() if member.present] if store else []
         if store is None or not members:
             return None
         roles, notices = await store.sessions(members)
@@ -236,15 +236,15 @@ async def check_replicas(store: SqlStore | None, *, explained: bool = False) -> 
         ) from error
     if len(roles) > 1:
         raise Failed(f"the replicas use several database roles: {', '.join(roles)}", ONE_ROLE)
-    if silent := [one.name for one in members if one.age >= SILENT]:
+    if silent := [member.name for member in members if member.age >= SILENT]:
         fix = "another replica takes over its rooms; find out why this process does not respond"
         raise Failed(f"no heartbeat from {', '.join(sorted(silent))}", fix)
-    leaving = [one.name for one in members if one.leaving]
+    leaving = [member.name for member in members if member.leaving]
     if leaving and not (explained and len(leaving) == len(members)):
         fix = "if it is not being stopped, its log (`peer unreachable`) says what it cannot reach"
         why = "is being stopped, or cannot reach the homeserver or the call centre"
         raise Failed(f"{', '.join(sorted(leaving))} {why}", fix)
-    if free := SHARDS - sum(len(one.shards) for one in members):
+    if free := SHARDS - sum(len(member.shards) for member in members):
         fix = (
             "try again in half a minute; if this persists, see the replicas' logs (bridge.replica)"
         )
@@ -395,7 +395,7 @@ def judge(findings: Findings, found: Inspected | None) -> None:
             detail += f"; {former} more get it with their next message" if former else ""
         findings.passed(what, detail)
     what = f"{ENCRYPTION}, one-time keys"
-    left = {one.user: one.one_time_keys for one in found.users if one.one_time_keys is not None}
+    left = {keys.user: keys.one_time_keys for keys in found.users if keys.one_time_keys is not None}
     if none := [user for user, count in left.items() if count == 0]:
         findings.failed(
             what,

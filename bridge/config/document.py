@@ -78,7 +78,7 @@ class Document:
     def line_of(self, path: KeyPath) -> int:
         """Return the line of a key, else of its innermost ancestor in the file, else 0."""
         above = (path[:length] for length in range(len(path), 0, -1))
-        return next((self.lines[one] for one in above if one in self.lines), 0)
+        return next((self.lines[prefix] for prefix in above if prefix in self.lines), 0)
 
 
 def read_document(path: Path) -> Document:

@@ -204,7 +204,7 @@ def template(*, known: Set[str], needed: Set[str] = frozenset()) -> AfterValidat
     def check(value: str) -> str:
         used = placeholders(value)
         for name in sorted(used - known):
-            allowed = ", ".join(f"{{{one}}}" for one in sorted(known))
+            allowed = ", ".join(f"{{{word}}}" for word in sorted(known))
             raise ValueError(f"has the unknown placeholder {{{name}}}; it may use {allowed}")
         if needed and not needed & used:
             wanted = " or ".join(f"{{{name}}}" for name in sorted(needed))
@@ -270,7 +270,7 @@ def check_database_url(url: str) -> None:
             parts = urlsplit(url)
             parse_qsl(parts.query, strict_parsing=bool(parts.query))
             hosts = parts.netloc.rpartition("@")[2].split(",")
-            ports = [urlsplit(f"//{one}").port for one in hosts]
+            ports = [urlsplit(f"//{host}").port for host in hosts]
             # A Unix socket: no host before the path, or its directory given as ?host=.
             socket = (not parts.netloc and parts.path.strip("/")) or "host=" in parts.query
             # An @ in the path, or a fragment, comes from an unescaped / or # in the password, and

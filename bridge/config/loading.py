@@ -120,7 +120,7 @@ def _form(data: Mapping[str, object]) -> Iterator[Problem]:
 
 def within(config: Config, enterprise: str, path: KeyPath) -> KeyPath:
     """Return the path in the file of a key of one call centre (`Config.parts`)."""
-    ids = [one.id for one in config.enterprises]
+    ids = [enterprise.id for enterprise in config.enterprises]
     if not ids:
         return path
     return ("enterprises", ids.index(enterprise), *path)
@@ -135,7 +135,7 @@ def _placed(
     for problem in problems:
         path = problem.path
         above = (path[:length] for length in range(len(path), 0, -1))
-        variable = next((origins[one] for one in above if one in origins), "")
+        variable = next((origins[prefix] for prefix in above if prefix in origins), "")
         if listed and path[:1] == ("webchat",) and isinstance((*path, 0)[1], str):
             path = ("webchat", 0, *path[1:])
         line = 0 if variable else document.line_of(path)
@@ -213,7 +213,7 @@ def overlay(data: dict[str, object], environment: Mapping[str, str]) -> dict[Key
         if from_file:
             found = _find(variable.removesuffix(_FILE), keys)
         if found is None:
-            near = difflib.get_close_matches(rest, [one.removeprefix(PREFIX) for one in keys], n=1)
+            near = difflib.get_close_matches(rest, [key.removeprefix(PREFIX) for key in keys], n=1)
             wrong = "is not the variable of any key"
             if near:
                 wrong += f"; the nearest is {PREFIX}{near[0]}"
@@ -335,12 +335,12 @@ def _callback(config: Config) -> Iterator[Problem]:
 
 def _enterprises(config: Config) -> Iterator[Problem]:
     """Check for duplicate ids, and for own bots that have the shared bot's username."""
-    ids = [one.id for one in config.enterprises]
-    for index, one in enumerate(config.enterprises):
-        if one.id in ids[:index]:
+    ids = [part.id for part in config.enterprises]
+    for index, part in enumerate(config.enterprises):
+        if part.id in ids[:index]:
             yield Problem(("enterprises", index, "id"), "must be unique")
         shared = config.appservice.bot
-        if one.bridge.bot != shared and one.bridge.bot.username == shared.username:
+        if part.bridge.bot != shared and part.bridge.bot.username == shared.username:
             yield Problem(
                 ("enterprises", index, "bridge", "bot", "username"),
                 "must differ from appservice.bot.username, the bot of all enterprises that do not"
@@ -449,7 +449,7 @@ T = TypeVar("T", bound=Section)
 
 def compare(old: Config, new: Config) -> dict[str, bool]:
     """Return each changed key as `path: old -> new` (secrets hidden), and whether it is live."""
-    before, after, taken = (dict(leaves(one)) for one in (old, new, take_over(old, new)))
+    before, after, taken = (dict(leaves(config)) for config in (old, new, take_over(old, new)))
     lists = dict(_other_entries(old, new))
     hidden = {(name,) for name in _OF_PARTS} if ("enterprises",) in lists else set(lists)
     changes = {f"{render_path(path)}: {ids}": False for path, ids in lists.items()}
@@ -464,7 +464,7 @@ def compare(old: Config, new: Config) -> dict[str, bool]:
 
 
 def _ids(config: Config) -> tuple[str, ...]:
-    return tuple(one.id for one in config.enterprises)
+    return tuple(part.id for part in config.enterprises)
 
 
 def _other_entries(old: Config, new: Config) -> Iterator[tuple[KeyPath, str]]:
@@ -519,7 +519,7 @@ def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]
         parts = {fields[name].alias or name: _written(inner, fields[name]) for name, inner in value}
     elif isinstance(value, Mapping):
         parts = dict(value)
-    elif isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value):
+    elif isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
         parts = dict(enumerate(value))
     else:
         yield path, value
@@ -529,7 +529,7 @@ def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]
 
 
 def _written(value: Any, field: FieldInfo) -> object:
-    write = next((one for one in field.metadata if isinstance(one, Written)), None)
+    write = next((note for note in field.metadata if isinstance(note, Written)), None)
     return value if write is None else write(value)
 
 
@@ -539,7 +539,7 @@ def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         return "(secret)"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        text = "[" + ", ".join(str(one) for one in value) + "]"
+        text = "[" + ", ".join(str(item) for item in value) + "]"
     else:
         text = str(value).lower() if isinstance(value, bool) else str(value) or '""'
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"

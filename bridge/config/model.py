@@ -553,14 +553,14 @@ class Config(Section):
 
     def parts(self) -> dict[str, Config]:
         """Return each call centre's configuration in short form, by id ("" for a single one)."""
-        return {one.id: self._part(one) for one in self.enterprises} or {"": self}
+        return {part.id: self._part(part) for part in self.enterprises} or {"": self}
 
-    def _part(self, one: Enterprise) -> Config:
-        own = {name: getattr(one.bridge, name) for name in Served.model_fields}
+    def _part(self, part: Enterprise) -> Config:
+        own = {name: getattr(part.bridge, name) for name in Served.model_fields}
         return self.model_copy(
             update={
-                **{name: getattr(one, name) for name in (*SHORT_FORM, "rating", "texts")},
-                "appservice": self.appservice.model_copy(update={"bot": one.bridge.bot}),
+                **{name: getattr(part, name) for name in (*SHORT_FORM, "rating", "texts")},
+                "appservice": self.appservice.model_copy(update={"bot": part.bridge.bot}),
                 "bridge": self.bridge.model_copy(update=own),
                 "enterprises": (),
             }
@@ -570,16 +570,16 @@ class Config(Section):
         """Return a copy whose enterprises inherit the keys that they lack from the top level."""
         return self.model_copy(update={"enterprises": tuple(map(self._filled, self.enterprises))})
 
-    def _filled(self, one: Enterprise) -> Enterprise:
-        bridge = _over(self.bridge, one.bridge)
-        bot = _over(self.appservice.bot, one.bridge.bot)
-        rating = one.rating if "rating" in one.model_fields_set else self.rating
-        return one.model_copy(
+    def _filled(self, part: Enterprise) -> Enterprise:
+        bridge = _over(self.bridge, part.bridge)
+        bot = _over(self.appservice.bot, part.bridge.bot)
+        rating = part.rating if "rating" in part.model_fields_set else self.rating
+        return part.model_copy(
             update={
                 "bridge": bridge.model_copy(update={"bot": bot}),
                 "rating": rating,
                 "texts": self.texts
-                | {key: self.texts.get(key, {}) | own for key, own in one.texts.items()},
+                | {key: self.texts.get(key, {}) | own for key, own in part.texts.items()},
             }
         )
 
