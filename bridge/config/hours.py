@@ -48,6 +48,14 @@ _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"[至到~〜–—―−‐ー]|から|(?i:\b(?:to|until|till)\b)", "-"),
     (rf"[、・&和及と]|/(?=[ \d周週星{_SIGNS}])|(?i:\band\b)", ","),
     ("[()は]|まで|曜日?", " "),
+    (  # 周五十点 is Friday at ten, as 50 is no hour; 周一二十点 may be Monday and Tuesday at ten.
+        (
+            rf"(?:(?<=[周週期拜][一二])|(?<=[周週期拜一二三四五六][三四五六])"
+            rf"|(?<=[{_SIGNS}][-,][三四五六]))(?=十[{_ONES}]?[点點时時])"
+            rf"|(?<=[周週期拜][二三四五六])(?=二十[{_ONES}]?[点點时時])"
+        ),
+        " ",
+    ),
     (
         (
             rf"{_ALONE}[二三四五]?十[{_ONES}]?(?=小?[点點时時])"
@@ -155,6 +163,7 @@ def parse_hours(text: str) -> Hours:
         )
     zone = read_zone(zone_name)
     if zone is None:
+        zone_name = zone_name if zone_name in text else text.rsplit(maxsplit=1)[-1]
         raise ValueError(f'"{zone_name}" is not a time zone such as Asia/Shanghai or Europe/Berlin')
     groups = map(str.strip, _GROUPS.split(week))
     try:

@@ -64,7 +64,9 @@ def reads_as_words(name: str, password: str) -> bool:
 # fmt: off
 _ACTIONS: Mapping[str, str] = {
     "列表": "list", "一覧": "list", "查看": "show", "表示": "show", "全部": "all", "すべて": "all",
-    "设为": "set", "設為": "set", "変更": "set", "设置": "set", "設定": "set",
+    "设为": "set", "設為": "set", "設爲": "set", "設成": "set", "设成": "set", "改成": "set",
+    "改为": "set", "改為": "set", "改爲": "set", "変更": "set", "變更": "set", "变更": "set",
+    "设置": "set", "設置": "set", "設定": "set",
     "重置": "reset", "重設": "reset", "重设": "reset", "还原": "reset", "還原": "reset",
     "リセット": "reset",
 }

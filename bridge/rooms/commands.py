@@ -754,7 +754,8 @@ COMMANDS: Mapping[str, Command] = {
     "resume": _ForAdmins(_resume, arguments.no_words, "恢复 恢復 再開", "继续 繼續 启用 啟用"),
     "panel": Command(
         lambda visit, call: visit.ask(effects.ShowPanel(call.event_id or None)), arguments.no_words,
-        "面板 面板 パネル", "widget page 页面 頁面 ページ", in_clear=True,
+        "面板 面板 パネル 房间页面 聊天室頁面 聊天室页面 ルームページ",
+        "widget page 页面 頁面 ページ", in_clear=True,
         for_admins=lambda _: True, outside="acts", off="panel.off",
         provided=lambda rules: bool(rules.panel_url)),
     "version": Command(

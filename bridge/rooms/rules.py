@@ -280,7 +280,7 @@ NUMERALS = str.maketrans("一二三四五六七八九", "123456789")
 
 
 def _unmarked(name: str) -> str:
-    return folded(name.strip().strip(AROUND).strip("<>"))
+    return folded(name.strip().strip(AROUND).strip("<>")).replace("臺", "台")  # both: Taiwan
 
 
 def _essence(prefix: str) -> str:

@@ -176,6 +176,12 @@ def test_days_and_half_hours_in_chinese() -> None:
         ("Mon, Fri, 9am-5pm; 每周末 10点-12点 UTC", "Mon,Fri 9:00-17:00; Sat,Sun 10:00-12:00 UTC"),
         ("7*24小时 UTC", "daily 00:00-24:00 UTC"),
         ("全天24小时 UTC", "daily 00:00-24:00 UTC"),
+        ("周五十点到20点，周二十二点到18点 UTC", "Fri 10:00-20:00; Tue 12:00-18:00 UTC"),
+        ("週一至週五十點半到十二點 UTC", "Mon-Fri 10:30-12:00 UTC"),
+        ("周一至五十一点到20点，周六十点到12点 UTC", "Mon-Fri 11:00-20:00; Sat 10:00-12:00 UTC"),
+        ("周一三五十点到12点 UTC", "Mon,Wed,Fri 10:00-12:00 UTC"),
+        ("禮拜四二十點到二十二點 UTC", "Thu 20:00-22:00 UTC"),
+        ("星期二、四十點到12點；周日十点到12点 UTC", "Tue,Thu,Sun 10:00-12:00 UTC"),
         ("每天9点到12点、12点到17点、9点到0点 UTC", "daily 9:00-12:00, 12:00-17:00, 9:00-0:00 UTC"),
     ],
 )
@@ -311,6 +317,8 @@ def test_there_is_always_a_next_opening(
         ("Mon 9-18 UTC", '"9-18" must be a start and an end time'),
         ("Moo 09:00-18:00 UTC", f'"Moo" is not a day; use {", ".join(DAYS)} or daily'),
         ("Mon-Wed-Fri 09:00-18:00 UTC", "must be a day, or two days"),
+        ("周一九点到十点，五十点到十二点 UTC", '"50:00" is not a time of day'),
+        ("每天三十点到十二点 UTC", '"30:00" is not a time of day'),
         ("Mon 25:00-26:00 UTC", '"25:00" is not a time of day'),
         ("Mon 09:60-10:00 UTC", '"09:60" is not a time of day'),
         ("Mon 24:00-06:00 UTC", "begins at 24:00"),
@@ -338,6 +346,9 @@ def test_an_error_quotes_what_was_typed_and_what_it_was_taken_for() -> None:
     )
     with pytest.raises(ValueError, match=r'^"上海" is not a time zone'):
         parse_hours("周一 9点-18点 上海")
+    for zone in ("Asia/天津", "Europe/weekday", "Ａsia／Shanghaii"):
+        with pytest.raises(ValueError, match=f'^"{zone}" is not a time zone'):
+            parse_hours(f"周一 9点-18点 {zone}")
     with pytest.raises(ValueError, match=r"^must end with a time zone"):
         parse_hours("平日9時から18時")
     with pytest.raises(ValueError, match=r'^"25:00" is not a time of day$'):

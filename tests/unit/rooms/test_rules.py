@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bridge.config.model import Permission
+from bridge.config.model import Permission, Queue
 from bridge.conversation.turn import Policy
 from bridge.ids import QueueId, RoomId
 from bridge.rooms.record import RoomRecord, RoomSettings
@@ -25,6 +25,12 @@ def configured(settings: RoomSettings) -> RoomRecord:
 )
 def test_a_queue_is_found_by_id_name_or_alias(text: str) -> None:
     assert RULES.find_queue(text) == SALES
+
+
+def test_a_queue_of_taiwan_is_found_by_both_forms_of_its_first_sign() -> None:
+    taiwan = Queue(id=3, name="臺北客服", aliases=("台中",))
+    rules = msgspec.structs.replace(RULES, queues=(SALES, taiwan))
+    assert rules.find_queue("台北客服") == rules.find_queue("臺中") == taiwan
 
 
 def test_a_missing_queue_is_none_and_named_by_its_id() -> None:

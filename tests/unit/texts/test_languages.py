@@ -39,6 +39,8 @@ def test_codes_of_supported_languages_in_any_spelling(language: str, written: ob
         ("简体中文", "zh-CN"),
         ("繁體中文", "zh-TW"),
         ("繁体", "zh-TW"),
+        ("臺灣", "zh-TW"),
+        ("台灣", "zh-TW"),
         ("English", "en"),
         ("en-GB", "en"),
         ("en_US.UTF-8", None),
