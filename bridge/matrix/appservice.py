@@ -344,8 +344,8 @@ class Endpoint:
 def is_echo(users: OurUsers, event: Raw) -> bool:
     """True for an event sent by a bridge user, unless it changes another user's membership.
 
-    Nor is it an echo that a host leaves: the homeserver lets it do so if an administrator deletes
-    the room, or deactivates the host.
+    Nor is it an echo that a host leaves unmarked: the homeserver lets it do so if an administrator
+    deletes the room, or deactivates the host.
     """
     if not users.is_ours(sender := wire.text(event, "sender")):
         return False
@@ -354,7 +354,8 @@ def is_echo(users: OurUsers, event: Raw) -> bool:
         return True
     if not users.is_ours(who):
         return False
-    leaves = wire.text(event, "content", "membership") == "leave"
+    content = wire.mapping(event, "content")
+    leaves = content.get("membership") == "leave" and wire.MARKER not in content
     return not (leaves and who == sender and users.is_open_to_all(who))
 
 

@@ -520,7 +520,8 @@ class Homeserver:
         request = partial(self.request, user=user, device=False, timeout=_PATIENT, patient=True)
         if profile:
             path = _room(room_id, "state", "m.room.member", user)
-            gone: Json = {"membership": "leave", **profile, **content}
+            # Marked as the bridge's own doing (`appservice.is_echo`).
+            gone: Json = {"membership": "leave", wire.MARKER: {}, **profile, **content}
             with suppress(Refused):  # a user who is not in the room cannot
                 await request("PUT", path, gone)
                 return

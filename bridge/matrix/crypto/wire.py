@@ -45,8 +45,8 @@ MEGOLM = "m.megolm.v1.aes-sha2"
 ONE_TIME = "signed_curve25519"
 """Algorithm of one-time and fallback keys."""
 MARKER = "org.matrix_webchat.origin"
-"""Content field with the transaction id of a bridge event. It is not encrypted, so that
-`adapter` (`find_markers`) recognizes the event when it searches a room."""
+"""Content field with the transaction id of a bridge event, empty when a bridge user leaves. It is
+not encrypted, so that `adapter` (`find_markers`) recognizes the event when it searches a room."""
 SHARED = "org.matrix.msc3061.shared_history"
 """Field of a room key: who invites somebody later may pass the key on to them (MSC4268), as Element
 X does. Clients of before May 2026 do not know the stable name, and newer ones refuse a key with

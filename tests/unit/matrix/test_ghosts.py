@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from bridge.config.model import Bot, Queue
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.matrix.client import FOREIGN, OWNER, TAKEN, Homeserver, new_session, spool
+from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.ghosts import INTRODUCTION, Ghosts, PlainDevices, made_fact
 from bridge.matrix.users import LOAD_IT, NOT_LOADED, OurUsers, not_loaded
 from bridge.rooms.ports import Blob, Refused, TooBig, Unavailable
@@ -381,7 +382,7 @@ async def test_who_leaves_keeps_name_and_picture() -> None:
         assert rig.left[1:] == [{"reason": "over"}]
 
 
-LEFT = {"membership": "leave", "reason": "over"}
+LEFT = {"membership": "leave", "reason": "over", MARKER: {}}
 JUN = UserId("@webchat_a2:a")
 
 

@@ -28,6 +28,7 @@ from bridge.matrix.appservice import (
     Endpoint,
     Page,
 )
+from bridge.matrix.crypto.wire import MARKER
 from bridge.matrix.users import OurUsers
 from bridge.rooms.ports import Unavailable
 from bridge.rooms.record import Raw, age_of
@@ -346,12 +347,14 @@ async def test_echoes_are_dropped_before_anything_else() -> None:
     ghost, bot = "@webchat_a1:a", "@webchatbot:a"
     member = {"type": "m.room.member", "content": {"membership": "leave"}}
     joined = member | {"content": {"membership": "join"}}
+    marked = member | {"content": {"membership": "leave", MARKER: {}}}
     async with running() as rig:
         await rig.put(
             {
                 "events": [
                     event(1, sender=ghost),
                     event(2, sender=bot, state_key=bot, **joined),
+                    event(10, sender=bot, state_key=bot, **marked),
                     event(8, sender=ghost, state_key=ghost, **member),
                     event(3, sender=bot, state_key=ghost, **member),
                     event(4, sender=bot, state_key="", type="m.room.topic"),
@@ -361,7 +364,7 @@ async def test_echoes_are_dropped_before_anything_else() -> None:
         assert rig.intake.calls == 0
         kept = [
             event(5, sender=bot, state_key="@ann:a", **member),
-            event(6, sender="@ann:a", state_key=ghost, **member),
+            event(6, sender="@ann:a", state_key=ghost, **marked),
             event(7, sender="@webchat_a1:elsewhere"),
             event(9, sender=bot, state_key=bot, **member),
         ]
