@@ -55,6 +55,8 @@ MOST_PAGES = 5
 """Maximum pages of `_PAGE` events that `find_markers` reads from a room's end."""
 _LONGEST_TXN = 255
 """Maximum characters of a transaction id that is cached: a stranger's event can have any."""
+_PURGED = "M_UNKNOWN"
+"""Error code of Synapse for a message in a thread of which it has purged all events."""
 _SKEW = 10 * 60_000
 """Maximum difference, ms, assumed between the homeserver's clock and the bridge's."""
 
@@ -378,9 +380,12 @@ class MatrixAdapter:
         try:
             return await self._seal_and_send(room_id, sender, content, own, kind)
         except ports.Refused as refusal:
-            if refusal.code != GONE:
+            if refusal.code == GONE:
+                await self.ghosts.devices.mend(sender)
+            elif refusal.code == _PURGED and _is_in_thread(content):
+                content = {key: content[key] for key in content if key != "m.relates_to"}
+            else:
                 raise
-        await self.ghosts.devices.mend(sender)
         return await self._seal_and_send(room_id, sender, content, own, kind)
 
     async def _device_txn_id(self, txn_id: str, sender: UserId) -> str:
@@ -568,6 +573,10 @@ def _normalised_name(name: str) -> str:
 def _replacement(stone: Json | None) -> bool:
     """True if a tombstone names a room; one that was undone does not."""
     return bool(wire.mapping(stone, "content").get("replacement_room"))
+
+
+def _is_in_thread(content: Json) -> bool:
+    return wire.text(content, "m.relates_to", "rel_type") == "m.thread"
 
 
 def _membership(event: Json) -> str:

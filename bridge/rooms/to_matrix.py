@@ -53,8 +53,7 @@ from bridge.webchat.words import decode_emoji
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
 _Stored = effects.InRoom | effects.EndPoll
 _effects: msgspec.json.Decoder[_Stored] = msgspec.json.Decoder(_Stored)
-"""Decoder of this lane's effects, and of one of earlier versions, only: mypy finds one that is not
-carried out."""
+"""Decoder of this lane's effects (mypy finds one not carried out), and of one of the past."""
 
 _INVITE_US = "room.upgraded"
 """Text key of the notice that belongs in the old room only."""
@@ -77,8 +76,8 @@ FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 """First and longest back-off between attempts, in seconds."""
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
-FORBIDDEN, NO_ROOM = "M_FORBIDDEN", "M_UNKNOWN"
-"""Error codes of a room that lets the user write nothing, and, with Synapse, of a deleted one."""
+FORBIDDEN, UNKNOWN = "M_FORBIDDEN", "M_UNKNOWN"
+"""Error codes of a room that lets the user write nothing; of a deleted one or edit with Synapse."""
 LONG_TEXT = 256 * 1024
 """Characters of a text with its pictures above which a thread splits it (12 MB: 0.2 s)."""
 NEWS_AFTER, NEWS_WITHIN = 1.0, 5 * 60_000
@@ -138,7 +137,7 @@ class Delivery:
                     why, asked, muted = str(error), error.retry_after, False
                 except ports.Refused as error:
                     muted = False
-                    out = error.code in {FORBIDDEN, NO_ROOM}
+                    out = error.code in {FORBIDDEN, UNKNOWN}
                     if out and not isinstance(effect, effects.EnterRoom):
                         if self.record.upgrade is not None:
                             raise Shut from error
@@ -249,8 +248,7 @@ class Delivery:
 
     def _unshown(self) -> Came:
         """Return the input that has the agent told, once a chat, that the room shows nothing."""
-        number, room_id = self.record.conversation.number, self._room.room_id
-        return Came(NotShown(), f"unshown:{number}:{room_id}")
+        return Came(NotShown(), f"unshown:{self.record.conversation.number}:{self._room.room_id}")
 
     def _perform(self, effect: effects.InRoom) -> Awaitable[Done]:
         if isinstance(effect, model.Relay):  # by far the most frequent
@@ -366,9 +364,9 @@ class Delivery:
     async def _card(self, card: model.Card) -> Done:
         """Post or edit this chat's card; no edit is made if a newer version waits in the lane.
 
-        A repeat after a crash returns the id of the first. A card that notifies the customer is a
-        new message, and the former one says that it is over. One that is `anew` leaves it as it is,
-        and so does one whose former version was redacted.
+        A repeat after a crash returns the first's id. A card that notifies the customer is a new
+        message, and the former one says that it is over; also new is one that is `anew`, or whose
+        former version was redacted or purged.
         """
         anchor = self.record.anchored(f"card:{card.number}")
         earlier = await self._room.anchor(anchor)
@@ -378,13 +376,18 @@ class Delivery:
         if edits and newer is not None and not newer.anew:
             return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer card")
         if card.ping and earlier is not None:
-            await self._notice(
-                ports.EditableNotice(self._sentence("queue.over", {}), earlier), ".over"
-            )
+            with ports.Despite(UNKNOWN):
+                over = ports.EditableNotice(self._sentence("queue.over", {}), earlier)
+                await self._notice(over, ".over")
         removed = any(shown.event_id == earlier and shown.removed for shown in self.record.cards)
         edited = earlier if edits and not removed else None
         mentions = rung(self.record) if card.ping else ()
-        event_id = await self._notice(ports.EditableNotice(self._shown(card), edited, mentions))
+        notice = ports.EditableNotice(self._shown(card), edited, mentions)
+        event_id = None
+        with ports.Despite(UNKNOWN if edited else ""):
+            event_id = await self._notice(notice)
+        if event_id is None:  # purged by the homeserver's retention or administrator
+            edited, event_id = None, await self._notice(replace(notice, edits=None), ".anew")
         posted = cards.request_card(card, edited or event_id, CardKind.QUEUE)
         came = () if posted.card in self.record.cards else (Came(posted),)
         return Done(event_id, None if edited else anchor, came)
@@ -651,8 +654,7 @@ class Delivery:
             if events:
                 return Done(events[0], anchor)
         except ports.Refused as error:
-            why = error.code
-            _log.info("a recalled message could not be redacted", **self._about(), why=why)
+            _log.info("a recalled message could not be redacted", **self._about(), why=error.code)
             if known is not None:
                 return Done(outcome=Outcome.DISCARDED, detail="already reported")
         return Done(await self._say(model.Say("chat.recalled")), anchor)
@@ -706,8 +708,7 @@ class Delivery:
     def _pieces(
         self, relay: model.Relay, text: frames.AgentText
     ) -> Sequence[frames.AgentText | frames.AgentMedia]:
-        fragment = self._dated_text(relay, text.html)
-        return self._matrix.pieces(fragment, self._around.link.absolute)
+        return self._matrix.pieces(self._dated_text(relay, text.html), self._around.link.absolute)
 
     def _dated_text(self, relay: model.Relay, fragment: str) -> str:
         """Return the HTML, with the time of writing before a message that came late."""
@@ -722,8 +723,7 @@ class Delivery:
         else:
             sentence = self._sentence("outage.late_some_time", {})
         # Decode emoji before looking for markup: eleven of the desk's emoji codes look like it.
-        markup = as_markup(decode_emoji(fragment))
-        return f"{html.escape(sentence, quote=False)}<br>{markup}"
+        return f"{html.escape(sentence, quote=False)}<br>{as_markup(decode_emoji(fragment))}"
 
     async def _media(
         self, relay: model.Relay, media: frames.AgentMedia, txn_id: str
