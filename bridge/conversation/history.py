@@ -358,7 +358,7 @@ def _show(turn: Turn, page: model.Recalled, *, brief: bool) -> None:
 
 def _tell_unsure(turn: Turn) -> None:
     """Say that messages may be missing; for a while not twice in the same place."""
-    if turn.now - turn.state.unsure_at >= UNSURE_AGAIN:
+    if not 0 <= turn.now - turn.state.unsure_at < UNSURE_AGAIN:  # the clock may be set back
         turn.say(UNSURE)
 
 

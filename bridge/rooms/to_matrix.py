@@ -576,18 +576,18 @@ class Delivery:
             # Before they join, so that no client counts three members even for a moment.
             ghosts = tuple(map(self._matrix.ghost_of, came.agents))
             await self._matrix.name_service_members(self.record.matrix_id, self.record.host, ghosts)
-        outside: list[str] = []
+        barred: dict[str, str] = {}
         for agent in came.agents:
-            outside.append(agent.name or agent.id)
-            with suppress(ports.Refused):
+            try:
                 await self._welcome(agent, came.queue_id)
-                outside.pop()
-        about = f"outside:{self.record.conversation.number}:{', '.join(outside)}"
+            except ports.Refused as refusal:
+                barred[agent.name or agent.id] = str(refusal)
+        about = f"outside:{self.record.conversation.number}:{', '.join(barred)}"
         done, anchor = Done(), self.record.anchored(about)
-        if outside and await self._room.anchor(anchor) is None:  # once a chat
-            event_id = await self._say(model.Say("agents.outside", {"names": tuple(outside)}))
-            done = Done(event_id, anchor)
-        done.detail = "the room does not let the agents in" if outside else ""
+        if barred and await self._room.anchor(anchor) is None:  # once a chat
+            _log.info("agents may not enter a room", **self._about(came), why=[*barred.values()])
+            done = Done(await self._say(model.Say("agents.outside", {"names": (*barred,)})), anchor)
+        done.detail = "the room does not let the agents in" if barred else ""
         await self._around.show_bridge(self.record)  # may be missing, or the queue renamed
         return done
 

@@ -233,6 +233,20 @@ async def test_removed_ghost_comes_back_to_speak(rig: Rig) -> None:
     assert gone.who == ghost
 
 
+@pytest.mark.parametrize("speaker", ["ghost", "host"])
+async def test_after_a_crash_nobody_repeats_what_the_other_has_said(rig: Rig, speaker: str) -> None:
+    """The ghost's access changes before the outcome of a message is stored."""
+    customer, room_id = await rig.served_room()
+    theirs: dict[str, object] = {"user_id": rig.adapter.ghost_of(ALICE)}
+    words = AgentText(html="once")
+    if speaker == "host":
+        await room_call(customer, "ban", room_id, theirs)
+    before = await rig.adapter.relay(room_id, rig.users.bot, ALICE, words, room_id)
+    await room_call(customer, "ban" if speaker == "ghost" else "unban", room_id, theirs)
+    after = await rig.new_adapter().relay(room_id, rig.users.bot, ALICE, words, room_id)
+    assert after == before
+
+
 async def test_a_transaction_id_makes_one_event_also_across_a_restart(rig: Rig) -> None:
     customer, room_id = await rig.served_room()
     bob = Agent(id=AgentId("Bob_1"), name="Bob")

@@ -27,6 +27,12 @@ async def stage(
         yield stage
 
 
+def logged(stage: Stage, words: str) -> list[str]:
+    """Return the lines of the bridge's log with these words."""
+    lines = stage.bridge.log_file.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if words in line]
+
+
 async def test_what_an_agents_ghost_may_not_write_the_bot_passes_on(stage: Stage) -> None:
     talk = await chatting(stage, "gambler")
     await talk.desk("say", text="The casino opens at 8")
@@ -39,6 +45,8 @@ async def test_what_an_agents_ghost_may_not_write_the_bot_passes_on(stage: Stage
     await talk.desk("say", text="Good evening")
     await talk.reads_exactly("Jun: Good evening", stage.bot)
     assert dead_letters(stage) == 0
+    (line,) = logged(stage, "agents may not enter a room")
+    assert "why=['M_UNKNOWN " in line
 
 
 async def test_a_refused_file_is_not_asked_for_again(stage: Stage) -> None:
@@ -46,21 +54,16 @@ async def test_a_refused_file_is_not_asked_for_again(stage: Stage) -> None:
     await talk.desk("file", name="prices.txt", text="casino")
     await talk.reads("Mei sent a message that cannot be shown here", stage.bot)
     await talk.customer.wait_until(lambda: dead_letters(stage) == 1)
-    (line,) = (
-        line
-        for line in stage.bridge.log_file.read_text(encoding="utf-8").splitlines()
-        if "an effect is a dead letter now" in line
-    )
+    (line,) = logged(stage, "an effect is a dead letter now")
     assert "why='M_UNKNOWN " in line
 
 
 async def test_the_operator_reads_why_a_room_is_not_served(stage: Stage) -> None:
     queue_user = f"@webchat_queue_1:{stage.synapse.domain}"
     talk = await Talk.open(stage, await stage.customer("unheard"), "hello", host=queue_user)
-    log = stage.bridge.log_file
     said = "the bridge may not enter a room"
-    await talk.customer.wait_until(lambda: said in log.read_text(encoding="utf-8"))
-    (line,) = (line for line in log.read_text(encoding="utf-8").splitlines() if said in line)
+    await talk.customer.wait_until(lambda: bool(logged(stage, said)))
+    (line,) = logged(stage, said)
     assert f"host={queue_user}" in line
     assert f"room={talk.room}" in line
     assert "why='M_UNKNOWN " in line

@@ -289,6 +289,11 @@ def by_the_robot(centre: Centre) -> None:
     centre.push(301, sessionId=SESSION, robotType=1, content="one moment")
 
 
+def set_back(centre: Centre) -> None:
+    """Set the bridge's clock to before the line was said."""
+    centre.now -= 3_600_000
+
+
 @pytest.mark.parametrize(
     ("between", "told"),
     [
@@ -299,8 +304,9 @@ def by_the_robot(centre: Centre) -> None:
         (lambda centre: centre.push(204, sessionId=SESSION, agents=[JUN]), 2),
         (lambda centre: centre.happen(LinkLost()), 2),
         (lambda centre: centre.later(UNSURE_AGAIN / 1000), 2),
+        (set_back, 2),
     ],
-    ids=["nothing", "customer", "agent", "robot", "another agent", "bridge", "long ago"],
+    ids=["nothing", "customer", "agent", "robot", "another agent", "bridge", "long ago", "clock"],
 )
 def test_a_possible_loss_is_told_again_only_below_something_new_or_much_later(
     between: Callable[[Centre], object], told: int
