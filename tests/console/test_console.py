@@ -17,7 +17,7 @@ from bridge.rooms.record import Order, dump_input
 from bridge.rooms.store import Lane, Outcome
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage import sqlstore
-from tests.console.conftest import IMAGES, Console, faults
+from tests.console.conftest import IMAGES, Console, faults, simplified
 from tests.support import strict
 from tests.support.talk import Talk, chatting
 
@@ -269,13 +269,18 @@ async def test_dead_letters_are_retried_and_discarded(console: Console) -> None:
     await expect(page.locator("tbody")).to_contain_text("dead-letters discard")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_the_console_on_a_phone_in_both_languages(console: Console, scheme: str) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "language", "title"),
+    [("light", "zh-CN", "WebChat 控制台"), ("dark", "zh-TW", "WebChat 主控台")],
+)
+async def test_the_console_on_a_phone_in_both_languages(
+    console: Console, scheme: str, language: str, title: str
+) -> None:
     talk = await chatting(console.stage, f"narrow_{scheme}")
     letter = dead_order(console.stage.folder / "bridge.db", talk.room, "status")
-    page = await console.signed_in(language="zh-CN", width=360, height=740, scheme=scheme)
-    await expect(page.locator("h1")).to_have_text("WebChat 控制台")
-    assert await page.evaluate("document.documentElement.lang") == "zh-CN"
+    page = await console.signed_in(language=language, width=360, height=740, scheme=scheme)
+    await expect(page.locator("h1")).to_have_text(title)
+    assert await page.evaluate("document.documentElement.lang") == language
     for chinese in (True, False):
         for tab in (*TABS, f"room/{talk.room}"):
             await page.goto(f"{console.url}/admin/#/{tab}")
@@ -297,6 +302,7 @@ async def test_the_console_on_a_phone_in_both_languages(console: Console, scheme
             assert await faults(page) == [], tab
             text = await page.locator("main").inner_text()
             assert bool(re.search("[一-鿿]", text)) is chinese, text
+            assert language == "zh-CN" or not simplified(text), text
             await expect(page.locator("td:visible", has_text=re.compile("^—$"))).to_have_count(0)
         await page.goto(f"{console.url}/admin/#/room/nobody")
         await expect(page.locator("#fresh:not([data-up])")).to_be_visible()
@@ -313,12 +319,12 @@ async def test_the_console_on_a_phone_in_both_languages(console: Console, scheme
     console.session = None
 
 
-async def test_both_languages_have_the_same_text_keys(console: Console) -> None:
+async def test_all_languages_have_the_same_text_keys(console: Console) -> None:
     page = await console.signed_in()
-    keys = await page.evaluate("import('./words.js').then(({ KEYS }) => KEYS)")
-    assert sorted(keys["en"]) == sorted(keys["zh"])
-    for name, all_of_it in keys.items():
-        assert len(all_of_it) == len(set(all_of_it)), name
+    for table in await page.evaluate("import('./words.js').then(({ TABLES }) => TABLES)"):
+        keys = {language: sorted(texts) for language, texts in table.items()}
+        assert keys["zh-TW"] == keys["zh-CN"] == keys.get("en", keys["zh-CN"])
+        assert not simplified("".join(table["zh-TW"].values()))
 
 
 async def test_a_refusal_is_in_the_language_of_the_page(console: Console) -> None:
