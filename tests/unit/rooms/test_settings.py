@@ -35,6 +35,26 @@ def test_a_language_by_its_code_or_another_name(language: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("speaks", "named", "then"),
+    [
+        ("zh-TW", "中文", "zh-TW"),
+        ("zh-TW", "Chinese", "zh-TW"),
+        ("zh-TW", "简体中文", "zh-CN"),
+        ("zh-TW", "zh-CN", "zh-CN"),
+        ("en", "中文", "zh-CN"),
+    ],
+)
+@pytest.mark.parametrize("words", ["lang", "config set language"])
+def test_chinese_without_its_script_keeps_the_traditional_one(
+    words: str, speaks: str, named: str, then: str
+) -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(language=speaks))
+    house.say(f"!wc {words} {named}", standing=Standing.ADMIN)
+    assert house.record.settings.language == then
+
+
+@pytest.mark.parametrize(
     "value", [1, "1", "Sales", " SHOP ", "“Sales”", "「shop", "Sales\n", "　Sales　"]
 )
 def test_a_queue_by_id_name_or_alias(value: object) -> None:
