@@ -29,6 +29,13 @@ BROKEN = """[...document.querySelectorAll("button, td.whole")]
   .filter((one) => one.getClientRects().length && one.innerText && one.offsetHeight > 40)
   .map((one) => one.innerText)"""
 """Buttons and cells whose words take more than one line."""
+CUT = """[...document.querySelectorAll("input[placeholder]")].filter((one) => {
+  const [typed, _] = [one.value, one.value = one.placeholder];
+  const cut = one.scrollWidth > one.clientWidth;
+  one.value = typed;
+  return cut;
+}).map((one) => one.placeholder)"""
+"""Hints in fields that are too narrow for them."""
 
 
 async def test_the_picture_in_the_documentation(console: Console, tmp_path: Path) -> None:
@@ -297,6 +304,7 @@ async def test_the_console_on_a_phone_in_both_languages(
                 await page.keyboard.press("Escape")
             assert await page.evaluate(TOO_WIDE) <= 0, tab
             assert await page.evaluate(BROKEN) == [], tab
+            assert await page.evaluate(CUT) == [], tab
             if tab in TABS:
                 await expect(page.locator(".tabs [aria-current]")).to_be_in_viewport(ratio=0.9)
             assert await faults(page) == [], tab
@@ -424,7 +432,7 @@ async def test_changed_settings_are_named_in_the_language_of_the_page(console: C
     await page.get_by_role("button", name="中文").click()
     await page.get_by_role("link", name="变更记录").click()
     rows = page.get_by_role("region", name="变更记录").get_by_role("listitem")
-    await expect(rows).to_have_text(["队列: 1 → 2", "开始方式: — → on_command", "start: — → sales"])
+    await expect(rows).to_have_text(["队列：1 → 2", "开始方式：— → on_command", "start：— → sales"])
 
 
 async def test_a_room_is_erased_once_its_name_is_typed(console: Console) -> None:

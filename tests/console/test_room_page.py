@@ -379,6 +379,7 @@ async def test_the_panel_command_adds_the_widget_to_a_direct_room(console: Conso
 async def test_the_room_page_in_traditional_chinese(console: Console) -> None:
     """Also where the browser's own language is another: the client's comes first."""
     talk = await Talk.open(console.stage, await console.stage.customer("taiwan"))
+    await talk.say("!wc 設定 改成 語言 台灣")
     await talk.say("!wc 聊天室頁面")
     url = await widget_url(talk)
     page = await console.window(language="zh-CN", width=360, height=740)
@@ -395,3 +396,5 @@ async def test_the_room_page_in_traditional_chinese(console: Console) -> None:
     again = await console.window(language="zh-TW")
     frame = await opened(console, again, url, talk, talk.customer, language="fr")
     await expect(frame.locator("h1")).to_have_text("這個聊天室的 WebChat")
+    await expect(frame.get_by_role("cell", name="指令")).to_have_css("white-space", "nowrap")
+    await expect(frame.get_by_role("listitem")).to_have_text("語言：— → zh-TW")
