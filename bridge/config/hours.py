@@ -151,31 +151,44 @@ class Hours:
         return [round(moment.timestamp() * 1000) for moment in moments]
 
 
+class HoursError(ValueError):
+    """Hours that cannot be read, with a message for the operator.
+
+    `part` is the part at fault, as it was read; empty if something is missing.
+    """
+
+    def __init__(self, why: str, part: str = "") -> None:
+        super().__init__(f'"{part}" {why}' if part else why)
+        self.part = part
+
+
 def parse_hours(text: str) -> Hours:
-    """Parse opening hours; raises ValueError with a message for the operator."""
+    """Parse opening hours; raises HoursError."""
     typed = read = " ".join(text.translate(_NARROW).split())
     for written, meant in _ALIKE:
         read = re.sub(written, meant, read)
     week, _, zone_name = read.strip().rpartition(" ")
     if not zone_name[:1].isalpha() or zone_name in DAYS or re.search("[:時]", zone_name):
-        raise ValueError(
+        raise HoursError(
             'must end with a time zone, as in "Mon-Fri 09:00-18:00; Sat 10:00-14:00 Asia/Shanghai"'
         )
     zone = read_zone(zone_name)
     if zone is None:
         zone_name = zone_name if zone_name in text else text.rsplit(maxsplit=1)[-1]
-        raise ValueError(f'"{zone_name}" is not a time zone such as Asia/Shanghai or Europe/Berlin')
+        raise HoursError("is not a time zone such as Asia/Shanghai or Europe/Berlin", zone_name)
     groups = map(str.strip, _GROUPS.split(week))
     try:
         return Hours(tuple(span for group in groups for span in _group(group)), zone)
-    except ValueError as error:
+    except HoursError as error:
         if read == typed:
             raise
         week = re.sub(r"(?<=[a-z])(?=[上下\d])", " ", " ".join(week.split()))
-        message = f'was read as "{week}", in which {error}'
+        message, part = f'was read as "{week}", in which {error}', error.part
         for sign, shown in _SHOWN.items():
-            message = message.replace(sign, shown)
-        raise ValueError(f'"{typed}" {message}') from None
+            message, part = message.replace(sign, shown), part.replace(sign, shown)
+        read_as = HoursError(message, typed)
+        read_as.part = part
+        raise read_as from None
 
 
 def read_zone(name: str) -> ZoneInfo | None:
@@ -197,8 +210,8 @@ def _group(group: str) -> Iterator[Span]:
     """Parse `Mon-Fri 09:00-12:00, 13:00-18:00` into spans."""
     match = re.match(r"([A-Za-z]+(?:\s*[-,]\s*[A-Za-z]+)*)(?:\s*:|,?(?=[ 上下\d]))(.+)", group)
     if match is None:
-        raise ValueError(
-            f'"{group}" must be days and times, such as Mon-Fri 09:00-18:00; holidays are unknown'
+        raise HoursError(
+            "must be days and times, such as Mon-Fri 09:00-18:00; holidays are unknown", group
         )
     times: list[tuple[int, int]] = []
     for part in re.split(r",|(?<=\d) (?=[上下])", match[2]):
@@ -215,14 +228,14 @@ def _days(text: str) -> list[int]:
     for part in text.split(","):
         ends = [_day(word.strip()) for word in part.split("-")]
         if len(ends) > 2:
-            raise ValueError(f'"{part.strip()}" must be a day, or two days such as Mon-Fri')
+            raise HoursError("must be a day, or two days such as Mon-Fri", part.strip())
         days += [(ends[0] + step) % _WEEK for step in range((ends[-1] - ends[0]) % _WEEK + 1)]
     return days
 
 
 def _day(word: str) -> int:
     if (name := word.capitalize()) not in DAYS:
-        raise ValueError(f'"{word}" is not a day; use {", ".join(DAYS)} or daily')
+        raise HoursError(f"is not a day; use {', '.join(DAYS)} or daily", word)
     return DAYS.index(name)
 
 
@@ -230,16 +243,16 @@ def _times(text: str, before: int) -> tuple[int, int]:
     """Parse a span that follows one which ends at `before`, in minutes after midnight."""
     match = _SPAN.fullmatch(text)
     if match is None:
-        raise ValueError(f'"{text}" must be a start and an end time, such as 09:00-18:00')
+        raise HoursError("must be a start and an end time, such as 09:00-18:00", text)
     begins, ends = _minute(match[2], match[3]), _minute(match[5], match[6])
     if match[1] or match[4]:
         begins, ends = _in_halves(text, (begins, match[1]), (ends, match[4]))
     elif "時" in text and _turns_back(before, begins, ends or _DAY_END):
-        raise ValueError(f'"{text}" is not clear: write 09:00-18:00, by the 24-hour clock')
+        raise HoursError("is not clear: write 09:00-18:00, by the 24-hour clock", text)
     if begins == _DAY_END:
-        raise ValueError(f'"{text}" begins at 24:00; write 00:00 of the next day')
+        raise HoursError("begins at 24:00; write 00:00 of the next day", text)
     if begins == ends and match[4] != "翌":
-        raise ValueError(f'"{text}" is empty; for the whole day, write 00:00-24:00')
+        raise HoursError("is empty; for the whole day, write 00:00-24:00", text)
     return begins, ends or _DAY_END
 
 
@@ -255,7 +268,7 @@ def _in_halves(text: str, begin: tuple[int, str], end: tuple[int, str]) -> tuple
     wrong = ends > begins if other == "翌" else not other and ends <= begins
     bare = not half and begins < _NOON + 60 * (ends <= begins)
     if unclear or wrong or (bare and (other != "翌" or "時" in text)):  # not 10:00-次日2:00
-        raise ValueError(f'"{text}" is not clear: write 09:00-18:00, by the 24-hour clock')
+        raise HoursError("is not clear: write 09:00-18:00, by the 24-hour clock", text)
     return begins, ends
 
 
@@ -278,7 +291,7 @@ def _minute(hour: str, minute: str) -> int:
     """Return minutes after midnight; 24:00 is the end of the day."""
     at = int(hour) * 60 + int(minute)
     if int(minute) > 59 or at > _DAY_END:
-        raise ValueError(f'"{hour}:{minute}" is not a time of day')
+        raise HoursError("is not a time of day", f"{hour}:{minute}")
     return at
 
 

@@ -498,6 +498,9 @@ def set_settings(visit: Visit, wished: Mapping[str, str], by: By) -> model.Args:
     """Change settings ("" resets one), and return all for the answer; BadOrder if one is wrong."""
     if wished.get(ENTERPRISE) == "":
         wished = {**wished, **home_enterprise(visit)}
+    named = wished.get("language", "").strip().casefold()
+    if named in {"中文", "chinese"} and visit.rules.language_for(visit.record) == "zh-TW":
+        wished = {**wished, "language": "zh-TW"}  # it names no script: no reason to change it
     return _adopt(visit, set_together(wished, visit.record.settings, choosing(visit)), by)
 
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 import msgspec
 from msgspec.structs import replace
 
-from bridge.config.hours import parse_hours
+from bridge.config.hours import HoursError, parse_hours
 from bridge.config.model import (
     SERVED,
     Encryption,
@@ -580,9 +580,17 @@ def _truth(key: str, value: object, _: Rules) -> bool:
 def _hours(value: object) -> str:
     hours = value.strip().strip(AROUND) if isinstance(value, str) else ""
     hours = _WIDE.sub(lambda found: narrow(found[0]), hours)
-    if len(hours) <= LONGEST_HOURS and readable_hours(hours):
-        return hours
-    raise BadOrder("config.bad_hours", {"value": shown_value(value)})
+    args: model.Args = {"value": shown_value(value)}
+    if len(hours) > LONGEST_HOURS:
+        raise BadOrder("config.bad_hours", args)
+    try:
+        parse_hours(hours)
+    except HoursError as error:
+        if error.part in {"", hours}:
+            raise BadOrder("config.bad_hours", args) from error
+        args = {**args, "part": shown_value(error.part)}
+        raise BadOrder("config.bad_hours_part", args) from error
+    return hours
 
 
 def _sentence(key: str, value: object) -> str:

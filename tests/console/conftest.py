@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import Browser, BrowserContext, Frame, Page, async_playwright, expect
 
 from bridge.demo.stage import QUEUES
+from bridge.texts import spoken
 from tests.desk.chromium import FLAGS, NoChromiumError, find_or_install
 from tests.support import strict
 from tests.support.operator import succeeds
@@ -87,6 +88,11 @@ class Console:
         await page.locator("#fresh[data-up]").wait_for(state="attached")
         self.session = await page.context.cookies()
         return page
+
+
+def simplified(text: str) -> str:
+    """Return the characters of a text that are simplified Chinese only."""
+    return "".join(char for char in text if spoken(char, "zh-TW")[1] == "zh-CN")
 
 
 async def faults(page: Page | Frame) -> list[str]:

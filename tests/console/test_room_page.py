@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import FrameLocator, Page, Route, expect
 
-from tests.console.conftest import IMAGES, Console, faults
+from tests.console.conftest import IMAGES, Console, faults, simplified
 from tests.support.client import room_call
 from tests.support.matrix_user import Customer, CustomerError, Json, content_of
 from tests.support.talk import Talk, into, upgraded, wording
@@ -374,3 +374,27 @@ async def test_the_panel_command_adds_the_widget_to_a_direct_room(console: Conso
     await in_both_languages(page, frame)
     too_wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert await frame.locator("html").evaluate(f"() => {too_wide}") <= 0
+
+
+async def test_the_room_page_in_traditional_chinese(console: Console) -> None:
+    """Also where the browser's own language is another: the client's comes first."""
+    talk = await Talk.open(console.stage, await console.stage.customer("taiwan"))
+    await talk.say("!wc 設定 改成 語言 台灣")
+    await talk.say("!wc 聊天室頁面")
+    url = await widget_url(talk)
+    page = await console.window(language="zh-CN", width=360, height=740)
+    frame = await opened(console, page, url, talk, talk.customer, language="zh-hant")
+    await expect(frame.locator("h1")).to_have_text("這個聊天室的 WebChat")
+    await frame.get_by_label("這個聊天室的營業時間").fill("隨時")
+    await frame.get_by_role("button", name="儲存").click()
+    await expect(frame.locator("#toasts")).to_contain_text("無法將「隨時」")
+    language = frame.locator("option[value='zh-CN']")  # named in itself
+    await language.evaluate_all("all => all.forEach((option) => option.remove())")
+    assert not simplified(await frame.locator("body").inner_text())
+    await in_both_languages(page, frame)
+    await expect(frame.locator("h1")).to_have_text("這個聊天室的 WebChat")
+    again = await console.window(language="zh-TW")
+    frame = await opened(console, again, url, talk, talk.customer, language="fr")
+    await expect(frame.locator("h1")).to_have_text("這個聊天室的 WebChat")
+    await expect(frame.get_by_role("cell", name="指令")).to_have_css("white-space", "nowrap")
+    await expect(frame.get_by_role("listitem")).to_have_text("語言：— → zh-TW")

@@ -96,7 +96,7 @@ function queueChoice(queue, chosen, choose) {
   return make("label", { className: "pick" }, input, make("span", {},
     make("strong", { textContent: queue.name }),
     make("span", { className: "muted" }, openness(queue), queue.hours && ` · ${queue.hours}`),
-    make("span", { className: "muted", textContent: `${word("waiting")} ${queue.waiting} · ${word("chatting")} ${queue.chatting} · ${word("usual")}: ${usualWait(queue)}` })));
+    make("span", { className: "muted", textContent: `${word("waiting")} ${queue.waiting} · ${word("chatting")} ${queue.chatting} · ${word("named", { name: word("usual"), value: usualWait(queue) })}` })));
 }
 
 /** What the form's reader has touched is left as they put it until they save, in either language. */

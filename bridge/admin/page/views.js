@@ -312,10 +312,10 @@ export function changesTable(changes, { rooms = true } = {}) {
   return table(word("changes"), [
     [word("time"), ([one]) => moment(one.at), "whole"],
     [word("who"), ([one]) => one.actor],
-    [word("way"), ([one]) => word(WAYS[one.way] ?? one.way)],
+    [word("way"), ([one]) => word(WAYS[one.way] ?? one.way), "whole"],
     ...(rooms ? [[word("room"), ([one]) => one.room_id && roomLink(one.room_id)], ...centres(lines, ([one]) => one)] : []),
     [word("setting"), (line) => make("ul", {}, line.map(({ key, before, after }) => make("li", {
-      textContent: before || after ? `${settingName(key, before + after)}: ${before || word("none")} → ${after || word("none")}` : key,
+      textContent: before || after ? word("named", { name: settingName(key, before + after), value: `${before || word("none")} → ${after || word("none")}` }) : key,
     })))],
   ], lines);
 }

@@ -375,7 +375,7 @@ def test_new_opening_hours_move_a_promised_callback() -> None:
     assert moved.next_at < callback.next_at
 
 
-@pytest.mark.parametrize("value", ["never", "Mon 09:00-18:00", "Mon 9-18 Asia/Shanghai", "x" * 400])
+@pytest.mark.parametrize("value", ["never", "Mon 09:00-18:00", "x" * 400])
 def test_bad_hours_are_refused(value: str) -> None:
     house = House().served()
     order(house, f"hours set {value}")

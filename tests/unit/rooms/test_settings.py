@@ -35,6 +35,26 @@ def test_a_language_by_its_code_or_another_name(language: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("speaks", "named", "then"),
+    [
+        ("zh-TW", "中文", "zh-TW"),
+        ("zh-TW", "Chinese", "zh-TW"),
+        ("zh-TW", "简体中文", "zh-CN"),
+        ("zh-TW", "zh-CN", "zh-CN"),
+        ("en", "中文", "zh-CN"),
+    ],
+)
+@pytest.mark.parametrize("words", ["lang", "config set language"])
+def test_chinese_without_its_script_keeps_the_traditional_one(
+    words: str, speaks: str, named: str, then: str
+) -> None:
+    house = House().served()
+    house.visit.set(settings=RoomSettings(language=speaks))
+    house.say(f"!wc {words} {named}", standing=Standing.ADMIN)
+    assert house.record.settings.language == then
+
+
+@pytest.mark.parametrize(
     "value", [1, "1", "Sales", " SHOP ", "“Sales”", "「shop", "Sales\n", "　Sales　"]
 )
 def test_a_queue_by_id_name_or_alias(value: object) -> None:
@@ -124,3 +144,21 @@ def test_hours_and_sentences_are_kept_without_blanks_and_with_their_braces() -> 
 def test_foreign_values_are_shown_short() -> None:
     assert shown_value("x" * 60) == "x" * 60
     assert shown_value("x" * 61) == "x" * 57 + "…"
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        ("Mon 9-18 Asia/Shanghai", "9-18"),
+        ("周一至周五 9:00-18:00 上海", "上海"),
+        ("周一上午9点到25点 北京时间", "25:00"),
+        ("平日9時から5時 日本時間", "9:00-5:00"),
+        ("周一 9:00-18:00，節假日休息 台北時間", "節假日休息"),
+    ],
+)
+def test_bad_hours_are_refused_with_the_part_that_is_not_understood(value: str, part: str) -> None:
+    house = House().served()
+    house.say(f"!wc hours set {value}", standing=Standing.ADMIN)
+    key, args = answer(house)
+    assert (key, args) == ("config.bad_hours_part", {"value": value, "part": part})
+    assert house.record.settings.hours is None
