@@ -496,6 +496,8 @@ class Serving:
             self._metrics.connected.labels(peer, enterprise).set(up)
             if part == "homeserver" and not up:  # after a time-out, too: its host may be gone
                 self._outage.set()
+            if part == "database" and up:  # the homeserver waits longer after each 503
+                contact.doubted = True
 
         return Health(
             parts | servers,
@@ -534,7 +536,8 @@ class Contact:
     _matrix: Mapping[str, MatrixAdapter]
     """By enterprise; all use the same homeserver."""
     _heard: Callable[[], float]
-    _doubted: bool = True
+    doubted: bool = True
+    """Whether the next probe has the homeserver ping the bridge."""
     _introduced: bool = False
     made: bool = False
     """Whether a probe has succeeded: the bridge users exist, and the homeserver has called."""
@@ -563,19 +566,27 @@ class Contact:
     async def probe(self) -> None:
         """Check both directions. Raises Unavailable if one fails, and Refused.
 
-        The homeserver is asked to ping the bridge (MSC2659) at the start, after an outage, and if
-        it has sent no request for `SILENCE` seconds.
+        The homeserver is asked to ping the bridge (MSC2659) at the start, after an outage (also of
+        the database: Synapse then sends at once what it holds back), and if it has sent no request
+        for `SILENCE` seconds.
         """
-        doubted, self._doubted = self._doubted, True
-        await self.introduce()
-        if doubted or self._heard() < perf_counter() - SILENCE:
-            ours = self._config.appservice
-            try:
-                await self._first.homeserver.ping(ours.id)
-            except Unavailable as error:
-                why = f"the homeserver cannot reach the bridge at {ours.address}: {error}"
-                raise Unavailable(why) from error
-        self._doubted, self.made = False, True
+        doubted, self.doubted = self.doubted, False  # it may be set again meanwhile
+        try:
+            await self.introduce()
+            if doubted or self._heard() < perf_counter() - SILENCE:
+                await self._ping()
+        except BaseException:  # also a time-out
+            self.doubted = True
+            raise
+        self.made = True
+
+    async def _ping(self) -> None:
+        ours = self._config.appservice
+        try:
+            await self._first.homeserver.ping(ours.id)
+        except Unavailable as error:
+            why = f"the homeserver cannot reach the bridge at {ours.address}: {error}"
+            raise Unavailable(why) from error
 
 
 def place_of(url: str) -> str:

@@ -574,6 +574,44 @@ async def test_a_full_disk_is_not_blamed_on_the_homeserver(
 
 
 @pytest.mark.asyncio
+async def test_homeserver_is_asked_to_try_again_once_the_database_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Synapse waits longer after each 503, but sends at once after a ping that succeeded."""
+    server, trouble = Server(), list[Unreachable]()
+    matrix: Any = server
+    bridge, store = Serving(told(tmp_path)), MemoryStore()
+    contact = Contact(bridge.config, {"": matrix}, perf_counter)
+
+    async def ping() -> None:
+        if trouble:
+            raise trouble[0]
+
+    monkeypatch.setattr(store, "ping", ping)
+    bridge._links[""] = cast("Links", SimpleNamespace(probe=ping))
+    health = bridge._health(cast("SqlStore", store), contact)
+
+    async def back_meanwhile() -> None:
+        trouble.clear()
+        await health.probe("database")
+
+    for part in ("database", "homeserver"):
+        await health.probe(part)
+    trouble.append(Unreachable("PostgreSQL cannot be reached"))
+    for part in ("database", "homeserver"):
+        await health.probe(part)
+    assert server.asked == ["prepare", "ping", "check"]
+    server.asked.clear()
+    # The parts are probed side by side: it may come back before the homeserver has answered.
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "check", back_meanwhile)
+        await health.probe("homeserver")
+    for _ in range(2):
+        await health.probe("homeserver")
+    assert server.asked == ["check", "ping", "check"]
+
+
+@pytest.mark.asyncio
 async def test_a_homeserver_that_does_not_answer_the_probe_is_an_outage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
