@@ -57,6 +57,8 @@ _LONGEST_TXN = 255
 """Maximum characters of a transaction id that is cached: a stranger's event can have any."""
 _PURGED = "M_UNKNOWN"
 """Error code of Synapse for a message in a thread of which it has purged all events."""
+_NO_QUOTA = frozenset({"M_USER_LIMIT_EXCEEDED", "M_RESOURCE_LIMIT_EXCEEDED"})
+"""Error codes of an upload over Synapse's `media_upload_limits`, the latter before MSC4335."""
 _SKEW = 10 * 60_000
 """Maximum difference, ms, assumed between the homeserver's clock and the bridge's."""
 
@@ -499,6 +501,10 @@ class MatrixAdapter:
             raise
         except ports.Unavailable as error:
             raise ports.NotStored(str(error), error.retry_after) from error
+        except ports.Refused as error:
+            if error.code in _NO_QUOTA:
+                raise ports.TooBig(str(error)) from error
+            raise
 
     async def _send_as_ghost(
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str
