@@ -60,6 +60,8 @@ _PURGED = "M_UNKNOWN"
 _LATELY = 25 * 60_000
 """Age, ms, of messages that `relay` looks for itself: of older ones the lane does
 (`to_matrix.REMEMBERED`)."""
+_NO_QUOTA = frozenset({"M_USER_LIMIT_EXCEEDED", "M_RESOURCE_LIMIT_EXCEEDED"})
+"""Error codes of an upload over Synapse's `media_upload_limits`, the latter before MSC4335."""
 _SKEW = 10 * 60_000
 """Maximum difference, ms, assumed between the homeserver's clock and the bridge's."""
 
@@ -505,6 +507,10 @@ class MatrixAdapter:
             raise
         except ports.Unavailable as error:
             raise ports.NotStored(str(error), error.retry_after) from error
+        except ports.Refused as error:
+            if error.code in _NO_QUOTA:
+                raise ports.TooBig(str(error)) from error
+            raise
 
     async def _send_as_ghost(
         self, room_id: RoomId, host: UserId, ghost: UserId, content: Json, txn_id: str

@@ -24,7 +24,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def stage(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stage]:
-    options = StageOptions(simulator=UNLIMITED, config={"bridge": bridge_section()})
+    quota = {"media_upload_limits": [{"time_period": "1h", "max_size": "100K"}]}
+    config = {"bridge": bridge_section()}
+    options = StageOptions(simulator=UNLIMITED, synapse=quota, config=config)
     async with staged(request, tmp_path_factory, options) as stage:
         yield stage
 
@@ -88,4 +90,13 @@ async def test_an_agents_words_in_a_purged_thread_come_outside_of_it(
     await talk.desk("file", name="terms.txt", text="all of them")
     file = await talk.sees(lambda event: content_of(event).get("filename") == "terms.txt")
     assert await talk.customer.read_file(file) == b"all of them"
+    assert dead_letters(stage) == 0
+
+
+async def test_a_file_over_its_senders_upload_quota(stage: Stage) -> None:
+    talk = await chatting(stage, "reader")
+    await talk.desk("file", name="prices.txt", text="1" * 150_000)
+    await talk.desk("say", text="Do you see them?")
+    await talk.reads_exactly("Do you see them?", MEI)
+    await talk.reads("“prices.txt”, but it is too large to show here", stage.bot)
     assert dead_letters(stage) == 0

@@ -27,6 +27,7 @@ from bridge.rooms.ports import (
     Poll,
     Refused,
     RelayedMedia,
+    TooBig,
     Unavailable,
 )
 from bridge.webchat.frames import Agent, AgentText
@@ -351,4 +352,25 @@ async def test_media_repository_that_is_away_is_told_from_a_homeserver(path: str
     async with adapting(answer) as adapter:
         media = RelayedMedia("file", Blob.of(b"x", "text/plain", "x.txt"))
         with pytest.raises(NotStored, match="502"):
+            await adapter.relay(ROOM, HOST, Agent(AgentId("a1"), "Mei"), media, "t")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("code", ["M_USER_LIMIT_EXCEEDED", "M_RESOURCE_LIMIT_EXCEEDED"])
+async def test_a_file_over_an_upload_quota_is_told_from_a_closed_homeserver(code: str) -> None:
+    """The words behind such a file must not wait, as for a homeserver that is over its limit."""
+    refused = "/upload"
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if refused in request.path:
+            return web.json_response({"errcode": code, "error": "Exceeded"}, status=403)
+        return web.json_response({"event_id": "$e", "content_uri": "mxc://a/f"})
+
+    async with adapting(answer) as adapter:
+        media = RelayedMedia("file", Blob.of(b"x", "text/plain", "x.txt"))
+        with pytest.raises(TooBig, match=f"{code} Exceeded"):
+            await adapter.relay(ROOM, HOST, Agent(AgentId("a1"), "Mei"), media, "t")
+        refused = "/send/"
+        media = RelayedMedia("file", Blob.of(b"x", "text/plain", "x.txt"))
+        with pytest.raises(Refused, match=code):
             await adapter.relay(ROOM, HOST, Agent(AgentId("a1"), "Mei"), media, "t")
