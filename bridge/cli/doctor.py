@@ -44,7 +44,13 @@ from bridge.ops.logging import configure_logging
 from bridge.rooms.ports import Refused, Unavailable, describe
 from bridge.rooms.store import StoreError
 from bridge.rooms.surroundings import SystemClock
-from bridge.storage.migrate import ForeignSchemaError, MovedError, NewerSchemaError, UnfinishedError
+from bridge.storage.migrate import (
+    ForeignSchemaError,
+    MovedError,
+    NewerSchemaError,
+    PartialError,
+    UnfinishedError,
+)
 from bridge.storage.query import database_is_corrupt
 from bridge.storage.sqlstore import SqlStore, described, open_store, pending_migrations
 
@@ -284,7 +290,7 @@ def _database_fix(error: Exception, kind: str) -> str:
         return "set database.url to a database of the bridge's own"
     if isinstance(error, NewerSchemaError):
         return "install the version of the bridge that wrote it, or a later one"
-    if isinstance(error, MovedError | UnfinishedError):
+    if isinstance(error, MovedError | PartialError | UnfinishedError):
         return "follow the message (docs/operators.md, Move, back up, restore)"
     if isinstance(error, StoreError) and database_is_corrupt(error):
         return "restore the backup (docs/operators.md, Database)"

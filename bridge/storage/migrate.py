@@ -113,7 +113,8 @@ class NewerSchemaError(StoreError):
     def __init__(self, found: int, known: int) -> None:
         super().__init__(
             f"the database has schema {found}, this program knows schemas up to {known}: "
-            "upgrade the program, or restore the backup made before the upgrade"
+            "upgrade the program, or restore the backup made before the upgrade into an empty "
+            "database"
         )
 
 
@@ -164,6 +165,15 @@ class MovedError(StoreError):
         )
 
 
+class PartialError(StoreError):
+    def __init__(self, table: str) -> None:
+        super().__init__(
+            f"the database has a table {table} without its key or without a version, as after a "
+            "dump that was restored in part, or another program's: restore the whole dump into an "
+            "empty database, in one transaction"
+        )
+
+
 def read_mark(value: str, kind: type[M]) -> M:
     """Decode a mark; raises CorruptDatabaseError."""
     try:
@@ -201,13 +211,18 @@ async def current_version(engine: Engine) -> int:
 async def pending(engine: Engine, migrations: Sequence[Migration]) -> list[Migration]:
     """Return those of all known migrations that `migrate` would apply.
 
-    Raises ForeignSchemaError, NewerSchemaError, UnfinishedError, MovedError; StoreError if
-    PostgreSQL forbids them.
+    Raises ForeignSchemaError, NewerSchemaError, PartialError, UnfinishedError, MovedError;
+    StoreError if PostgreSQL forbids them.
     """
+    columns = await engine.read(Query(_CATALOGUE))  # before the version, which grows with it
     version = await current_version(engine)
     newest = max((migration.number for migration in migrations), default=0)
     if version > newest:
         raise NewerSchemaError(version, newest)
+    ours = {name for _, name in made(engine.dialect)} - {"schema_version"}
+    whole = {table for table, _, _, place, _ in columns if place and version}
+    if lacking := ours & {table for table, *_ in columns} - whole:
+        raise PartialError(min(lacking))
     if version and (moved := await moved_to(engine)):
         raise MovedError(moved)
     if found := [migration for migration in migrations if migration.number > version]:

@@ -65,6 +65,7 @@ TOLD: dict[str, str] = {
     "DiskFull": "disk full (53100)",
     "MovedError": "the database was moved to",
     "UnfinishedError": "the database is incomplete",
+    "PartialError": "the database has a table",
     "DamagedBackup": "is not a backup of this program",
 }
 """Error classes that operators see, and a part of their row."""

@@ -13,11 +13,12 @@ from bridge.storage.migrate import (
     ForeignSchemaError,
     Migration,
     NewerSchemaError,
+    PartialError,
     current_version,
     known,
     migrate,
 )
-from bridge.storage.query import Dialect, Engine, Query, same
+from bridge.storage.query import Dialect, Engine, Query, Statement, same
 from bridge.storage.sqlstore import engine_for, missing_file, open_store, pending_migrations
 from tests.support.postgres import PostgresServer
 from tests.unit.storage.conftest import FixedClock
@@ -116,6 +117,30 @@ async def test_a_database_of_another_program_is_refused(url: str, version: int) 
     with pytest.raises(ForeignSchemaError, match="the schema of another program"):
         await pending_migrations(url, CLOCK)
     with pytest.raises(ForeignSchemaError):
+        async with open_store(url, CLOCK):
+            pytest.fail("opened")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "lost",
+    [
+        same("DELETE FROM schema_version"),
+        Statement(
+            sqlite="DROP TABLE schema_version",
+            postgres="ALTER TABLE accounts DROP CONSTRAINT accounts_pkey",
+        ),
+    ],
+)
+async def test_a_dump_restored_in_part_is_refused(url: str, lost: Statement) -> None:
+    """Dumps create all tables first, then fill them by name, and those of PostgreSQL add the keys
+    last.
+    """
+    async with open_store(url, CLOCK) as store:
+        await store._engine.migrate([Query(lost)])
+    with pytest.raises(PartialError, match="has a table accounts without its key"):
+        await pending_migrations(url, CLOCK)
+    with pytest.raises(PartialError, match="restore the whole dump"):
         async with open_store(url, CLOCK):
             pytest.fail("opened")
 
