@@ -30,10 +30,9 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import InitVar, dataclass
 from functools import partial
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -41,7 +40,7 @@ import msgspec
 from bridge.ids import RoomId, UserId, server_of
 from bridge.matrix.crypto import keys, peers, wire
 from bridge.matrix.crypto.devices import ANOTHER, GONE, OwnDevice, Upkeep
-from bridge.matrix.crypto.vault import LOG, Vault, again
+from bridge.matrix.crypto.vault import LOG, Others, Vault, again
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Clock, Despite, Refused, Unavailable, Undecryptable, describe
 from bridge.rooms.store import SecretRow, Stale, StoreError
@@ -94,16 +93,6 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
 
 _MISSED = Notice()
 """The empty notice: some notices may have got lost."""
-
-
-class Others(Protocol):
-    """The other processes that share the database; every method raises StoreError."""
-
-    async def notify(self, notice: str) -> None:
-        """Send a notice to each process's `Crypto.on_notice`."""
-
-    def alone(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Lock `name` across processes, best effort."""
 
 
 class Crypto:
