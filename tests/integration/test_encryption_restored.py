@@ -9,12 +9,15 @@ import pytest
 
 from bridge.demo.child_process import SynapseServer
 from tests.support.encrypted import Phones, both_ways, keys_of
-from tests.support.matrix_user import membership
+from tests.support.matrix_user import PATIENCE, membership
 from tests.support.operator import Backup, failures
 from tests.support.stage import Stage
 from tests.support.talk import JUN, MEI, Talk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CUSTOMERS = 4
+"""New customers in the lost time, and after the restore."""
 
 
 async def test_a_restored_homeserver_gets_its_agents_again_while_the_bridge_runs(
@@ -53,6 +56,34 @@ async def test_keys_sent_to_a_restored_homeserver_before_the_bridge_starts_are_r
     await talk.say("with a key of its own")
     await stage.bridge.start()
     await talk.heard("with a key of its own")
+
+
+async def test_keys_that_a_restored_homeserver_hands_out_again_are_replaced(
+    stage: Stage, phones: Phones
+) -> None:
+    """While the bridge runs. New customers are heard, and a sleeping device reads the agent."""
+    talk, phone = await phones.chatting("restored7")
+    asleep = await phones.of("restored7", new=False)
+    await phone.learns_of(phone.nio.user_id, {asleep.nio.device_id})
+    backup = await backup_of(stage.synapse)
+    await both_ways(talk, "in the lost time")  # the key of Mei's words to the other device is lost
+    for number in range(CUSTOMERS):
+        lost, _ = await phones.talk(f"lost{number}", f"lost {number}")
+        await lost.heard(f"lost {number}")
+    written = len(stage.bridge.log_file.read_text())
+    await restore(stage.synapse, backup)
+
+    def replaced() -> bool:
+        log = stage.bridge.log_file.read_text()[written:]
+        return "one-time keys replaced" in log
+
+    await phone.wait_until(replaced, PATIENCE)
+    for number in range(CUSTOMERS):
+        new, _ = await phones.talk(f"new{number}", f"new {number}")
+        await new.heard(f"new {number}")
+    await both_ways(talk, "afterwards")
+    await Talk(stage, asleep, talk.room).reads("yes, afterwards", MEI)
+    assert phone.unreadable(talk.room) == []
 
 
 async def backup_of(synapse: SynapseServer) -> dict[str, bytes]:

@@ -30,10 +30,9 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from dataclasses import InitVar, dataclass
 from functools import partial
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -41,7 +40,7 @@ import msgspec
 from bridge.ids import RoomId, UserId, server_of
 from bridge.matrix.crypto import keys, peers, wire
 from bridge.matrix.crypto.devices import ANOTHER, GONE, OwnDevice, Upkeep
-from bridge.matrix.crypto.vault import LOG, Vault, again
+from bridge.matrix.crypto.vault import LOG, Others, Vault, again
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Clock, Despite, Refused, Unavailable, Undecryptable, describe
 from bridge.rooms.store import SecretRow, Stale, StoreError
@@ -89,21 +88,11 @@ class Notice(msgspec.Struct, frozen=True, array_like=True):
     keys: tuple[tuple[str, RoomId], ...] = ()
     """Names of keys that were received or refused, and their rooms."""
     users: tuple[str, ...] = ()
-    """Users whose device lists have changed."""
+    """Users whose device lists have changed; "" if the homeserver was restored from a backup."""
 
 
 _MISSED = Notice()
 """The empty notice: some notices may have got lost."""
-
-
-class Others(Protocol):
-    """The other processes that share the database; every method raises StoreError."""
-
-    async def notify(self, notice: str) -> None:
-        """Send a notice to each process's `Crypto.on_notice`."""
-
-    def alone(self, name: str) -> AbstractAsyncContextManager[None]:
-        """Lock `name` across processes, best effort."""
 
 
 class Crypto:
@@ -145,7 +134,8 @@ class Crypto:
         self._arrivals = Arrivals(vault, server, self.upkeep, known, self._keys, sharing, home)
         self._mending = Mending(self._arrivals, clock)
         self._caught_up: set[UserId] = set()
-        """Hosts whose mailboxes have been read since this process began to serve them."""
+        """Hosts whose mailboxes have been read since the last outage, or since this process began
+        to serve them."""
         self._began = clock.now()
         """When this process last took over a host's mailbox."""
         self._waited_for: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
@@ -356,6 +346,7 @@ class Crypto:
             except Exception as error:  # noqa: BLE001 - logged; the mailbox must go on being read
                 LOG.exception("unexpected error, reading the mailbox again", user=host)
                 why, wait = describe(error), pause
+            self._caught_up.discard(host)
             if pause == _FIRST_PAUSE:  # once an outage
                 LOG.warning("a mailbox cannot be read yet", user=host, why=why)
             await self._clock.sleep(min(wait, _MOST_ASKED))
@@ -363,6 +354,11 @@ class Crypto:
 
     async def _read_mailbox(self, host: UserId) -> None:
         try:
+            if host not in self._caught_up:
+                async with self.upkeep.holding(host) as own:
+                    if await self.upkeep.is_restored(own):
+                        await self._pass_on(News(users=[""]))
+                        await self.upkeep.replace_keys(own)
             mail = await self._arrivals.fetch(host, wait=host in self._caught_up)
         except Refused as refusal:
             if refusal.code == GONE:
@@ -411,6 +407,9 @@ class Crypto:
             self._hear(found)
 
     def _hear(self, notice: Notice) -> None:
+        if "" in notice.users:  # it may have lost keys on their way to devices, and devices
+            self._sharing.drop()
+            self._peers.cache.forget_all()
         self._wake(name for name, _ in notice.keys)
         for room_id in {room_id for _, room_id in notice.keys}:
             self._on_key(room_id)

@@ -20,6 +20,9 @@ second bridge uses the same users; both are harmless). It then generates another
 user gets a new device under the same identity, so clients do not warn, and the old device is
 deleted with its sessions. Users created since the backup get new identities, as theirs are lost.
 
+A homeserver that is restored while the bridge runs keeps these devices, but hands out one-time keys
+that have been used: they are replaced (`Upkeep.is_restored`).
+
 A new database beside such a mark is mostly a mistake in the configuration, as a folder that is not
 mounted. The bridge would accept, and drop, what is said in rooms that it does not know. So it does
 not start (`ANOTHER`), until an operator's reset says that the other database is lost.
@@ -66,6 +69,8 @@ _REPLENISHED_MS = 300_000
 must not change twice while a message is on its way. A key that somebody claims and never uses stays
 in the account: 5,000 of them would cost 22 ms and 820 KB with each message that begins a session.
 """
+_MOST_CLAIMED = 200
+"""Maximum one-time keys of a device that are taken back; a homeserver holds about 50."""
 MOST_MARKS = 64
 """Marks kept: a process has up to three, so twenty others may start between one's two writes."""
 HINT = "stop the bridge and run `matrix-webchat crypto reset`"
@@ -411,6 +416,43 @@ class Upkeep:
             self._replenished[own.user] = now
             await self._upload(own, {})
 
+    async def is_restored(self, own: OwnDevice) -> bool:
+        """True if the homeserver hands out a one-time key that has been used, as its backup would.
+
+        It hands them out in the same order as before the restore, so one is enough to see it. The
+        caller holds the lock. Raises Stale if another process has changed the device.
+        """
+        if all(own.use_up(key) for key in await self._claim(own)):
+            return False
+        await self._save(own)  # to raise Stale: the key may be newer than this copy of the device
+        LOG.warning(
+            "the homeserver hands out encryption keys that have been used, as after a restore from "
+            "a backup: the bridge replaces them, and shares its room keys again",
+            user=own.user,
+        )
+        await self.follow(at_once=True)  # else the next start would take this database for older
+        # A token of the lost time would delete what has been sent since the restore.
+        await self._vault.save([SecretRow(f"since/{own.user}", None)])
+        return True
+
+    async def replace_keys(self, own: OwnDevice) -> None:
+        """Replace the one-time keys at the homeserver, and the fallback key. Like `is_restored`."""
+        for _ in range(_MOST_CLAIMED):  # only claiming removes a key
+            keys = await self._claim(own)
+            for key in keys:
+                own.use_up(key)
+            if not keys or "fallback" in keys[0]:
+                break
+        own.replenish({}, [])
+        await self._upload(own, {})
+        LOG.info("one-time keys replaced", user=own.user)
+
+    async def _claim(self, own: OwnDevice) -> list[Json]:
+        """Claim one of the user's own one-time keys; [] if there is none."""
+        reply = await self._server.claim(own.user, {own.user: {own.device_id: wire.ONE_TIME}})
+        found = wire.mapping(reply, "one_time_keys", own.user, own.device_id)
+        return [wire.mapping(key) for key in found.values()]
+
     async def _upload(self, own: OwnDevice, content: Json) -> None:
         # Stored first: a private key must never be lost after its public half was published.
         await self._save(own)
@@ -571,6 +613,17 @@ class OwnDevice:
                 self._fallback.generate_fallback_key()
             made = True
         return made or waiting > 0
+
+    def use_up(self, claimed: Json) -> bool:
+        """Use up a one-time key of its own as another device would; False if it has none such."""
+        other, key = vodozemac.Account(), wire.key_text(claimed, "key")
+        try:
+            theirs = vodozemac.Curve25519PublicKey.from_base64(key)
+            session = other.create_outbound_session(self.account.curve25519_key, theirs)
+            first = session.encrypt(b"").to_pre_key()
+            return bool(first and self.account.create_inbound_session(other.curve25519_key, first))
+        except ValueError:
+            return False
 
     def unpublished(self) -> Json:
         """Return unpublished one-time and fallback keys for `POST /keys/upload`; {} if none."""

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Generic, TypeVar
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -89,6 +89,16 @@ class Vault:
         finally:
             # Counted after the save: a mark set during it must not count as covering these rows.
             self.turns += any(row.name.startswith(_RATCHETS) for row in rows)
+
+
+class Others(Protocol):
+    """The other processes that share the database; every method raises StoreError."""
+
+    async def notify(self, notice: str) -> None:
+        """Send a notice to each process's `Crypto.on_notice`."""
+
+    def alone(self, name: str) -> AbstractAsyncContextManager[None]:
+        """Lock `name` across processes, best effort."""
 
 
 async def again(work: Callable[[], Awaitable[A]]) -> A:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 from functools import partial
 
@@ -17,7 +18,17 @@ from bridge.rooms.references import KEY_PATIENCE
 from bridge.rooms.store import SecretRow, StoreError
 from tests.unit.matrix.crypto.rig import Bridge
 from tests.unit.matrix.crypto.test_places import event
-from tests.unit.matrix.crypto.world import AWAY, BOT, PAGE, QUEUE, REFUSED, ROOM, FakeServer
+from tests.unit.matrix.crypto.world import (
+    ALICE,
+    AWAY,
+    BOT,
+    PAGE,
+    QUEUE,
+    REFUSED,
+    ROOM,
+    USERS,
+    FakeServer,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -113,6 +124,35 @@ async def test_mailboxes_are_tried_again_while_messages_wait_for_keys(bridge: Br
     assert max(one for one in slept if one < 30) * 1000 < KEY_PATIENCE / 2
     failed = [one["user"] for one in logs if one["event"] == "a mailbox cannot be read yet"]
     assert len(failed) == len(set(failed)) > 0
+
+
+@pytest.mark.parametrize("restored", [False, True])
+async def test_room_keys_are_shared_again_after_an_outage_if_the_homeserver_was_restored(
+    bridge: Bridge, restored: bool
+) -> None:
+    async def session() -> object:
+        _, content = await bridge.crypto.seal(BOT, ROOM, "m.room.message", {"body": "x"})
+        return content["session_id"]
+
+    backup = copy.deepcopy(bridge.world.one_time)
+    async with bridge.running(), asyncio.timeout(30):
+        await bridge.caught_up()
+        before = await session()
+        bridge.world.fails["sync"] = AWAY
+        await bridge.server.wake()
+        async with bridge.time.turned:
+            await bridge.time.turned.wait_for(lambda: sum(s < 30 for s in bridge.time.slept) >= 4)
+        if restored:
+            bridge.world.one_time = backup
+        bridge.world.calls.clear()
+        bridge.server.reading.clear()
+        del bridge.world.fails["sync"]
+        await bridge.caught_up()
+        assert (bridge.crypto._peers.cache.get(ALICE) is None) is restored
+        assert (await session() != before) is restored
+        assert bridge.world.calls.count("upload_keys") == (len(USERS.hosts) if restored else 0)
+        await bridge.send_key()
+        await bridge.until_told()
 
 
 async def test_failed_saving_of_notes_does_not_end_the_reading(

@@ -7,6 +7,7 @@ long, or killed. No process owns anything here: the database rows alone must ens
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -409,6 +410,26 @@ async def test_received_keys_and_device_changes_reach_other_processes() -> None:
         writing.cancel()
     assert ROOM in other.heard
     assert other.crypto._peers.cache.get(CAROL) is None
+
+
+async def test_restored_homeserver_makes_all_processes_share_their_keys_again() -> None:
+    """Also those that read no mailbox: the keys may have got lost on their way."""
+    house = House(0)
+    reader, other = house.process(), house.process()
+    await reader.up()
+    await other.up()
+    await house.say(other, GHOST)
+    backup = copy.deepcopy(house.world.one_time)
+    for restored in (False, True):
+        if restored:
+            house.world.one_time = backup
+        read = reader.server.syncs
+        async with reading(reader):
+            while reader.server.syncs < read + len(USERS.hosts):  # noqa: ASYNC110 - no time passes here
+                await asyncio.sleep(0)
+        await house.say(other, GHOST)
+        first, last = (text(content, "session_id") for content in (house.said[0], house.said[-1]))
+        assert (first != last) is restored
 
 
 async def test_new_reader_of_a_mailbox_makes_all_processes_look_again() -> None:

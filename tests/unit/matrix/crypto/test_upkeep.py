@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from bridge.ids import UserId
@@ -12,9 +14,9 @@ from bridge.matrix.crypto.devices import (
     compare,
     reset_rows,
 )
-from bridge.matrix.crypto.wire import ONE_TIME
+from bridge.matrix.crypto.wire import ONE_TIME, Json, mapping
 from bridge.rooms.ports import Refused, Unavailable
-from bridge.rooms.store import StoreError
+from bridge.rooms.store import SecretRow, Stale, StoreError
 from tests.fakes.memory import MemoryStore
 from tests.unit.matrix.crypto.world import (
     AWAY,
@@ -64,6 +66,9 @@ class House:
     async def reset(self) -> None:
         await self.store.drop_secrets()
         await self.store.save_secrets(reset_rows(new_vault(self.store)))
+
+    async def save(self, own: OwnDevice) -> None:
+        await self.store.save_secrets([own.row(new_vault(self.store))])
 
     async def fit(self, upkeep: Upkeep, user: UserId = BOT) -> Fit:
         async with upkeep.holding(user) as own:
@@ -157,6 +162,97 @@ async def test_a_lost_device_is_made_again() -> None:
     await upkeep.mend(BOT)
     assert await house.fit(upkeep) is Fit.GOOD
     assert len(house.world.one_time[BOT, house.device_id]) == 50
+
+
+async def test_used_keys_that_a_restored_homeserver_hands_out_are_replaced() -> None:
+    house = House()
+    upkeep = await house.start()
+    async with upkeep.holding(BOT) as own:
+        device = BOT, own.device_id
+        backup, mark = copy.deepcopy(house.world.one_time), house.world.marks[BOT]
+        house.world.calls.clear()
+        assert not await upkeep.is_restored(own)
+        assert house.world.calls == ["claim"]
+        house.world.one_time, house.world.marks[BOT] = backup, mark
+        claimed, last = dict(backup[device]), house.world.fallback[device]
+        await house.store.save_secrets([SecretRow(f"since/{BOT}", b"of the lost time")])
+        assert await upkeep.is_restored(own)
+        assert await house.store.secret(f"since/{BOT}") is None
+        assert house.world.marks[BOT] != mark
+        house.world.calls.clear()
+        await upkeep.replace_keys(own)
+        assert house.world.calls == ["claim"] * 50 + ["upload_keys"]  # 49 and the fallback key
+        assert len(house.world.one_time[device]) == 50
+        assert house.world.fallback[device] != last
+        assert all(own.use_up(mapping(key)) for key in house.world.one_time[device].values())
+        assert not any(own.use_up(mapping(key)) for key in claimed.values())
+
+
+@pytest.mark.parametrize("claims", range(6))
+async def test_replacing_is_finished_by_the_next_start(claims: int) -> None:
+    """Interrupted after some requests; three keys have been used in the lost time."""
+    house = House()
+    upkeep = await house.start()
+    async with upkeep.holding(BOT) as own:
+        backup = copy.deepcopy(house.world.one_time)
+        for _ in range(3):
+            assert not await upkeep.is_restored(own)
+        await house.save(own)
+    house.world.one_time = backup
+    with pytest.raises(Unavailable):
+        await renew_keys(await house.start(Interrupted(house.world, claims)))
+    upkeep = await house.start()
+    assert await renew_keys(upkeep) is (claims < 3)
+    own = await upkeep.current(BOT)
+    left = house.world.one_time[BOT, own.device_id]
+    assert all(own.use_up(mapping(key)) for key in left.values())
+
+
+async def renew_keys(upkeep: Upkeep) -> bool:
+    """Replace the bot's one-time keys if the homeserver was restored; return whether it was."""
+    async with upkeep.holding(BOT) as own:
+        if restored := await upkeep.is_restored(own):
+            await upkeep.replace_keys(own)
+        return restored
+
+
+class Interrupted(FakeServer):
+    """A homeserver that goes away after some claims."""
+
+    def __init__(self, world: World, claims: int) -> None:
+        super().__init__(world)
+        self._left = claims
+
+    async def claim(self, user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
+        if not self._left:
+            raise AWAY
+        self._left -= 1
+        return await super().claim(user, wanted)
+
+
+async def test_keys_of_another_process_are_not_taken_for_used_ones() -> None:
+    house = House()
+    outdated, other = await house.start(), await house.start()
+    await outdated.current(BOT)
+    async with other.holding(BOT) as own:
+        await other.replace_keys(own)
+    house.world.calls.clear()
+    with pytest.raises(Stale):
+        await renew_keys(outdated)
+    assert house.world.calls == ["claim"]
+    assert not await renew_keys(outdated)
+
+
+async def test_homeserver_that_hands_out_keys_without_end_is_not_asked_for_all() -> None:
+    class Endless(FakeServer):
+        async def claim(self, user: UserId, wanted: dict[str, dict[str, str]]) -> Json:
+            self._called("claim")
+            (device_id,) = wanted[user]
+            return {"one_time_keys": {user: {device_id: {f"{ONE_TIME}:AAAA": {"key": "x"}}}}}
+
+    house = House()
+    assert await renew_keys(await house.start(Endless(house.world)))
+    assert house.world.calls.count("claim") == 201
 
 
 async def test_identity_of_a_lost_database_is_replaced_only_after_a_reset() -> None:

@@ -81,6 +81,8 @@ class World:
         self.dies_after = 3
         """Number of cross-signing keys of an upload that are stored before the homeserver dies."""
         self.one_time: dict[tuple[str, str], dict[str, Json]] = {}
+        self.fallback: dict[tuple[str, str], Json] = {}
+        """Key to hand out when there is no one-time key."""
         self.mailboxes: dict[tuple[str, str], list[tuple[int, Json]]] = {}
         self.made: list[tuple[str, str]] = []
         self.away: set[str] = set()
@@ -158,6 +160,8 @@ class FakeServer(KeyServer):
                 if keys:
                     key_id = next(iter(keys))
                     found[device_id] = {key_id: keys.pop(key_id)}
+                elif last := self.world.fallback.get((who, device_id)):
+                    found[device_id] = last
             given[who] = found
         away: Json = {server: {} for server in self.world.away}
         return {"one_time_keys": given, "failures": away}
@@ -174,6 +178,9 @@ class FakeServer(KeyServer):
         if any(there.get(key_id, key) != key for key_id, key in one_time.items()):
             raise Refused("M_UNKNOWN", "another key has this id")
         there.update(one_time)
+        if fallback := content.get("fallback_keys"):
+            assert isinstance(fallback, dict)
+            self.world.fallback[user, device_id] = fallback
         return {ONE_TIME: len(there)}
 
     async def upload_identity(self, user: UserId, content: Json) -> None:
