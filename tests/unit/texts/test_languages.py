@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.texts import (
-    CATALOGUE,
     CLEAR,
     DEFAULT_LANGUAGE,
     LANGUAGES,
@@ -147,11 +144,3 @@ def test_the_language_of_one_text_after_the_other(texts: tuple[str, ...], langua
 @given(st.text(max_size=40), st.sampled_from(LANGUAGES))
 def test_any_text_has_a_language(text: str, default: str) -> None:
     assert spoken(text, default)[1] in LANGUAGES
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_usage_of_lang_offers_all_languages_under_their_own_names(language: str) -> None:
-    usage = CATALOGUE["usage.lang"][language]
-    offered = re.findall(r"[^<|>]+(?=[|>])", usage)
-    assert sorted(str(nearest(name)) for name in offered) == sorted(LANGUAGES)
-    assert language == "en" or {"简体中文", "繁體中文", "日本語"} < {*offered}
