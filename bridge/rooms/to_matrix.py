@@ -72,8 +72,8 @@ ICON_LIMIT = 2 * 1024 * 1024
 GIVE_UP_AFTER, LEAST_WAIT = 24 * 3_600_000, 3600.0
 """ms while the homeserver is down, after which an effect is a dead letter; seconds of these that
 this process must have waited: the clock may have been set, or the machine suspended."""
-FIRST_WAIT, LAST_WAIT = 0.5, 60.0
-"""First and longest back-off between attempts, in seconds."""
+FIRST_WAIT, LAST_WAIT, TELL_AFTER = 0.5, 60.0, 600.0
+"""Seconds of the first and longest back-off; waited until an agent is told, as customers are."""
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
 FORBIDDEN, UNKNOWN = "M_FORBIDDEN", "M_UNKNOWN"
@@ -102,10 +102,9 @@ class Delivery:
         self._matrix = room.around.matrix
         self._room = room
         self._row = row
-        self._lost = False
-        """Whether the host is not in the room any more, so that nothing can be carried out."""
-        self._told_of = 0
-        """Number of the chat whose agent was told that the room shows nothing."""
+        self._lost, self._told_of = False, 0
+        """Whether the host is not in the room any more, so that nothing can be carried out; number
+        of the chat whose agent was told that the room shows nothing."""
         self._unstored_since: int | None = None
         """When the homeserver first did not take this row's file, while it answered otherwise."""
         self._no_media = "chat.media_failed"
@@ -128,7 +127,7 @@ class Delivery:
             return Done(outcome=Outcome.DISCARDED, detail="the bridge is in the new room")
         while True:
             # While it is, nothing is sent: the homeserver may forget the transaction id meanwhile.
-            if not (muted and await self._check_mute(effect)):
+            if not (muted and await self._is_muted()):
                 try:
                     if self._row.created <= max(moved_at, self._around.clock.now() - REMEMBERED):
                         await self._look_back(effect)
@@ -144,7 +143,7 @@ class Delivery:
                         if await self._is_being_replaced():
                             await self._room.pause(NEWS_AFTER)
                             continue
-                        muted = await self._check_mute(effect)
+                        muted = await self._is_muted()
                     if not muted and error.code not in ports.LIFTED:
                         return self._with_posted(effect, await self._refused(effect, str(error)))
                     why = "the room lets the bridge write nothing" if muted else error.code
@@ -153,6 +152,8 @@ class Delivery:
             late = self._around.clock.now() - waiting_since >= GIVE_UP_AFTER
             if late and waited >= LEAST_WAIT:
                 return self._with_posted(effect, self._give_up(effect, why))
+            if muted or waited >= TELL_AFTER:
+                await self._tell_agent(effect)
             pause = wait if asked is None else min(asked, MOST_ASKED)
             about = self._about(effect) | {"wait": pause, "why": why}
             _log.info("the homeserver has not accepted an effect yet", **about)
@@ -200,24 +201,25 @@ class Delivery:
             self._lost = error.code == FORBIDDEN
             return False
 
-    async def _check_mute(self, effect: effects.InRoom) -> bool:
-        """True if the room lets the host write nothing; an agent who writes is told so."""
+    async def _is_muted(self) -> bool:
+        """True if the room lets the host write nothing, or that is not known."""
         record = self.record
         if record.membership is not Membership.JOINED or record.upgrade is not None:
             return False
         where, host = record.matrix_id, record.host
         try:
-            if not await self._matrix.is_muted(where, host, encrypted=record.encrypted):
-                return False
+            return await self._matrix.is_muted(where, host, encrypted=record.encrypted)
         except ports.Unavailable:
-            return True  # unknown: retried
+            return True
         except ports.Refused:
             return False
+
+    async def _tell_agent(self, effect: effects.InRoom) -> None:
+        """Tell an agent who writes, once a chat, that the room shows nothing."""
         spoken = any(isinstance(said, model.Relay) for said in (effect, *self._behind()))
-        if spoken and self._told_of != (chat := record.conversation.number):
+        if spoken and self._told_of != (chat := self.record.conversation.number):
             self._told_of = chat
             await self._room.take((self._unshown(),))
-        return True
 
     async def _refused(self, effect: effects.InRoom, why: str) -> Done:
         """Give up a refused effect; the customer is told of an agent's message."""
@@ -470,8 +472,7 @@ class Delivery:
 
     async def _ask_queue(self, ask: effects.AskQueue) -> Done:
         """Offer the queues as a poll with a text fallback for clients without polls, or as text."""
-        record = self.record
-        rules = self._around.rules.of_room(record.settings)
+        record, rules = self.record, self._around.rules.of_room(self.record.settings)
         hours = (rules.hours_of(queue.id, record.settings) for queue in rules.queues)
         answers = tuple(
             (str(queue.id), f"{queue.name} · {open_at}" if open_at else queue.name)
@@ -714,10 +715,9 @@ class Delivery:
         """Return the HTML, with the time of writing before a message that came late."""
         if relay.posted is None:
             return fragment
-        rules = self._around.rules
+        rules, now = self._around.rules, self._around.clock.now()
         language = rules.language_for(self.record)
         if relay.posted:
-            now = self._around.clock.now()
             time = clock_time(language, relay.posted, rules.timezone, now_ms=now)
             sentence = self._sentence("outage.late", {"time": time})
         else:

@@ -28,7 +28,14 @@ from bridge.rooms.ports import (
     TooBig,
     Unavailable,
 )
-from bridge.rooms.to_matrix import FETCH_TRIES, FETCH_WITHIN, LAST_WAIT, LONG_TEXT, REMEMBERED
+from bridge.rooms.to_matrix import (
+    FETCH_TRIES,
+    FETCH_WITHIN,
+    LAST_WAIT,
+    LONG_TEXT,
+    REMEMBERED,
+    TELL_AFTER,
+)
 from bridge.webchat.codes import NoticeType
 from bridge.webchat.frames import (
     Agent,
@@ -310,6 +317,24 @@ async def test_what_a_suspended_account_may_not_write_waits_for_the_end_of_that(
         await world.clock.turn(LAST_WAIT)
     assert world.matrix.texts(ROOM) == ["hello?"]
     assert await dead_letters(world.store) == []
+
+
+@pytest.mark.asyncio
+async def test_an_agent_is_told_of_words_that_the_homeserver_does_not_take() -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.trouble += [Unavailable("PUT answered 500")] * 25
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", said("hello?"))
+        await world.clock.turn(TELL_AFTER)
+        assert world.link.calls == []
+        await world.clock.turn(LAST_WAIT)
+        (told,) = world.link.calls
+        assert isinstance(told.command, SendMessage)
+        assert told.command.content == Text(NOT_SHOWN)
+        await world.clock.turn(25 * LAST_WAIT)
+    assert world.matrix.texts(ROOM) == ["hello?"]
+    assert len(world.link.calls) == 1
 
 
 @pytest.mark.asyncio
