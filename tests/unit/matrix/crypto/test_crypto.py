@@ -151,6 +151,7 @@ async def test_room_keys_are_shared_again_after_an_outage_if_the_homeserver_was_
         assert (bridge.crypto._peers.cache.get(ALICE) is None) is restored
         assert (await session() != before) is restored
         assert bridge.world.calls.count("upload_keys") == (len(USERS.hosts) if restored else 0)
+        assert restored or bridge.world.calls.count("claim") == len(USERS.hosts)
         await bridge.send_key()
         await bridge.until_told()
 
