@@ -708,6 +708,14 @@ def _end_conversation(visit: Visit) -> None:
         visit.step(model.Cancel())
 
 
+def end_late_chat(visit: Visit) -> None:
+    """End what WebChat began or revived after the host had left the room: nobody there hears it."""
+    phase = visit.record.conversation.phase
+    chatting = isinstance(phase, model.Chatting) and not phase.close
+    if chatting or (isinstance(phase, model.Waiting) and not phase.cancel):
+        _end_conversation(visit)
+
+
 def host_removed(visit: Visit) -> None:
     """Handle the host's removal from the room, or its loss as a bridge user.
 

@@ -52,9 +52,21 @@ from bridge.rooms.ports import (
 )
 from bridge.rooms.reader import TURN_AWAY_DIRECT
 from bridge.rooms.record import CardKind, Entered, EraseRoom, Membership, OurCard, Person, Thread
-from bridge.webchat.codes import ResultCode
-from bridge.webchat.frames import AgentText, MessageReceived, Reply, SendPreMessage
+from bridge.webchat.codes import RequestStatus, ResultCode
+from bridge.webchat.frames import (
+    AgentText,
+    CancelRequest,
+    ChatStarted,
+    CloseSession,
+    MessageReceived,
+    Push,
+    QueueStatus,
+    Received,
+    Reply,
+    SendPreMessage,
+)
 from tests.fakes.clock import quiet
+from tests.fakes.house import MEI as AGENT
 from tests.fakes.house import ROOM, World
 from tests.unit.rooms.visits import ADA, BOT, RULES, SALES_USER, STRANGER, House
 
@@ -305,6 +317,29 @@ async def test_a_repeated_leave_declines_no_later_invitation(killed: bool) -> No
         await quiet()
     assert (await world.stored()).membership is Membership.JOINED
     assert world.matrix.requests[:2] == [f"leave {ROOM} {BOT}", f"enter {ROOM}"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("news", ["202", "210", "201"])
+async def test_what_begins_after_the_customer_has_left_is_ended(news: str) -> None:
+    """The agent had accepted in an outage, or accepts after all."""
+    world, session = World(), SessionId(9)
+    pushes: dict[str, Push] = {
+        "202": ChatStarted(session, (AGENT,)),
+        "210": MessageReceived(session, AGENT.id, AgentText("hello?")),
+        "201": QueueStatus(RequestId(9001), RequestStatus.WAITING, 1),
+    }
+    refused = Queued(QueueId(1), 0, RequestId(9001))
+    until = world.clock.now() + 60_000
+    await world.record(ROOM, Idle(0, linger_until=until, refused=refused), until)
+    async with world.running() as engine:
+        await engine.accept_events([world.event("gone", who=ADA)])
+        await quiet()
+        await engine.pushed(ROOM, "p1", Received(pushes[news]))
+        await quiet()
+    sent = world.link.calls[-1].command
+    assert sent == (CancelRequest(RequestId(9001)) if news == "201" else CloseSession(session))
+    assert not isinstance((await world.stored()).conversation.phase, Chatting | Queued)
 
 
 # --- a customer whose permission was taken away ---------------------------------------------------
