@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import html
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +19,7 @@ import msgspec
 import structlog
 
 from bridge.rooms.ports import Blob, BrokenOff, NoSpace, TooBig, describe
+from bridge.webchat.frames import AgentMedia, AgentText
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.blobs")
 PIECE = 64 * 1024
@@ -115,3 +117,11 @@ async def _on_disk(do: Callable[..., object], *args: bytes) -> None:
         why = describe(error)
         _log.warning("no temporary file can be written", folder=tempfile.tempdir, why=why)
         raise NoSpace(f"no temporary file can be written: {why}") from error
+
+
+def link_to(picture: AgentMedia) -> AgentText:
+    """Return a link instead of a picture in an agent's text that could not be fetched."""
+    shown = html.escape(f"🖼 {picture.name}".strip())
+    if not picture.url.lower().startswith(("http://", "https://")):
+        return AgentText(shown)
+    return AgentText(f'<a href="{html.escape(picture.url)}">{shown}</a>')

@@ -25,7 +25,7 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId, digest_of
 from bridge.media.plaintext import as_markup
 from bridge.rooms import cards, effects, ports
-from bridge.rooms.blobs import embedded
+from bridge.rooms.blobs import embedded, link_to
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -700,7 +700,7 @@ class Delivery:
             piece_id = f"{txn_id}.p{number}" if number else txn_id
             if isinstance(piece, frames.AgentMedia):
                 sent = await self._media(relay, piece, piece_id)
-                parts += sent or await self._send(relay, _link_to(piece), piece_id)
+                parts += sent or await self._send(relay, link_to(piece), piece_id)
             else:
                 parts += await self._send(relay, piece, piece_id)
             relay = replace(relay, ping=False)
@@ -790,11 +790,3 @@ class Delivery:
 def _recall_anchor(number: str) -> str | None:
     """Name of the anchor of a message's recall; None if there is no id or it is too long."""
     return f"recalled:{number}" if 0 < len(number) <= LONGEST_NUMBER else None
-
-
-def _link_to(picture: frames.AgentMedia) -> frames.AgentText:
-    """Return a link to replace a picture inside a text that could not be fetched."""
-    shown = html.escape(f"🖼 {picture.name}".strip())
-    if not picture.url.lower().startswith(("http://", "https://")):
-        return frames.AgentText(shown)
-    return frames.AgentText(f'<a href="{html.escape(picture.url)}">{shown}</a>')
