@@ -53,7 +53,8 @@ from bridge.webchat.words import decode_emoji
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.matrix")
 _Stored = effects.InRoom | effects.EndPoll
 _effects: msgspec.json.Decoder[_Stored] = msgspec.json.Decoder(_Stored)
-"""Decoder of this lane's effects (mypy finds one not carried out), and of one of the past."""
+"""Decoder of this lane's effects, and of one of earlier versions, only: mypy finds one that is not
+carried out."""
 
 _INVITE_US = "room.upgraded"
 """Text key of the notice that belongs in the old room only."""
@@ -72,8 +73,10 @@ ICON_LIMIT = 2 * 1024 * 1024
 GIVE_UP_AFTER, LEAST_WAIT = 24 * 3_600_000, 3600.0
 """ms while the homeserver is down, after which an effect is a dead letter; seconds of these that
 this process must have waited: the clock may have been set, or the machine suspended."""
-FIRST_WAIT, LAST_WAIT, TELL_AFTER = 0.5, 60.0, 600.0
-"""Seconds of the first and longest back-off; waited until an agent is told, as customers are."""
+FIRST_WAIT, LAST_WAIT = 0.5, 60.0
+"""First and longest back-off between attempts, in seconds."""
+TELL_AFTER = 600.0
+"""Seconds waited until an agent is told, as customers are."""
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
 FORBIDDEN, UNKNOWN = "M_FORBIDDEN", "M_UNKNOWN"
@@ -102,9 +105,10 @@ class Delivery:
         self._matrix = room.around.matrix
         self._room = room
         self._row = row
-        self._lost, self._told_of = False, 0
-        """Whether the host is not in the room any more, so that nothing can be carried out; number
-        of the chat whose agent was told that the room shows nothing."""
+        self._lost = False
+        """Whether the host is not in the room any more, so that nothing can be carried out."""
+        self._told_of = 0
+        """Number of the chat whose agent was told that the room shows nothing."""
         self._unstored_since: int | None = None
         """When the homeserver first did not take this row's file, while it answered otherwise."""
         self._no_media = "chat.media_failed"
