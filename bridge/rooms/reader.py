@@ -564,7 +564,8 @@ class Reader:
                     # It came by this room's own link: does the server mix up its customers?
                     self.log.warning("message of another session", here=phase.session_id, of=named)
             visit.step(stored)
-            if visit.record.membership is Membership.LEFT:
+            # Not after a reply: WebChat may have refused this very end.
+            if isinstance(stored, model.Pushed) and visit.record.membership is Membership.LEFT:
                 people.end_late_chat(visit)
             return
         match stored:

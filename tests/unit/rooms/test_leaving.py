@@ -342,6 +342,29 @@ async def test_what_begins_after_the_customer_has_left_is_ended(news: str) -> No
     assert not isinstance((await world.stored()).conversation.phase, Chatting | Queued)
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("wish", [CloseSession, CancelRequest])
+async def test_an_end_that_webchat_refuses_is_asked_for_again_only_with_the_next_news(
+    wish: type,
+) -> None:
+    world, request_id = World(), RequestId(9001)
+    pushes: list[Push] = [QueueStatus(request_id, RequestStatus.WAITING, 1)] * 2
+    if wish is CloseSession:
+        hello = MessageReceived(SessionId(9), AGENT.id, AgentText("hello?"))
+        pushes = [ChatStarted(SessionId(9), (AGENT,)), hello]
+    until = world.clock.now() + 60_000
+    refused = Queued(QueueId(1), 0, request_id)
+    await world.record(ROOM, Idle(0, linger_until=until, refused=refused), until)
+    async with world.running() as engine:
+        await engine.accept_events([world.event("gone", who=ADA)])
+        await quiet()
+        world.link.answers += [Reply(110, ResultCode.REQUEST_ERROR)] * 9
+        for number, push in enumerate(pushes, start=1):
+            await engine.pushed(ROOM, f"p{number}", Received(push))
+            await quiet()
+            assert len([call for call in world.link.calls if type(call.command) is wish]) == number
+
+
 # --- a customer whose permission was taken away ---------------------------------------------------
 
 
