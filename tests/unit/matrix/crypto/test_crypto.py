@@ -156,6 +156,13 @@ async def test_room_keys_are_shared_again_after_an_outage_if_the_homeserver_was_
         await bridge.until_told()
 
 
+async def test_mailbox_is_read_although_the_homeserver_hands_out_no_keys(bridge: Bridge) -> None:
+    bridge.world.fails["claim"] = REFUSED
+    async with bridge.running(), asyncio.timeout(30):
+        await bridge.send_key()
+        await bridge.until_told()
+
+
 async def test_failed_saving_of_notes_does_not_end_the_reading(
     bridge: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
