@@ -439,11 +439,12 @@ class Upkeep:
         return True
 
     async def replace_keys(self, own: OwnDevice) -> None:
-        """Replace the one-time keys at the homeserver, and the fallback key. Like `is_restored`."""
+        """Replace the one-time keys at the homeserver, and the fallback key. Like `is_restored`.
+
+        Their private halves stay: what another homeserver has kept back since may need them.
+        """
         for _ in range(_MOST_CLAIMED):  # only claiming removes a key
             keys = await self._claim(own)
-            for key in keys:
-                own.use_up(key)
             if not keys or "fallback" in keys[0]:
                 break
         own.replenish({}, [])

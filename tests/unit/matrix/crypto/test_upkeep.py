@@ -185,7 +185,8 @@ async def test_used_keys_that_a_restored_homeserver_hands_out_are_replaced() -> 
         assert len(house.world.one_time[device]) == 50
         assert house.world.fallback[device] != last
         assert all(own.use_up(mapping(key)) for key in house.world.one_time[device].values())
-        assert not any(own.use_up(mapping(key)) for key in claimed.values())
+        # Another homeserver may deliver later what was encrypted with them in the lost time.
+        assert [own.use_up(mapping(key)) for key in claimed.values()] == [False] + [True] * 49
 
 
 @pytest.mark.parametrize("claims", range(6))
