@@ -30,6 +30,7 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 BALANCER = ROOT / "docs" / "balancer.conf.template"
+HAPROXY = ROOT / "docs" / "haproxy.cfg"
 SERVICES: dict[str, Any] = YAML(typ="safe").load(ROOT / "compose.yaml")["services"]
 
 
@@ -121,14 +122,24 @@ def nginx_configuration(folder: Path, port: int, bridges: list[int]) -> str:
     return f"{always} events {{}} http {{ access_log off; {paths} {own} }}"
 
 
+def haproxy_configuration(port: int, bridges: list[int]) -> str:
+    own = HAPROXY.read_text("utf-8").replace(":29340", f":{port}")
+    for number, bridge in enumerate(bridges, 29341):
+        own = own.replace(f":{number}", f":{bridge}")
+    return own
+
+
 @pytest.mark.asyncio
+@pytest.mark.parametrize("program", ["nginx", "haproxy"])
 async def test_bridges_that_are_not_ready_get_transactions_from_the_balancer(
-    tmp_path: Path,
+    tmp_path: Path, program: str
 ) -> None:
-    """Skipped without nginx. Asking whether they are ready must not keep the homeserver away."""
-    nginx = shutil.which("nginx")
-    if nginx is None:
-        pytest.skip("no nginx")
+    """Skipped without the program. Asking whether they are ready must not keep the homeserver
+    away.
+    """
+    balancer = shutil.which(program)
+    if balancer is None:
+        pytest.skip(f"no {program}")
 
     async def answer(request: web.Request) -> web.Response:
         return web.Response(status=503 if request.path.endswith("/ready") else 200)
@@ -140,9 +151,14 @@ async def test_bridges_that_are_not_ready_get_transactions_from_the_balancer(
     port, *bridges = (free_port() for _ in range(4))
     for bridge in bridges:
         await web.TCPSite(runner, "127.0.0.1", bridge).start()
-    file = tmp_path / "nginx.conf"
-    file.write_text(nginx_configuration(tmp_path, port, bridges))
-    process = await asyncio.create_subprocess_exec(nginx, "-e", "stderr", "-c", str(file))
+    file = tmp_path / "balancer.conf"
+    if program == "nginx":
+        file.write_text(nginx_configuration(tmp_path, port, bridges))
+        options = ["-e", "stderr", "-c"]
+    else:
+        file.write_text(haproxy_configuration(port, bridges))
+        options = ["-db", "-f"]
+    process = await asyncio.create_subprocess_exec(balancer, *options, str(file))
     url = f"http://127.0.0.1:{port}/_matrix"
     try:
         async with asyncio.timeout(20), aiohttp.ClientSession() as session:
