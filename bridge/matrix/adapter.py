@@ -57,9 +57,6 @@ _LONGEST_TXN = 255
 """Maximum characters of a transaction id that is cached: a stranger's event can have any."""
 _PURGED = "M_UNKNOWN"
 """Error code of Synapse for a message in a thread of which it has purged all events."""
-_LATELY = 25 * 60_000
-"""Age, ms, of messages that `relay` looks for itself: of older ones the lane does
-(`to_matrix.REMEMBERED`)."""
 _NO_QUOTA = frozenset({"M_USER_LIMIT_EXCEEDED", "M_RESOURCE_LIMIT_EXCEEDED"})
 """Error codes of an upload over Synapse's `media_upload_limits`, the latter before MSC4335."""
 _SKEW = 10 * 60_000
@@ -466,16 +463,12 @@ class MatrixAdapter:
         mentions: tuple[UserId, ...] = (),
     ) -> tuple[ports.Part, ...]:
         """Send an agent's message; a retry sends only the missing parts."""
-        ghost, inside = self.users.ghost(agent.id), False
-        if not (known := self.ghosts.has_joined(room_id, ghost)):
-            # An attempt whose answer was lost, as in a crash, may have had the other sender.
-            with suppress(ports.Refused):
-                await self.find_markers(room_id, host, self.ghosts.now() - _LATELY)
-        with suppress(ports.Refused):
-            await self._with_profile(agent)
-            if not known:
-                await self.ghosts.join(room_id, host, ghost)
-            inside = True
+        inside = True
+        try:
+            ghost = await self._with_profile(agent)
+            await self.ghosts.join(room_id, host, ghost)
+        except ports.Refused:
+            ghost, inside = self.ghost_of(agent), False
         contents = await self._contents(room_id, ghost if inside else host, what)
         parts: list[ports.Part] = []
         for number, content in enumerate(contents, start=1):
@@ -483,6 +476,7 @@ class MatrixAdapter:
             whole = content if thread is None else render.in_thread(content, thread)
             if mentions and number == 1:
                 whole |= {"m.mentions": {"user_ids": list(mentions)}}
+            # An earlier attempt may have used the other sender: the ghost's access can change.
             sent = self._sent.get((ghost, own)) or self._sent.get((host, own))
             if sent is None and inside:
                 sent = await self._send_as_ghost(room_id, host, ghost, whole, own)

@@ -232,7 +232,7 @@ class Ghosts:
 
         A user who was invited by somebody else is named as `host`, too.
         """
-        if self.has_joined(room_id, user):
+        if self._joined.get((room_id, user)) is not None:
             return
         try:
             if host != user:
@@ -283,10 +283,6 @@ class Ghosts:
             return
         for user in users:
             self._named[room_id, user] = True
-
-    def has_joined(self, room_id: RoomId, user: UserId) -> bool:
-        """True if the user is cached as joined."""
-        return self._joined.get((room_id, user)) is not None
 
     def forget(self, room_id: RoomId, user: UserId) -> None:
         self._joined.pop((room_id, user), None)

@@ -132,7 +132,7 @@ class Room:
         self.around = engine.enterprise("")
         self._engine = engine
         self._reader = Reader(room_id, self.around)
-        self._served_since = self.around.clock.now()
+        self.served_since = self.around.clock.now()
         self.revision = 0
         self._draft = Draft()
         self._committing: Draft | None = None
@@ -440,7 +440,7 @@ class Room:
     async def _is_early(self, row: store.InputRow) -> bool:
         """True if an input may be about an event being sent, which is not in the journal yet."""
         sent = bool(self._rows[store.Lane.MATRIX] or self._outcomes)
-        waited = self.around.clock.now() - max(row.received, self._served_since)
+        waited = self.around.clock.now() - max(row.received, self.served_since)
         early = sent and abs(waited) < EARLY  # clocks go back too
         return early and await references.is_about_unknown(self.around, self.record, row.body)
 
@@ -764,7 +764,7 @@ class Room:
         if idle:
             self._engine.room_idle(self)  # a room with a chat is never evicted
         if self.record.gone_at is not None and not self.behind:
-            now, since = self.around.clock.now(), self._served_since
+            now, since = self.around.clock.now(), self.served_since
             leaving = bool(self._rows[store.Lane.MATRIX])
             if has_ended(self.durable, now, idle=idle, leaving=leaving, since=since):
                 self._engine.erase(self)

@@ -129,11 +129,13 @@ class Delivery:
             return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
         if key == _INVITE_US and self.record.place is not None and self._row.created <= moved_at:
             return Done(outcome=Outcome.DISCARDED, detail="the bridge is in the new room")
+        # Up to here, the transaction ids of what the row has posted may not find it.
+        known = max(moved_at, self._room.served_since - 1 if isinstance(effect, model.Relay) else 0)
         while True:
             # While it is, nothing is sent: the homeserver may forget the transaction id meanwhile.
             if not (muted and await self._is_muted()):
                 try:
-                    if self._row.created <= max(moved_at, self._around.clock.now() - REMEMBERED):
+                    if self._row.created <= max(known, self._around.clock.now() - REMEMBERED):
                         await self._look_back(effect)
                     return self._with_posted(effect, await self._perform(effect))
                 except ports.Unavailable as error:
@@ -178,7 +180,8 @@ class Delivery:
     async def _look_back(self, effect: effects.InRoom) -> None:
         """Look in the room for a row's events, as its transaction ids may be forgotten by now.
 
-        Ids are per room, so an agent's message may also stand in the room before the upgrade.
+        Ids are per room and user. An agent's message may also stand in the room before the upgrade;
+        and after a crash by the other of ghost and host, as the ghost's access may have changed.
         """
         record = self.record
         places = [(record.matrix_id, record.host)]

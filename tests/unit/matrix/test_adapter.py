@@ -83,7 +83,7 @@ async def test_ghost_is_set_up_only_for_a_new_agent_or_a_new_name() -> None:
             (part,) = await adapter.relay(ROOM, HOST, agent, AgentText("hello"), f"t{len(asked)}")
             assert (part.event_id, part.text) == ("$e", "hello")
     assert asked == [
-        *("<Mei>", "messages", "register", "WEBCHAT", "displayname", "invite", "join", "send"),
+        *("<Mei>", "register", "WEBCHAT", "displayname", "invite", "join", "send"),
         *("<Mei>", "send"),
         *("<>", "send"),
         *("<Mei Lin>", "displayname", "send"),

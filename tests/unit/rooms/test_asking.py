@@ -27,7 +27,7 @@ ASK = AskRating(SessionId(5150), ((1, "good"), (0, "bad")))
 class SomeRoom:
     """The attributes of a room that the lane uses."""
 
-    room_id = ROOM
+    room_id, served_since = ROOM, 0
     record = RoomRecord(ROOM, host=BOT, settings=RoomSettings(language="en"))
 
     def __init__(self, around: Surroundings) -> None:

@@ -41,6 +41,7 @@ from bridge.webchat.frames import (
     QueueStatus,
     Received,
     RobotMessage,
+    SessionClosed,
 )
 from tests.fakes import flow
 from tests.fakes.clock import quiet
@@ -131,7 +132,7 @@ async def test_a_message_posted_by_an_earlier_version_is_not_posted_again() -> N
         await engine.pushed(ROOM, "q", said("two"))
         await quiet()
     assert world.matrix.texts(ROOM) == ["one", "two"]
-    before, again, new = world.matrix.requests
+    before, _look_back, again, new = world.matrix.requests
     assert (before, before.count(".")) == (again, 2)
     assert new.count(".") == 3
 
@@ -677,6 +678,24 @@ async def test_before_a_late_retry_the_timeline_is_searched_for_the_event() -> N
     looked = [request for request in world.matrix.requests if "look back" in request]
     assert looked == [f"look back {ROOM} {BOT} {began + 60_000}"]
     assert world.matrix.texts(ROOM) == ["one", "two"]
+
+
+@pytest.mark.parametrize("who", ["agent", "bot"])
+async def test_after_a_crash_the_timeline_is_searched_for_an_agents_message(who: str) -> None:
+    """Its ghost may have lost its access meanwhile, and the host another transaction id."""
+    world = World()
+    await world.chatting()
+    world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * 2)
+    began = world.clock.now()
+    async with world.running() as engine:
+        happened = said("one") if who == "agent" else Received(SessionClosed(SESSION, MEI.id))
+        await engine.pushed(ROOM, "p", happened)
+        await quiet()
+    await world.clock.turn(1)
+    async with world.running():
+        await world.clock.turn(60)
+    looked = [request for request in world.matrix.requests if "look back" in request]
+    assert looked == [f"look back {ROOM} {BOT} {began}"] * (who == "agent")
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ ENDS = (
 class SomeRoom:
     """The attributes of a room that the lane uses for a card."""
 
-    room_id = ROOM
+    room_id, served_since = ROOM, 0
 
     def __init__(self, around: Surroundings, language: str) -> None:
         self.around = around
