@@ -73,6 +73,8 @@ UPGRADE_PATIENCE = 4 * 3_600_000
 """ms for which a chat goes on in an upgraded room, waiting for an invitation into the new one."""
 ERASED_AFTER = 2_000
 """ms between leaving a room and erasing it: events may still arrive in that time."""
+FORGOTTEN = 24 * 3_600_000
+"""ms without a word after which a chat refers nobody to itself (`address`)."""
 ENTRY_PATIENCE = 25 * 3_600_000
 """Further ms for joining the new room: longer than the retries of the join (`to_matrix`)."""
 
@@ -341,7 +343,7 @@ def entered(
     if entry.encrypted and not rules.encryption.allow:
         visit.say("encrypted.unsupported")
     elif moving is None:
-        link = address(other) if visit.record.direct else ""
+        link = address(other, visit.now) if visit.record.direct else ""
         _greet(visit, link, words_came=words_came)
         if entry.encrypted_by_us and not link:
             visit.say("encrypting.turned_on")
@@ -409,12 +411,17 @@ def _learn_from(visit: Visit, other: RoomRecord) -> None:
         visit.set(language=(CLEAR - 1 if sure == CLEAR else sure, known))
 
 
-def address(other: RoomRecord | None) -> str:
-    """Return the permalink of a direct room with a chat or visible queue request; else ""."""
+def address(other: RoomRecord | None, now: int) -> str:
+    """Return the permalink of a direct room with a chat or visible queue request; else "".
+
+    A chat without a word for a day does not count: WebChat may have ended it during an outage.
+    """
     if other is None or not other.direct or other.membership is not Membership.JOINED:
         return ""
-    idle = visible(other.conversation.phase) is None
-    return "" if idle else permalink(other.matrix_id, None, via(other))
+    phase, watched_at = other.conversation.phase, other.conversation.watched_at
+    if isinstance(phase, model.Chatting) and now - max(phase.since, watched_at) >= FORGOTTEN:
+        return ""
+    return "" if visible(phase) is None else permalink(other.matrix_id, None, via(other))
 
 
 def entry_failed(visit: Visit) -> None:

@@ -711,7 +711,7 @@ class Reader:
         before, earlier = visit.record, await self._earlier(visit, meaning)
         begins = isinstance(meaning, (ports.Spoke, ports.Corrected)) and _begins_chat(before)
         other = await other_room(self.around, visit.rules, before) if begins else None
-        link = people.address(other)
+        link = people.address(other, visit.now)
         facts = Facts(when_sent(raw, before.host, received), standing, earlier, encrypted, link)
         receive(visit, meaning, raw, facts, command=command)
         wanted, visit.again = visit.again, []

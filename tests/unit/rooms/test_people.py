@@ -23,7 +23,7 @@ from bridge.conversation.model import (
     Start,
 )
 from bridge.conversation.turn import all_pieces
-from bridge.ids import EventId, QueueId, RoomId, UserId
+from bridge.ids import EventId, QueueId, RoomId, SessionId, UserId
 from bridge.rooms import people, reader
 from bridge.rooms.effects import LeaveRoom
 from bridge.rooms.people import Standing, passed
@@ -532,7 +532,25 @@ def test_a_hidden_callback_request_refers_no_other_room_to_it(quiet: bool, link:
         customer=ADA,
         conversation=asking,
     )
-    assert bool(people.address(other)) == link
+    assert bool(people.address(other, 0)) == link
+
+
+@pytest.mark.parametrize(
+    ("since", "watched_at", "link"), [(0, 0, False), (0, 1, True), (1, 0, True)]
+)
+def test_a_chat_without_a_word_for_a_day_refers_nobody_to_itself(
+    since: int, watched_at: int, link: bool
+) -> None:
+    """A server of 2016 may have ended it while the link was down: nothing tells the bridge."""
+    chat = Chatting(SessionId(5150), since, QueueId(1))
+    other = RoomRecord(
+        RoomId("!other:example.org"),
+        membership=Membership.JOINED,
+        host=BOT,
+        customer=ADA,
+        conversation=Conversation(phase=chat, watched_at=watched_at),
+    )
+    assert bool(people.address(other, people.FORGOTTEN)) == link
 
 
 @pytest.mark.parametrize("moving", [False, True])
