@@ -580,13 +580,16 @@ def _truth(key: str, value: object, _: Rules) -> bool:
 def _hours(value: object) -> str:
     hours = value.strip().strip(AROUND) if isinstance(value, str) else ""
     hours = _WIDE.sub(lambda found: narrow(found[0]), hours)
+    args: model.Args = {"value": shown_value(value)}
     if len(hours) > LONGEST_HOURS:
-        raise BadOrder("config.bad_hours", {"value": shown_value(value)})
+        raise BadOrder("config.bad_hours", args)
     try:
         parse_hours(hours)
     except HoursError as error:
-        at_fault = shown_value(error.part or value)
-        raise BadOrder("config.bad_hours", {"value": at_fault}) from error
+        if error.part in {"", hours}:
+            raise BadOrder("config.bad_hours", args) from error
+        args = {**args, "part": shown_value(error.part)}
+        raise BadOrder("config.bad_hours_part", args) from error
     return hours
 
 

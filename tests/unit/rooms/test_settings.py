@@ -159,5 +159,6 @@ def test_foreign_values_are_shown_short() -> None:
 def test_bad_hours_are_refused_with_the_part_that_is_not_understood(value: str, part: str) -> None:
     house = House().served()
     house.say(f"!wc hours set {value}", standing=Standing.ADMIN)
-    assert answer(house) == ("config.bad_hours", {"value": part})
+    key, args = answer(house)
+    assert (key, args) == ("config.bad_hours_part", {"value": value, "part": part})
     assert house.record.settings.hours is None
