@@ -123,7 +123,8 @@ class Delivery:
 
     async def run(self) -> Done:
         effect, wait, waited = _effects.decode(self._row.effect), FIRST_WAIT, 0.0
-        why, asked, muted = "", None, False
+        why, asked = "", None
+        muted: bool | None = False
         key, moved_at = isinstance(effect, model.Say) and effect.key, self.record.moved_at
         if key in _UNSAID or isinstance(effect, effects.EndPoll):
             return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
@@ -133,7 +134,7 @@ class Delivery:
         known = max(moved_at, self._room.served_since - 1 if isinstance(effect, model.Relay) else 0)
         while True:
             # While it is, nothing is sent: the homeserver may forget the transaction id meanwhile.
-            if not (muted and await self._is_muted()):
+            if muted is False or (muted := await self._is_muted()) is False:
                 try:
                     if self._row.created <= max(known, self._around.clock.now() - REMEMBERED):
                         await self._look_back(effect)
@@ -150,9 +151,9 @@ class Delivery:
                             await self._room.pause(NEWS_AFTER)
                             continue
                         muted = await self._is_muted()
-                    if not muted and error.code not in ports.LIFTED:
+                    if muted is False and error.code not in ports.LIFTED:
                         return self._with_posted(effect, await self._refused(effect, str(error)))
-                    why = "the room lets the bridge write nothing" if muted else error.code
+                    why = error.code if muted is False else "the room lets the bridge write nothing"
                     asked = None
             waiting_since = max(self._row.created, self._row.revived or 0)
             late = self._around.clock.now() - waiting_since >= GIVE_UP_AFTER
@@ -208,8 +209,8 @@ class Delivery:
             self._lost = error.code == FORBIDDEN
             return False
 
-    async def _is_muted(self) -> bool:
-        """True if the room lets the host write nothing, or that is not known."""
+    async def _is_muted(self) -> bool | None:
+        """True if the room lets the host write nothing; None if that is not known."""
         record = self.record
         if record.membership is not Membership.JOINED or record.upgrade is not None:
             return False
@@ -217,7 +218,7 @@ class Delivery:
         try:
             return await self._matrix.is_muted(where, host, encrypted=record.encrypted)
         except ports.Unavailable:
-            return True
+            return None
         except ports.Refused:
             return False
 

@@ -338,6 +338,29 @@ async def test_an_agent_is_told_of_words_that_the_homeserver_does_not_take() -> 
 
 
 @pytest.mark.asyncio
+async def test_an_agent_is_told_nothing_while_it_is_unknown_whether_the_room_is_muted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    await world.chatting()
+    world.matrix.trouble.append(Refused("M_FORBIDDEN"))
+    answers: list[Exception] = [Unavailable("no answer")] * 2
+
+    async def is_muted(*_: object, **__: object) -> bool:
+        if answers:
+            raise answers.pop()
+        return False
+
+    monkeypatch.setattr(world.matrix, "is_muted", is_muted)
+    async with world.running() as engine:
+        await engine.pushed(ROOM, "p", said("hello?"))
+        await world.clock.turn(LAST_WAIT)
+    assert answers == []
+    assert world.matrix.texts(ROOM) == ["hello?"]
+    assert world.link.calls == []
+
+
+@pytest.mark.asyncio
 async def test_an_agent_is_told_even_if_a_notice_was_the_first_that_a_muted_room_refused() -> None:
     world = World()
     await world.chatting()
