@@ -74,7 +74,7 @@ UPGRADE_PATIENCE = 4 * 3_600_000
 ERASED_AFTER = 2_000
 """ms between leaving a room and erasing it: events may still arrive in that time."""
 FORGOTTEN = 24 * 3_600_000
-"""ms without a word after which a chat refers nobody to itself (`address`)."""
+"""ms without a word after which a chat refers nobody to itself: WebChat may have ended it."""
 ENTRY_PATIENCE = 25 * 3_600_000
 """Further ms for joining the new room: longer than the retries of the join (`to_matrix`)."""
 
@@ -412,16 +412,12 @@ def _learn_from(visit: Visit, other: RoomRecord) -> None:
 
 
 def address(other: RoomRecord | None, now: int) -> str:
-    """Return the permalink of a direct room with a chat or visible queue request; else "".
-
-    A chat without a word for a day does not count: WebChat may have ended it during an outage.
-    """
+    """Return the permalink of a direct room with a chat or visible queue request; else ""."""
     if other is None or not other.direct or other.membership is not Membership.JOINED:
         return ""
     phase, watched_at = other.conversation.phase, other.conversation.watched_at
-    if isinstance(phase, model.Chatting) and now - max(phase.since, watched_at) >= FORGOTTEN:
-        return ""
-    return "" if visible(phase) is None else permalink(other.matrix_id, None, via(other))
+    old = isinstance(phase, model.Chatting) and now - max(phase.since, watched_at) >= FORGOTTEN
+    return "" if old or visible(phase) is None else permalink(other.matrix_id, None, via(other))
 
 
 def entry_failed(visit: Visit) -> None:
