@@ -364,11 +364,16 @@ def _tell_unsure(turn: Turn) -> None:
 
 def _lost_for_good(turn: Turn, page: model.Recalled, heard: Shown) -> bool:
     """Return whether the outage may have lost messages of this chat that are not pushed again."""
-    phase = turn.state.phase
-    if not isinstance(phase, model.Chatting) or phase.since > turn.state.linked_at + SETTLING:
-        return False  # the chat began after the outage
-    shown = [mark for mark in heard if mark.at >= phase.since]
-    return not shown or any(mark.session == page.session_id for mark in shown)
+    phase, shown = turn.state.phase, heard
+    if isinstance(phase, model.Chatting):
+        if phase.since > turn.state.linked_at + SETTLING:
+            return False  # the chat began after the outage
+        shown = tuple(mark for mark in heard if mark.at >= phase.since)
+        if not shown:
+            return True
+    elif not isinstance(phase, model.Ended):  # ended before the history came, with her last words
+        return False
+    return any(mark.session == page.session_id for mark in shown)
 
 
 def relay(turn: Turn, message: model.Relay) -> None:

@@ -397,11 +397,13 @@ def test_what_was_written_in_a_session_that_no_frame_named_may_be_missing() -> N
         assert (centre.words, told_unsure(centre)) == (["are you there?"], 1)
 
 
-def test_after_the_end_of_the_chat_no_loss_is_told() -> None:
-    centre = talk("hello")
+@pytest.mark.parametrize("numbered", [False, True])
+def test_a_loss_is_told_though_the_chat_has_ended_meanwhile(*, numbered: bool) -> None:
+    """Her last words and the end come right after the outage. With receipts nothing is lost."""
+    centre = talk("hello", numbered=numbered)
     centre.push(205, sessionId=SESSION, agentId=AGENT)
     nothing_kept(centre)
-    assert told_unsure(centre) == 0
+    assert told_unsure(centre) == (not numbered)
 
 
 def test_an_earlier_chat_may_be_missing_from_the_history() -> None:
