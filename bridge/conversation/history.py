@@ -371,8 +371,7 @@ def _lost_for_good(turn: Turn, page: model.Recalled, heard: Shown) -> bool:
         shown = tuple(mark for mark in heard if mark.at >= phase.since)
         if not shown:
             return True
-    elif not isinstance(phase, model.Ended):  # ended before the history came, with her last words
-        return False
+    # The chat may have ended before the history came, with her last words.
     return any(mark.session == page.session_id for mark in shown)
 
 
