@@ -154,11 +154,13 @@ class Hours:
 class HoursError(ValueError):
     """Hours that cannot be read, with a message for the operator.
 
-    `part` is the part at fault, as it was read; empty if something is missing.
+    `part` is the part at fault, as it was read; empty if something is missing. The message quotes
+    it, or `whole`.
     """
 
-    def __init__(self, why: str, part: str = "") -> None:
-        super().__init__(f'"{part}" {why}' if part else why)
+    def __init__(self, why: str, part: str = "", whole: str = "") -> None:
+        quoted = whole or part
+        super().__init__(f'"{quoted}" {why}' if quoted else why)
         self.part = part
 
 
@@ -186,9 +188,7 @@ def parse_hours(text: str) -> Hours:
         message, part = f'was read as "{week}", in which {error}', error.part
         for sign, shown in _SHOWN.items():
             message, part = message.replace(sign, shown), part.replace(sign, shown)
-        read_as = HoursError(message, typed)
-        read_as.part = part
-        raise read_as from None
+        raise HoursError(message, part, typed) from None
 
 
 def read_zone(name: str) -> ZoneInfo | None:
