@@ -130,7 +130,7 @@ class Delivery:
             return Done(outcome=Outcome.DISCARDED, detail="from an earlier version")
         if key == _INVITE_US and self.record.place is not None and self._row.created <= moved_at:
             return Done(outcome=Outcome.DISCARDED, detail="the bridge is in the new room")
-        # Up to here, the transaction ids of what the row has posted may not find it.
+        # What a row of until then has posted may not be found by its ids alone (`_look_back`).
         known = max(moved_at, self._room.served_since - 1 if isinstance(effect, model.Relay) else 0)
         while True:
             # While it is, nothing is sent: the homeserver may forget the transaction id meanwhile.
