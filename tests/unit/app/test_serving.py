@@ -541,34 +541,39 @@ async def test_refused_start_accepts_no_events(
             pytest.fail("started")
 
 
-@pytest.mark.asyncio
-async def test_a_full_disk_is_not_blamed_on_the_homeserver(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At a start the bot's row is written as soon as the homeserver has the bot."""
-    server, trouble = Server(), [Unreachable("SQLite: database or disk is full")]
-    server.trouble = {"prepare": trouble[0]}
+def database_in(
+    trouble: list[Unreachable], server: Server, path: Path
+) -> tuple[Contact, health.Health]:
+    """Return the probes of a bridge whose database fails while there is `trouble`."""
     matrix: Any = server
-    bridge, store = Serving(told(tmp_path)), MemoryStore()
+    bridge = Serving(told(path))
     contact = Contact(bridge.config, {"": matrix}, perf_counter)
 
     async def ping() -> None:
         if trouble:
             raise trouble[0]
 
-    monkeypatch.setattr(store, "ping", ping)
+    database: Any = SimpleNamespace(ping=ping)
     bridge._links[""] = cast("Links", SimpleNamespace(probe=ping))
-    health = bridge._health(cast("SqlStore", store), contact)
+    return contact, bridge._health(database, contact)
+
+
+@pytest.mark.asyncio
+async def test_a_full_disk_is_not_blamed_on_the_homeserver(tmp_path: Path) -> None:
+    """At a start the bot's row is written as soon as the homeserver has the bot."""
+    server, trouble = Server(), [Unreachable("SQLite: database or disk is full")]
+    server.trouble = {"prepare": trouble[0]}
+    contact, probes = database_in(trouble, server, tmp_path)
     for part in ("database", "homeserver"):
-        await health.probe(part)
-    assert health.parts()["homeserver"][1] == ""
-    assert health.away()["database"].endswith("bridge.db: SQLite: database or disk is full")
+        await probes.probe(part)
+    assert probes.parts()["homeserver"][1] == ""
+    assert probes.away()["database"].endswith("bridge.db: SQLite: database or disk is full")
     assert not contact.made
     server.trouble = {}
     trouble.clear()
     for part in ("database", "homeserver"):
-        await health.probe(part)
-    assert health.away().keys() == {"webchat"}
+        await probes.probe(part)
+    assert probes.away().keys() == {"webchat"}
     assert server.asked == ["prepare", "prepare", "ping"]
     assert contact.made
 
@@ -579,35 +584,25 @@ async def test_homeserver_is_asked_to_try_again_once_the_database_is_back(
 ) -> None:
     """Synapse waits longer after each 503, but sends at once after a ping that succeeded."""
     server, trouble = Server(), list[Unreachable]()
-    matrix: Any = server
-    bridge, store = Serving(told(tmp_path)), MemoryStore()
-    contact = Contact(bridge.config, {"": matrix}, perf_counter)
-
-    async def ping() -> None:
-        if trouble:
-            raise trouble[0]
-
-    monkeypatch.setattr(store, "ping", ping)
-    bridge._links[""] = cast("Links", SimpleNamespace(probe=ping))
-    health = bridge._health(cast("SqlStore", store), contact)
+    _, probes = database_in(trouble, server, tmp_path)
 
     async def back_meanwhile() -> None:
         trouble.clear()
-        await health.probe("database")
+        await probes.probe("database")
 
     for part in ("database", "homeserver"):
-        await health.probe(part)
+        await probes.probe(part)
     trouble.append(Unreachable("PostgreSQL cannot be reached"))
     for part in ("database", "homeserver"):
-        await health.probe(part)
+        await probes.probe(part)
     assert server.asked == ["prepare", "ping", "check"]
     server.asked.clear()
     # The parts are probed side by side: it may come back before the homeserver has answered.
     with monkeypatch.context() as patch:
         patch.setattr(server, "check", back_meanwhile)
-        await health.probe("homeserver")
+        await probes.probe("homeserver")
     for _ in range(2):
-        await health.probe("homeserver")
+        await probes.probe("homeserver")
     assert server.asked == ["check", "ping", "check"]
 
 
