@@ -31,6 +31,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -60,6 +61,7 @@ from bridge.link.settings import (
     Learnt,
     LinkMetrics,
     LinkSettings,
+    Pushed,
     TokenStore,
     trusted_by,
     unverified,
@@ -652,7 +654,7 @@ UNREAD = Received(MessageReceived(SessionId(0), AgentId(""), UnknownContent(None
 REPEATED = 60
 """Multiple of `Timing.stable` that lies between two unreadable frames of which both are told."""
 
-_Push = tuple[str, Received | Ignored | LinkRestored, int]
+_Push = tuple[str, Pushed, int]
 """Key, push and its bytes in memory."""
 
 
@@ -680,7 +682,7 @@ class Deliveries:
     def _full(self) -> bool:
         return len(self._queue) > MOST_WAITING or (self._around.budget.spent and bool(self._queue))
 
-    def push(self, received: Received | Ignored, size: int) -> None:
+    def push(self, received: Pushed, size: int) -> None:
         """Queue a push; the socket is not read while the queue or the budget is full."""
         self._tell_restored()
         key = self._key(received)
@@ -712,7 +714,7 @@ class Deliveries:
     def _tell_restored(self) -> None:
         restored, self._restored = self._restored, None
         if restored is not None:
-            self._add(("", restored, 0))
+            self._add(("", partial(self._around.events.signal, self._room_id, restored), 0))
 
     def _add(self, push: _Push) -> None:
         self._queue.append(push)
@@ -747,9 +749,8 @@ class Deliveries:
             async with asyncio.timeout(seconds):
                 while self._queue:
                     await self._deliver()
-        for number, (key, received, size) in enumerate(self._queue):
-            self._around.budget.taken -= size  # free it now, as these may never be delivered
-            self._queue[number] = key, received, 0
+        self._around.budget.taken -= sum(size for *_, size in self._queue)  # they may stay for ever
+        self._queue = [(key, received, 0) for key, received, _ in self._queue]
 
     async def _deliver(self) -> None:
         # It stays in the queue until stored, so that a cancelled delivery is repeated.
@@ -762,7 +763,7 @@ class Deliveries:
         if (wire := self.wire) is None:
             return
         wire.throttle(on=self._full)
-        if not isinstance(received, LinkRestored) and received.rs_id and wire.usable:
+        if isinstance(received, Received | Ignored) and received.rs_id and wire.usable:
             await wire.receipt(received.rs_id)
 
     async def _store(self, push: _Push) -> None:
@@ -770,10 +771,10 @@ class Deliveries:
         while True:
             try:
                 async with self._around.turns:
-                    if isinstance(received, LinkRestored):
-                        events.signal(room_id, received)
-                    elif isinstance(received, Received):
+                    if isinstance(received, Received):
                         await events.pushed(room_id, key, received)
+                    elif not isinstance(received, Ignored):
+                        received()
             except Exception as error:  # noqa: BLE001 - the push must not be lost
                 now = asyncio.get_running_loop().time()
                 if not self._backoff.failures:
@@ -788,9 +789,9 @@ class Deliveries:
                 await self.wire.close()
             await self._around.clock.sleep(min(self._backoff.next(), STORE_AGAIN))
 
-    def _key(self, received: Received | Ignored) -> str:
+    def _key(self, received: Pushed) -> str:
         """Return the deduplication key; with a digest, as a restarted server may reuse its ids."""
-        if isinstance(received, Ignored):
+        if not isinstance(received, Received):
             return ""
         if rs_id := received.rs_id:
             payload = f"{rs_id}\n".encode("utf-8", "replace") + msgspec.json.encode(received.push)

@@ -177,11 +177,15 @@ class TokenStore(Protocol):
     async def forget_token(self, room_id: RoomId) -> None: ...
 
 
+Pushed = frames.Received | frames.Ignored | Callable[[], object]
+"""A push, an ignored frame that needs a receipt, or what is to be called after those before it."""
+
+
 class PushReader(Protocol):
     """Takes what a socket reads; neither method blocks or raises."""
 
-    def push(self, received: frames.Received | frames.Ignored, size: int) -> None:
-        """Take a push, or an ignored frame that needs a receipt, of `size` bytes in memory."""
+    def push(self, received: Pushed, size: int) -> None:
+        """Take the next of them, of `size` bytes in memory."""
 
     def unreadable(self) -> None:
         """Note that a frame could not be read: it may have been an agent's message."""

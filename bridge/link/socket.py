@@ -1,10 +1,10 @@
 """A WebSocket connection: replies, keepalive, close.
 
 A `Wire` is an open socket. Frames are handled where they are read, without a task switch: a reply
-goes to its waiting call, a push to the link's queue. So a slow store delays pushes, but never a
-reply that was read before. `Wire.serve` first tests the link with a ping: a server that accepts a
-socket only to close it over a bad token does so before its pong, so no command is written to it.
-Then a keepalive detects silence (protocol reference 4, row 36).
+goes to its waiting call, a push to the link's queue. So a slow store delays pushes, but no reply,
+except one that ends a chat: its last words come before it. `Wire.serve` first tests the link with a
+ping: a server that accepts a socket only to close it over a bad token does so before its pong, so
+no command is written to it. Then a keepalive detects silence (protocol reference 4, row 36).
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ _OPEN = State.OPEN
 """Cached for use with each frame: looking up an enum member costs more than a function call."""
 _CONTENT = (frames.SendMessage, frames.SendPreMessage, frames.RateSession)
 """Commands that a resend could deliver twice, so their replies are awaited longer."""
+_NO_CHAT = int(ResultCode.INVALID_CHAT_SESSION_ID)
 _STRAY_REFUSAL = frames.Reply(type=0, result=ResultCode.INVALID_TOKEN)
 _LOG: structlog.stdlib.BoundLogger = structlog.get_logger()
 _Told = TypeVar("_Told")
@@ -515,8 +516,7 @@ class Wire:
 
     def _takes(self, size: int) -> bool:
         """Return whether `size` more bytes can be written without waiting for the peer to read."""
-        transport = self._socket.transport
-        buffered = transport.get_write_buffer_size()
+        buffered = self._socket.transport.get_write_buffer_size()
         room = buffered <= self._low_water and buffered + size <= self._high_water
         return room and self.usable
 
@@ -554,10 +554,14 @@ class Wire:
 
     def _take(self, frame: Answered | frames.Received | frames.Ignored, size: int) -> None:
         if isinstance(frame, Answered):
-            if not self._proven:
-                self._proven = not meaning(frame.reply.result).relogin
+            reply, command = frame.reply, frame.command
+            self._proven = self._proven or not meaning(reply.result).relogin
             if frame.call_id in self._waiters:
-                self._remove(frame.call_id).settle(frame.reply)
+                settle = self._remove(frame.call_id).settle
+                if reply.result != _NO_CHAT and not isinstance(command, frames.CloseSession):
+                    settle(reply)
+                else:
+                    self._reader.push(partial(settle, reply), 0)
             return
         if isinstance(frame, frames.Ignored):
             self.unheard(frame.kind)
@@ -684,9 +688,8 @@ class Wire:
         code = _close_code(self._socket)
         stood = 0.0 if self._up_since is None else self._loop.time() - self._up_since
         # Accepted, then closed before a pong: a bad token (protocol reference 3.3).
-        thrown_out = self._up_since is None and code is not None and code not in GOING_AWAY
-        thrown_out = thrown_out and not self._refused
-        refused = self._refused or thrown_out
+        at_once = self._up_since is None and code is not None and code not in GOING_AWAY
+        refused, thrown_out = self._refused or at_once, at_once and not self._refused
         return Loss(code, refused, thrown_out, stood, self._proven, self._unheard)
 
     # --- keepalive -----------------------------------------------------------------------------
@@ -704,14 +707,12 @@ class Wire:
 
     def _watch(self, now: float) -> None:
         """Send the ping or heartbeat that is due; abort a socket silent since the last one."""
-        heard = self._socket.heard
+        heard, self._look_due = self._socket.heard, math.inf
         if self._over.is_set():
-            self._look_due = math.inf
             return
         if heard < self._asked:
             _LOG.info("webchat link is silent: closing it")
             self._unheard = now - heard
-            self._look_due = math.inf
             # A peer that does not answer a ping would not answer a close frame either.
             self._socket.transport.abort()
             return
@@ -754,10 +755,8 @@ def _no_answer(message: str, reason: FailureReason = FailureReason.NO_ANSWER) ->
 
 def _close_code(socket: Connection) -> int | None:
     """Return the close code if the server started the close, else None."""
-    protocol = socket.protocol
-    if protocol.close_rcvd is None or protocol.close_rcvd_then_sent is False:
-        return None
-    return protocol.close_rcvd.code
+    close, began = socket.protocol.close_rcvd, socket.protocol.close_rcvd_then_sent
+    return None if close is None or began is False else close.code
 
 
 class Flag:

@@ -19,7 +19,7 @@ from bridge.link.login import room_key
 from bridge.link.settings import Timing
 from bridge.rooms.ports import CallFailure
 from bridge.webchat.codes import FailureReason
-from bridge.webchat.frames import Command, RateSession, SendPreMessage
+from bridge.webchat.frames import CloseSession, Command, RateSession, SendPreMessage
 from tests.unit.link.rig import (
     FAST,
     Rig,
@@ -100,6 +100,35 @@ async def test_64_receipt_only_after_storing() -> None:
         key, received = rigged.events.pushes[0]
         assert commands(simulator, 120)[0]["rsId"] == received.rs_id
         assert key.startswith(f"wc:{ADA.room_id}:{received.rs_id}:")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("kind", "result"), [(110, -11), (103, 1)])
+async def test_64c_the_end_of_a_chat_stands_behind_the_words_read_before(
+    kind: int, result: int
+) -> None:
+    """Otherwise the ghost joins the ended chat and leaves it, once for each of its last words."""
+    async with (
+        simulated(dialect="2019", receipts=True, resend_seconds=60) as simulator,
+        rig(settings_for(simulator.base_url)) as rigged,
+    ):
+        session = await chat(rigged)
+        await simulator.wait_for(lambda _: len(commands(simulator, 120)) == 2)
+        rigged.events.gate.clear()
+        for words in ("one", "two"):
+            await simulator.do({"op": "say", "text": words})
+        command: Command = CloseSession(SessionId(session))
+        if kind == 110:
+            command = text("?", session)
+            await simulator.do({"op": "forget", "what": "sessions"})
+        async with asyncio.TaskGroup() as tasks:
+            end = tasks.create_task(rigged.call(ADA, 2, command))
+            await simulator.wait_for(lambda _: bool(commands(simulator, kind)))
+            assert (await rigged.call(ADA, 3, ASK)).ok, "other replies do not wait"
+            assert not end.done()
+            rigged.events.gate.set()
+            assert (await end).result == result
+            assert rigged.events.kinds[2:4] == ["MessageReceived", "MessageReceived"]
 
 
 @pytest.mark.asyncio

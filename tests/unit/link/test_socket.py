@@ -22,7 +22,7 @@ from websockets.protocol import State
 
 from bridge.ids import AgentId, CallId, SessionId
 from bridge.link.link import UNREAD
-from bridge.link.settings import USER_AGENT, Feature, Learnt
+from bridge.link.settings import USER_AGENT, Feature, Learnt, Pushed
 from bridge.link.socket import FIRST_OWN, TOO_BIG, Connection, Pulse, Wire
 from bridge.rooms.ports import CallFailure
 from bridge.rooms.store import Token
@@ -342,7 +342,7 @@ class Socket:
         settings = settings_for("http://crm/webchat", max_frame_bytes=longest)
         self.learnt = Learnt(settings, Facts(), LoopClock())
         self.kinds: list[str] = []
-        self.handed: list[Received | Ignored] = []
+        self.handed: list[Pushed] = []
         self.sizes: list[int] = []
         self.sent: list[bytes] = []
         self.limits = (1 << 20, 1 << 20)
@@ -360,7 +360,7 @@ class Socket:
 
     state = State.OPEN
 
-    def push(self, received: Received | Ignored, size: int) -> None:
+    def push(self, received: Pushed, size: int) -> None:
         self.handed.append(received)
         self.sizes.append(size)
 
@@ -388,7 +388,7 @@ class Socket:
     async def expect(self, call_id: CallId, command: Command) -> asyncio.Future[Reply]:
         return await self.wire.write(call_id, command, Dialect.Y2016)
 
-    def hear(self, **frame: object) -> list[Received | Ignored]:
+    def hear(self, **frame: object) -> list[Pushed]:
         """Receive a frame; return what is passed on."""
         before = len(self.handed)
         self.wire.read(json.dumps(frame))
