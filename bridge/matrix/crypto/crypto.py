@@ -40,7 +40,7 @@ import msgspec
 from bridge.ids import RoomId, UserId, server_of
 from bridge.matrix.crypto import keys, peers, wire
 from bridge.matrix.crypto.devices import ANOTHER, GONE, OwnDevice, Upkeep
-from bridge.matrix.crypto.vault import LOG, Others, Vault, again
+from bridge.matrix.crypto.vault import LOG, LONGEST_NOTICE, MISSED, Notice, Others, Vault, again
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Clock, Despite, Refused, Unavailable, Undecryptable, describe
 from bridge.rooms.store import SecretRow, Stale, StoreError
@@ -78,21 +78,6 @@ _GIVING = 4.0
 login changes a list twice, and each host hears of it."""
 _LOST = 0.2
 """Seconds until a mailbox is read again after another process read it (Stale)."""
-_LONGEST_NOTICE = 7_000
-"""Maximum bytes of a notice, below PostgreSQL's limit for NOTIFY payloads (8,000)."""
-
-
-class Notice(msgspec.Struct, frozen=True, array_like=True):
-    """Message from the process that reads a mailbox to the other processes."""
-
-    keys: tuple[tuple[str, RoomId], ...] = ()
-    """Names of keys that were received or refused, and their rooms."""
-    users: tuple[str, ...] = ()
-    """Users whose device lists have changed; "" if the homeserver was restored from a backup."""
-
-
-_MISSED = Notice()
-"""The empty notice: some notices may have got lost."""
 
 
 class Crypto:
@@ -210,7 +195,7 @@ class Crypto:
     async def _once_it_came(
         self, raw: Json, sealed: keys.Sealed, arrival: asyncio.Event, seconds: float
     ) -> Json | Undecryptable:
-        """Decrypt once the key's arrival is signalled; wait on after a false signal (`_MISSED`)."""
+        """Decrypt once the key's arrival is signalled; wait on after a false signal (`MISSED`)."""
         end = asyncio.get_running_loop().time() + seconds
         while True:
             signalled = False
@@ -329,7 +314,7 @@ class Crypto:
             try:
                 if not notified:
                     # The former reader may have died before it notified the others.
-                    await self._tell(_MISSED)
+                    await self._tell(MISSED)
                     notified = True
                 await self._read_mailbox(host)
                 pause = _FIRST_PAUSE
@@ -378,7 +363,7 @@ class Crypto:
         users = [user for user in news.users if user.isprintable()]  # others are invalid ids
         notice = Notice(tuple(news.keys.items()), tuple(users))
         self._hear(notice)
-        if notice != _MISSED:
+        if notice != MISSED:
             await self._tell(notice)
 
     async def _tell(self, notice: Notice) -> None:
@@ -386,7 +371,7 @@ class Crypto:
         if self._others is None:
             return
         text, count = msgspec.json.encode(notice), len(notice.keys) + len(notice.users)
-        if count < 2 or len(text) <= _LONGEST_NOTICE:
+        if count < 2 or len(text) <= LONGEST_NOTICE:
             await self._others.notify(f"keys {text.decode()}")
             return
         keys, users = (len(notice.keys) + 1) // 2, (len(notice.users) + 1) // 2
@@ -396,10 +381,10 @@ class Crypto:
     def on_notice(self, notice: str | None) -> None:
         """Handle a notice from a process; None if some may have got lost."""
         with suppress(msgspec.MsgspecError):
-            found = _MISSED if notice is None else msgspec.json.decode(notice, type=Notice)
+            found = MISSED if notice is None else msgspec.json.decode(notice, type=Notice)
             for user in found.users:
                 self._peers.cache.forget(user)
-            if found == _MISSED:
+            if found == MISSED:
                 self._peers.cache.forget_all()
                 self._wake([*self._waited_for])
                 self._on_key(None)

@@ -12,6 +12,7 @@ from vodozemac import GroupSession
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import crypto, devices
+from bridge.matrix.crypto.vault import Notice
 from bridge.matrix.crypto.wire import MEGOLM, Json, mapping
 from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.references import KEY_PATIENCE
@@ -317,7 +318,7 @@ async def test_somebody_without_a_device_gets_the_key_once_there_is_one(
     listed = bridge.world.devices[alice].popitem()
     one_time = len(bridge.world.one_time[alice, "PHONE"])
     _, content = await bridge.crypto.seal(ghost, ROOM, "m.room.message", {"body": "overnight"})
-    notice = msgspec.json.encode(crypto.Notice(users=(alice,))).decode()
+    notice = msgspec.json.encode(Notice(users=(alice,))).decode()
     names, failed = bridge.crypto._vault.names, asyncio.Event()
 
     async def down(prefix: str) -> list[str]:
