@@ -78,6 +78,8 @@ _GIVING = 4.0
 login changes a list twice, and each host hears of it."""
 _LOST = 0.2
 """Seconds until a mailbox is read again after another process read it (Stale)."""
+_LOOK_MS = 30_000
+"""Minimum ms between two looks at a host's one-time keys in an outage: /sync may fail alone."""
 
 
 class Crypto:
@@ -121,6 +123,8 @@ class Crypto:
         self._caught_up: set[UserId] = set()
         """Hosts whose mailboxes have been read since the last outage, or since this process began
         to serve them."""
+        self._looked: dict[UserId, int] = {}
+        """Host -> when its one-time keys were last looked at (ms), until its mailbox is read."""
         self._began = clock.now()
         """When this process last took over a host's mailbox."""
         self._waited_for: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
@@ -339,11 +343,14 @@ class Crypto:
 
     async def _read_mailbox(self, host: UserId) -> None:
         try:
-            if host not in self._caught_up:
+            looked, now = self._looked.get(host), self._clock.now()
+            early = looked is not None and 0 <= now - looked < _LOOK_MS
+            if host not in self._caught_up and not early:
                 async with self.upkeep.holding(host) as own:
                     if await self.upkeep.is_restored(own):
                         await self._pass_on(News(users=[""]))
                         await self.upkeep.replace_keys(own)
+                self._looked[host] = now
             mail = await self._arrivals.fetch(host, wait=host in self._caught_up)
         except Refused as refusal:
             if refusal.code == GONE:
@@ -352,6 +359,7 @@ class Crypto:
         async with self.upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, mail, self._clock.now())
             self._caught_up.add(host)
+            self._looked.pop(host, None)
             await self._pass_on(news)
             await self.upkeep.replenish(own, mail.reply)
         self._mending.begin(host, news.broken)

@@ -157,6 +157,18 @@ async def test_room_keys_are_shared_again_after_an_outage_if_the_homeserver_was_
         await bridge.until_told()
 
 
+async def test_few_one_time_keys_are_used_up_while_only_sync_fails(bridge: Bridge) -> None:
+    """Though the homeserver may be restored in a long outage, too."""
+    bridge.world.fails["sync"], slept = AWAY, bridge.time.slept
+    async with bridge.running(), asyncio.timeout(30):
+        for looks in (1, 2):
+            slept.clear()
+            async with bridge.time.turned:
+                await bridge.time.turned.wait_for(lambda: sum(one < 30 for one in slept) >= 12)
+            assert bridge.world.calls.count("claim") == looks * len(USERS.hosts)
+            bridge.time.ms += crypto._LOOK_MS
+
+
 async def test_mailbox_is_read_although_the_homeserver_hands_out_no_keys(bridge: Bridge) -> None:
     bridge.world.fails["claim"] = REFUSED
     async with bridge.running(), asyncio.timeout(30):
