@@ -120,9 +120,9 @@ class Crypto:
         sharing, home = self._sharing, server_of(users.main)
         self._arrivals = Arrivals(vault, server, self.upkeep, known, self._keys, sharing, home)
         self._mending = Mending(self._arrivals, clock)
-        self._caught_up: set[UserId] = set()
-        """Hosts whose mailboxes have been read since the last outage, or since this process began
-        to serve them."""
+        self._unread = dict.fromkeys(users.hosts, "")
+        """Host whose mailbox has not been read since the last outage, or since this process began
+        to serve it -> why; "" before the first try."""
         self._looked: dict[UserId, int] = {}
         """Host -> when its one-time keys were last looked at (ms), until its mailbox is read."""
         self._began = clock.now()
@@ -181,7 +181,7 @@ class Crypto:
     ) -> Json | Undecryptable:
         """Wait up to `patience` seconds for a key and proof of its device; request the key."""
         writer, now = (sealed.room_id, sealed.sender), self._clock.now()
-        behind = not self._caught_up.issuperset(self._readable())
+        behind = not self._unread.keys().isdisjoint(self._readable())
         if behind and 0 <= now - self._began < _CATCHING_UP_MS:
             patience = max(patience, CATCHING_UP)
         elif not self._in_vain.left(writer, now):
@@ -290,7 +290,7 @@ class Crypto:
         """Start a reader for each host's mailbox that this process has taken over."""
         for host in self._readable():
             if self._mending.group is not None and host not in self._reading:
-                self._caught_up.discard(host)
+                self._unread[host] = ""
                 self._began = self._clock.now()
                 self._reading[host] = self._mending.group.create_task(self._follow(host))
 
@@ -300,8 +300,14 @@ class Crypto:
 
     async def _keep_up(self) -> None:
         """Save replay notes and the mark periodically, whether or not a mailbox can be read."""
+        before, told = set[UserId](), set[UserId]()
         while True:
             await self._clock.sleep(wire.SYNC_SECONDS)
+            unread = {host for host in self._readable() if self._unread.get(host)}
+            if lasting := (unread & before) - told:
+                why = sorted({self._unread[host] for host in lasting})
+                LOG.warning("mailboxes cannot be read", users=sorted(lasting), why=why)
+            before, told = unread, unread & before
             self._give_now.set()  # what could not be given
             try:
                 await again(self._keys.save)
@@ -335,9 +341,9 @@ class Crypto:
             except Exception as error:  # noqa: BLE001 - logged; the mailbox must go on being read
                 LOG.exception("unexpected error, reading the mailbox again", user=host)
                 why, wait = describe(error), pause
-            self._caught_up.discard(host)
+            self._unread[host] = why
             if pause == _FIRST_PAUSE:  # once an outage
-                LOG.warning("a mailbox cannot be read yet", user=host, why=why)
+                LOG.info("a mailbox cannot be read yet", user=host, why=why)
             await self._clock.sleep(min(wait, _MOST_ASKED))
             pause = min(pause * 2, _LAST_PAUSE)
 
@@ -345,20 +351,20 @@ class Crypto:
         try:
             looked, now = self._looked.get(host), self._clock.now()
             early = looked is not None and 0 <= now - looked < _LOOK_MS
-            if host not in self._caught_up and not early:
+            if host in self._unread and not early:
                 async with self.upkeep.holding(host) as own:
                     if await self.upkeep.is_restored(own):
                         await self._pass_on(News(users=[""]))
                         await self.upkeep.replace_keys(own)
                 self._looked[host] = now
-            mail = await self._arrivals.fetch(host, wait=host in self._caught_up)
+            mail = await self._arrivals.fetch(host, wait=host not in self._unread)
         except Refused as refusal:
             if refusal.code == GONE:
                 await self.mend(host)
             raise
         async with self.upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, mail, self._clock.now())
-            self._caught_up.add(host)
+            self._unread.pop(host, None)
             self._looked.pop(host, None)
             await self._pass_on(news)
             await self.upkeep.replenish(own, mail.reply)
