@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import NoReturn
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urlencode, urljoin
 
 import aiohttp
 import msgspec
@@ -24,7 +24,7 @@ from bridge.ids import AgentId, QueueId, UserId, localpart_of
 from bridge.link.http_client import origin_of, redirected
 from bridge.matrix.appservice import Endpoint
 from bridge.matrix.client import OWNER, PINGED
-from bridge.matrix.crypto.wire import device_ids
+from bridge.matrix.crypto.wire import NOTHING_BUT_KEYS, device_ids
 from bridge.matrix.ghosts import FOREIGN_FIX, foreign_devices, made_fact
 from bridge.matrix.users import LOAD_IT, OurUsers, not_loaded, not_registered
 from bridge.ops.health import LIVE
@@ -40,6 +40,10 @@ _RELOAD = "list the newest registration.yaml in app_service_config_files; restar
 _HOMESERVER = "homeserver"
 _MOVED = "set homeserver.address to the address to which it redirects"
 _GHOSTS = "agents' users"
+_LIFT = (
+    "nothing is wrong with the bridge: have the homeserver's administrator lift `hs_disabled`, or"
+    " the limit of monthly active users, or unset `track_appservice_user_ips`"
+)
 _FILE = b"matrix-webchat doctor\n"
 
 
@@ -77,7 +81,9 @@ def _written(version: tuple[int, int]) -> str:
 
 
 def _check_served(user: UserId, answer: Answer) -> None:
-    """Raise Failed if the homeserver limits requests or has an error: nothing is wrong here."""
+    """Raise Failed if the homeserver limits requests or users, or has an error of its own."""
+    if answer.code == "M_RESOURCE_LIMIT_EXCEEDED":
+        raise Failed(f"the homeserver does not serve {user} now: {answer.text}", _LIFT)
     if answer.status == 429 or answer.status >= 500:
         fix = "try again later, and see the homeserver's log"
         raise Failed(f"{user}: {answer.text}", fix)
@@ -109,6 +115,7 @@ class _Checks:
         of = self._findings.of
         if not await of(_HOMESERVER, self._reachable()) or not await of("bot", self._bot()):
             return False
+        await of("sync", self._sync())
         await of("homeserver to bridge", self._ping())
         await of("queue users", self._queue_users())
         for name, users in self._every.items():
@@ -166,6 +173,23 @@ class _Checks:
                 " `matrix-webchat register` again",
             )
         return f"{bot} is registered for the bridge"
+
+    async def _sync(self) -> str:
+        """Check that the bot is told what is new, as after an outage; it changes nothing there.
+
+        Synapse refuses this where it lets users write nothing, and that cannot be tried.
+        """
+        bot, path = self._users.main, f"{_CLIENT}/sync"
+        query = urlencode({"user_id": bot, "filter": NOTHING_BUT_KEYS, "set_presence": "offline"})
+        fix = f"see the homeserver's log, and what serves {path} (a worker, a proxy)"
+        try:
+            answer = await self._ask("GET", f"{path}?timeout=0&{query}", fix=fix)
+        except Failed as error:
+            raise Failed(f"{path}: {error}", error.fix) from error
+        _check_served(bot, answer)
+        if answer.status != 200:
+            raise Failed(f"{path}, as {bot}: {answer.text}", fix)
+        return "the homeserver tells the bot what is new"
 
     async def _openid(self) -> str:
         """Check that the homeserver verifies OpenID tokens, for sign-in to the room page."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.support.client import restart
 from tests.support.operator import examined
 from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, StageOptions, set_stage
@@ -62,6 +63,21 @@ async def test_doctor(stage: Stage) -> None:
     # Right after the doctor took its place to answer the ping, the bridge can start again.
     stage.config.write_text(sound, encoding="utf-8")
     await stage.bridge.start()
+
+
+@pytest.mark.asyncio
+async def test_a_homeserver_that_its_administrator_has_closed(stage: Stage) -> None:
+    """It still answers all that registers or looks up a user who is there."""
+    closed = {"hs_disabled": True, "hs_disabled_message": "Closed for today"}
+    closed |= {"admin_contact": "mailto:root@localhost", "track_appservice_user_ips": True}
+    stage.synapse._extra = {**stage.synapse._extra, **closed}
+    await restart(stage.synapse)
+    code, table = await examined(stage)
+    assert code == 1
+    failed = [line for line in table.splitlines() if line.startswith("FAIL")]
+    assert [line[6:34].strip() for line in failed] == ["sync"]
+    assert "M_RESOURCE_LIMIT_EXCEEDED Closed for today" in failed[0]
+    assert "nothing is wrong with the bridge" in table
 
 
 @pytest.mark.asyncio

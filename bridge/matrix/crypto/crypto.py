@@ -40,7 +40,7 @@ import msgspec
 from bridge.ids import RoomId, UserId, server_of
 from bridge.matrix.crypto import keys, peers, wire
 from bridge.matrix.crypto.devices import ANOTHER, GONE, OwnDevice, Upkeep
-from bridge.matrix.crypto.vault import LOG, Others, Vault, again
+from bridge.matrix.crypto.vault import LOG, LONGEST_NOTICE, MISSED, Notice, Others, Vault, again
 from bridge.matrix.crypto.wire import Json
 from bridge.rooms.ports import Clock, Despite, Refused, Unavailable, Undecryptable, describe
 from bridge.rooms.store import SecretRow, Stale, StoreError
@@ -78,21 +78,8 @@ _GIVING = 4.0
 login changes a list twice, and each host hears of it."""
 _LOST = 0.2
 """Seconds until a mailbox is read again after another process read it (Stale)."""
-_LONGEST_NOTICE = 7_000
-"""Maximum bytes of a notice, below PostgreSQL's limit for NOTIFY payloads (8,000)."""
-
-
-class Notice(msgspec.Struct, frozen=True, array_like=True):
-    """Message from the process that reads a mailbox to the other processes."""
-
-    keys: tuple[tuple[str, RoomId], ...] = ()
-    """Names of keys that were received or refused, and their rooms."""
-    users: tuple[str, ...] = ()
-    """Users whose device lists have changed; "" if the homeserver was restored from a backup."""
-
-
-_MISSED = Notice()
-"""The empty notice: some notices may have got lost."""
+_LOOK_MS = 30_000
+"""Minimum ms between two looks at a host's one-time keys in an outage: /sync may fail alone."""
 
 
 class Crypto:
@@ -133,9 +120,11 @@ class Crypto:
         sharing, home = self._sharing, server_of(users.main)
         self._arrivals = Arrivals(vault, server, self.upkeep, known, self._keys, sharing, home)
         self._mending = Mending(self._arrivals, clock)
-        self._caught_up: set[UserId] = set()
-        """Hosts whose mailboxes have been read since the last outage, or since this process began
-        to serve them."""
+        self._unread = dict.fromkeys(users.hosts, "")
+        """Host whose mailbox has not been read since the last outage, or since this process began
+        to serve it -> why; "" before the first try."""
+        self._looked: dict[UserId, int] = {}
+        """Host -> when its one-time keys were last looked at (ms), until its mailbox is read."""
         self._began = clock.now()
         """When this process last took over a host's mailbox."""
         self._waited_for: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
@@ -192,7 +181,7 @@ class Crypto:
     ) -> Json | Undecryptable:
         """Wait up to `patience` seconds for a key and proof of its device; request the key."""
         writer, now = (sealed.room_id, sealed.sender), self._clock.now()
-        behind = not self._caught_up.issuperset(self._readable())
+        behind = not self._unread.keys().isdisjoint(self._readable())
         if behind and 0 <= now - self._began < _CATCHING_UP_MS:
             patience = max(patience, CATCHING_UP)
         elif not self._in_vain.left(writer, now):
@@ -210,7 +199,7 @@ class Crypto:
     async def _once_it_came(
         self, raw: Json, sealed: keys.Sealed, arrival: asyncio.Event, seconds: float
     ) -> Json | Undecryptable:
-        """Decrypt once the key's arrival is signalled; wait on after a false signal (`_MISSED`)."""
+        """Decrypt once the key's arrival is signalled; wait on after a false signal (`MISSED`)."""
         end = asyncio.get_running_loop().time() + seconds
         while True:
             signalled = False
@@ -301,7 +290,7 @@ class Crypto:
         """Start a reader for each host's mailbox that this process has taken over."""
         for host in self._readable():
             if self._mending.group is not None and host not in self._reading:
-                self._caught_up.discard(host)
+                self._unread[host] = ""
                 self._began = self._clock.now()
                 self._reading[host] = self._mending.group.create_task(self._follow(host))
 
@@ -311,8 +300,14 @@ class Crypto:
 
     async def _keep_up(self) -> None:
         """Save replay notes and the mark periodically, whether or not a mailbox can be read."""
+        before, told = set[UserId](), set[UserId]()
         while True:
             await self._clock.sleep(wire.SYNC_SECONDS)
+            unread = {host for host in self._readable() if self._unread.get(host)}
+            if lasting := (unread & before) - told:
+                why = sorted({self._unread[host] for host in lasting})
+                LOG.warning("mailboxes cannot be read", users=sorted(lasting), why=why)
+            before, told = unread, unread & before
             self._give_now.set()  # what could not be given
             try:
                 await again(self._keys.save)
@@ -329,7 +324,7 @@ class Crypto:
             try:
                 if not notified:
                     # The former reader may have died before it notified the others.
-                    await self._tell(_MISSED)
+                    await self._tell(MISSED)
                     notified = True
                 await self._read_mailbox(host)
                 pause = _FIRST_PAUSE
@@ -346,27 +341,31 @@ class Crypto:
             except Exception as error:  # noqa: BLE001 - logged; the mailbox must go on being read
                 LOG.exception("unexpected error, reading the mailbox again", user=host)
                 why, wait = describe(error), pause
-            self._caught_up.discard(host)
+            self._unread[host] = why
             if pause == _FIRST_PAUSE:  # once an outage
-                LOG.warning("a mailbox cannot be read yet", user=host, why=why)
+                LOG.info("a mailbox cannot be read yet", user=host, why=why)
             await self._clock.sleep(min(wait, _MOST_ASKED))
             pause = min(pause * 2, _LAST_PAUSE)
 
     async def _read_mailbox(self, host: UserId) -> None:
         try:
-            if host not in self._caught_up:
+            looked, now = self._looked.get(host), self._clock.now()
+            early = looked is not None and 0 <= now - looked < _LOOK_MS
+            if host in self._unread and not early:
                 async with self.upkeep.holding(host) as own:
                     if await self.upkeep.is_restored(own):
                         await self._pass_on(News(users=[""]))
                         await self.upkeep.replace_keys(own)
-            mail = await self._arrivals.fetch(host, wait=host in self._caught_up)
+                self._looked[host] = now
+            mail = await self._arrivals.fetch(host, wait=host not in self._unread)
         except Refused as refusal:
             if refusal.code == GONE:
                 await self.mend(host)
             raise
         async with self.upkeep.holding(host) as own:
             news = await self._arrivals.absorb(own, mail, self._clock.now())
-            self._caught_up.add(host)
+            self._unread.pop(host, None)
+            self._looked.pop(host, None)
             await self._pass_on(news)
             await self.upkeep.replenish(own, mail.reply)
         self._mending.begin(host, news.broken)
@@ -378,7 +377,7 @@ class Crypto:
         users = [user for user in news.users if user.isprintable()]  # others are invalid ids
         notice = Notice(tuple(news.keys.items()), tuple(users))
         self._hear(notice)
-        if notice != _MISSED:
+        if notice != MISSED:
             await self._tell(notice)
 
     async def _tell(self, notice: Notice) -> None:
@@ -386,7 +385,7 @@ class Crypto:
         if self._others is None:
             return
         text, count = msgspec.json.encode(notice), len(notice.keys) + len(notice.users)
-        if count < 2 or len(text) <= _LONGEST_NOTICE:
+        if count < 2 or len(text) <= LONGEST_NOTICE:
             await self._others.notify(f"keys {text.decode()}")
             return
         keys, users = (len(notice.keys) + 1) // 2, (len(notice.users) + 1) // 2
@@ -396,10 +395,10 @@ class Crypto:
     def on_notice(self, notice: str | None) -> None:
         """Handle a notice from a process; None if some may have got lost."""
         with suppress(msgspec.MsgspecError):
-            found = _MISSED if notice is None else msgspec.json.decode(notice, type=Notice)
+            found = MISSED if notice is None else msgspec.json.decode(notice, type=Notice)
             for user in found.users:
                 self._peers.cache.forget(user)
-            if found == _MISSED:
+            if found == MISSED:
                 self._peers.cache.forget_all()
                 self._wake([*self._waited_for])
                 self._on_key(None)

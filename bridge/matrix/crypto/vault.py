@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from bridge.ids import RoomId
 from bridge.rooms.store import SecretRow, Stale, StoreError, StorePort
 
 LOG: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.matrix.crypto")
@@ -99,6 +100,23 @@ class Others(Protocol):
 
     def alone(self, name: str) -> AbstractAsyncContextManager[None]:
         """Lock `name` across processes, best effort."""
+
+
+LONGEST_NOTICE = 7_000
+"""Maximum bytes of a notice, below PostgreSQL's limit for NOTIFY payloads (8,000)."""
+
+
+class Notice(msgspec.Struct, frozen=True, array_like=True):
+    """Message from the process that reads a mailbox to the other processes."""
+
+    keys: tuple[tuple[str, RoomId], ...] = ()
+    """Names of keys that were received or refused, and their rooms."""
+    users: tuple[str, ...] = ()
+    """Users whose device lists have changed; "" if the homeserver was restored from a backup."""
+
+
+MISSED = Notice()
+"""The empty notice: some notices may have got lost."""
 
 
 async def again(work: Callable[[], Awaitable[A]]) -> A:

@@ -81,6 +81,7 @@ class FakeHomeserver:
     """Device ids by user."""
     owners: dict[str, str] = field(default_factory=dict)
     """Application service by user."""
+    sync: tuple[int, dict[str, object]] = (200, {"next_batch": "s1"})
     upload: tuple[int, dict[str, object]] = (200, {"content_uri": "mxc://example.org/x"})
     upload_size: int = 50_000_000
     ping: tuple[int, dict[str, object]] | None = None
@@ -99,6 +100,7 @@ class FakeHomeserver:
             web.get("/_matrix/client/v3/account/whoami", self._whoami),
             web.post("/_matrix/client/v3/keys/query", self._keys),
             web.get("/_matrix/client/v3/devices", self._devices),
+            web.get("/_matrix/client/v3/sync", self._sync),
             web.get("/_matrix/client/v3/user/{user}/account_data/{type}", self._mark),
             web.post("/_matrix/client/v1/appservice/webchat/ping", self._ping),
             web.post("/_matrix/media/v3/upload", self._upload),
@@ -130,6 +132,16 @@ class FakeHomeserver:
         assert request.headers["Authorization"] == f"Bearer {AS_TOKEN}"
         devices = self.devices.get(request.query["user_id"], [])
         return web.json_response({"devices": [{"device_id": one} for one in devices]})
+
+    async def _sync(self, request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Bearer {AS_TOKEN}"
+        # As no device, whose messages would be deleted, without waiting, and not seen online.
+        asked = dict(request.query)
+        del asked["filter"]
+        user = "@webchatbot:example.org"
+        assert asked == {"user_id": user, "timeout": "0", "set_presence": "offline"}
+        status, body = self.sync
+        return web.json_response(body, status=status)
 
     async def _mark(self, request: web.Request) -> web.Response:
         assert request.match_info["user"] == request.query["user_id"]

@@ -17,6 +17,7 @@ from bridge.storage.sqlstore import open_store
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving, the, told
 
 BOT, QUEUE = "@webchatbot:example.org", "@webchat_queue_1:example.org"
+CLOSED: dict[str, object] = {"errcode": "M_RESOURCE_LIMIT_EXCEEDED", "error": "closed for today"}
 REFUSED: dict[str, object] = {"errcode": "M_EXCLUSIVE", "error": "not yours"}
 
 
@@ -38,6 +39,7 @@ async def test_all_well_without_a_running_bridge(tmp_path: Path) -> None:
         "PASS clock, against the homeserver",
         "PASS as_token",
         "PASS bot",
+        "PASS sync",
         "PASS homeserver to bridge",
         "PASS queue users",
         "PASS agents' users",
@@ -190,6 +192,49 @@ async def test_busy_homeserver_is_no_missing_namespace(tmp_path: Path) -> None:
     limited: dict[str, object] = {"errcode": "M_LIMIT_EXCEEDED"}
     findings = await examined(tmp_path, FakeHomeserver(queues=(429, limited)))
     assert the(findings, "queue users").fix == "try again later, and see the homeserver's log"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("sync", "detail", "fix"),
+    [
+        ((403, CLOSED), "M_RESOURCE_LIMIT_EXCEEDED closed for today", "wrong with the bridge"),
+        ((403, {"errcode": "M_FORBIDDEN"}), "v3/sync, as @webchatbot:example.org", "a worker"),
+        ((500, {"errcode": "M_UNKNOWN"}), "HTTP 500 M_UNKNOWN", "try again later"),
+    ],
+)
+async def test_homeserver_that_tells_the_bot_nothing(
+    tmp_path: Path, sync: tuple[int, dict[str, object]], detail: str, fix: str
+) -> None:
+    findings = await examined(tmp_path, FakeHomeserver(sync=sync))
+    finding = the(findings, "sync")
+    assert finding.verdict is Verdict.FAIL
+    assert detail in finding.detail
+    assert fix in finding.fix
+    assert told(findings)[-1] == "PASS media on the homeserver"
+
+
+@pytest.mark.asyncio
+async def test_sync_that_no_worker_serves(tmp_path: Path) -> None:
+    async def gone(_request: web.Request) -> web.Response:
+        return web.Response(status=502, text="<html>Bad gateway</html>")
+
+    fake, findings = FakeHomeserver(), Findings()
+    routes = [web.get("/_matrix/client/v3/sync", gone), *fake.routes()]
+    async with serving(routes) as fake.port:
+        config = configured(tmp_path, homeserver=fake.address, port=fake.bridge_port)
+        await check_homeserver(findings, config, None)
+    finding = the(findings, "sync")
+    assert finding.detail.startswith("/_matrix/client/v3/sync: HTTP 502 without a JSON object")
+    assert "a worker, a proxy" in finding.fix
+
+
+@pytest.mark.asyncio
+async def test_closed_homeserver_does_not_call_for_another_registration(tmp_path: Path) -> None:
+    """It registers nobody, and says so before it looks who asks."""
+    findings = await examined(tmp_path, FakeHomeserver(register=(403, CLOSED)))
+    assert told(findings) == ["PASS homeserver", "PASS clock, against the homeserver", "FAIL bot"]
+    assert "wrong with the bridge" in the(findings, "bot").fix
 
 
 @pytest.mark.asyncio

@@ -37,7 +37,7 @@ async def test_all_well(tmp_path: Path) -> None:
         result = await examined(folder)
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert lines[-1] == "18 passed, 0 failed, 1 not tried"
+    assert lines[-1] == "19 passed, 0 failed, 1 not tried"
     assert lines[0] == f"PASS  {'config':28}  {folder.config} is valid"
     untried = [line for line in lines[:-1] if not line.startswith("PASS  ")]
     assert [line[:16] for line in untried] == ["SKIP  encryption"], "the bridge never ran"

@@ -12,7 +12,8 @@ from vodozemac import GroupSession
 
 from bridge.ids import RoomId, UserId
 from bridge.matrix.crypto import crypto, devices
-from bridge.matrix.crypto.wire import MEGOLM, Json, mapping
+from bridge.matrix.crypto.vault import Notice
+from bridge.matrix.crypto.wire import MEGOLM, SYNC_SECONDS, Json, mapping
 from bridge.rooms.ports import Refused, Unavailable, Undecryptable
 from bridge.rooms.references import KEY_PATIENCE
 from bridge.rooms.store import SecretRow, StoreError
@@ -154,6 +155,66 @@ async def test_room_keys_are_shared_again_after_an_outage_if_the_homeserver_was_
         assert restored or bridge.world.calls.count("claim") == len(USERS.hosts)
         await bridge.send_key()
         await bridge.until_told()
+
+
+async def test_one_warning_names_all_mailboxes_that_stay_unread(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None comes of a homeserver that is restarted between two checks."""
+    sleep, due, begun = bridge.time.sleep, asyncio.Event(), asyncio.Event()
+
+    async def wait(seconds: float) -> None:
+        if seconds < SYNC_SECONDS:
+            await sleep(seconds)
+            return
+        begun.set()
+        await due.wait()
+        due.clear()
+
+    async def check() -> None:
+        begun.clear()
+        due.set()
+        await begun.wait()
+
+    async def outage(checks: int) -> None:
+        bridge.time.slept.clear()
+        bridge.world.fails["sync"] = AWAY
+        await bridge.server.wake()
+        async with bridge.time.turned:
+            await bridge.time.turned.wait_for(lambda: len(bridge.time.slept) >= 12)
+        for _ in range(checks):
+            await check()
+        bridge.server.reading.clear()
+        del bridge.world.fails["sync"]
+        await bridge.caught_up()
+        await check()
+
+    monkeypatch.setattr(bridge.time, "sleep", wait)
+    with capture_logs() as logs:
+        async with bridge.running(), asyncio.timeout(30):
+            await bridge.caught_up()
+            await begun.wait()
+            for checks in (1, 1, 4, 2):
+                await outage(checks)
+    lasting = {
+        "event": "mailboxes cannot be read",
+        "log_level": "warning",
+        "users": sorted(USERS.hosts),
+        "why": ["away"],
+    }
+    assert [one for one in logs if one["log_level"] == "warning"] == [lasting] * 2
+
+
+async def test_few_one_time_keys_are_used_up_while_only_sync_fails(bridge: Bridge) -> None:
+    """Though the homeserver may be restored in a long outage, too."""
+    bridge.world.fails["sync"], slept = AWAY, bridge.time.slept
+    async with bridge.running(), asyncio.timeout(30):
+        for looks in (1, 2):
+            slept.clear()
+            async with bridge.time.turned:
+                await bridge.time.turned.wait_for(lambda: sum(one < 30 for one in slept) >= 12)
+            assert bridge.world.calls.count("claim") == looks * len(USERS.hosts)
+            bridge.time.ms += crypto._LOOK_MS
 
 
 async def test_mailbox_is_read_although_the_homeserver_hands_out_no_keys(bridge: Bridge) -> None:
@@ -317,7 +378,7 @@ async def test_somebody_without_a_device_gets_the_key_once_there_is_one(
     listed = bridge.world.devices[alice].popitem()
     one_time = len(bridge.world.one_time[alice, "PHONE"])
     _, content = await bridge.crypto.seal(ghost, ROOM, "m.room.message", {"body": "overnight"})
-    notice = msgspec.json.encode(crypto.Notice(users=(alice,))).decode()
+    notice = msgspec.json.encode(Notice(users=(alice,))).decode()
     names, failed = bridge.crypto._vault.names, asyncio.Event()
 
     async def down(prefix: str) -> list[str]:

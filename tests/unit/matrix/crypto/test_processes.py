@@ -17,8 +17,8 @@ import pytest
 from vodozemac import GroupSession, MegolmMessage
 
 from bridge.ids import RoomId, UserId
-from bridge.matrix.crypto.crypto import Crypto, Notice
-from bridge.matrix.crypto.vault import Sealer, Vault
+from bridge.matrix.crypto.crypto import Crypto
+from bridge.matrix.crypto.vault import Notice, Sealer, Vault
 from bridge.matrix.crypto.wire import MEGOLM, Json, from_base64, mapping, text
 from bridge.rooms.ports import Undecryptable
 from bridge.rooms.store import SecretRow, Stale, StorePort
