@@ -111,22 +111,27 @@ async def _round(findings: Findings, files: Files, config: Config) -> None:
             f"run `matrix-webchat register -c {files.config} -r {files.registration}`",
         )
     else:
-        check_registration(findings, config, files.registration)
-    check_slips(findings, files, config)
+        with findings.alone("registration file"):
+            check_registration(findings, config, files.registration)
+    with findings.alone("config"):
+        check_slips(findings, files, config)
     usable = await findings.of("database", check_database(config))
     async with migrated_store(config) if usable else nullcontext() as store:
         before = findings.count(Verdict.FAIL)
         if not lacks_tokens(config):
-            known = await check_homeserver(findings, config, store)
+            known = False
+            with findings.alone("homeserver"):
+                known = await check_homeserver(findings, config, store)
             if known and usable:
-                await check_encryption(findings, config, store)
+                await findings.of(ENCRYPTION, check_encryption(findings, config, store))
             elif known:
                 findings.skipped(ENCRYPTION, "the database cannot be used")
         explained = findings.count(Verdict.FAIL) > before
         faulty = []
         for enterprise, part in config.parts().items():
             before = findings.count(Verdict.FAIL)
-            await check_webchat(findings.about(enterprise), part, store)
+            about = findings.about(enterprise)
+            await about.of("WebChat", check_webchat(about, part, store))
             faulty.append(findings.count(Verdict.FAIL) > before)
         # Of several call centres, one within reach is enough for them to keep their rooms.
         explained |= all(faulty)

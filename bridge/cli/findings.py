@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from pathlib import Path
 
 import aiohttp
 
@@ -18,6 +21,7 @@ from bridge.link.settings import unverified
 from bridge.rooms.ports import describe
 from bridge.webchat.codes import LoginType
 
+_BROKEN = "see the lines above and the bridge's log for a cause; else report this line as a fault"
 MOST_SKEW = 60.0
 """Maximum clock skew in seconds: the clock stamps frames and decides when a token expires."""
 
@@ -62,14 +66,24 @@ class Findings:
 
     async def of(self, what: str, check: Awaitable[str | None]) -> bool:
         """Await a check, add its answer (unless None) or failure; return False if it failed."""
-        try:
-            detail = await check
-        except Failed as failure:
-            self.failed(failure.what or what, str(failure), failure.fix)
-            return False
+        detail, done = None, False
+        with self.alone(what):
+            detail, done = await check, True
         if detail is not None:
             self.passed(what, detail)
-        return True
+        return done
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Add a failure for whatever the body raises, so that the checks after it still run."""
+        try:
+            yield
+        except Failed as failure:
+            self.failed(failure.what or what, str(failure), failure.fix)
+        except Exception as error:  # noqa: BLE001 - foreseen by no check: told with its place
+            *_, raised = traceback.extract_tb(error.__traceback__)
+            place = f"{Path(raised.filename).name} line {raised.lineno}"
+            self.failed(what, f"the check broke off: {describe(error)} ({place})", _BROKEN)
 
     def passed(self, what: str, detail: str) -> None:
         self.add(Finding(Verdict.PASS, what, detail))

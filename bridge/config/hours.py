@@ -41,10 +41,17 @@ _SIGNS = "一二三四五六日月火水木金土"
 """Days in Chinese, then Japanese: both share that of Sunday."""
 _ONES = "一二两兩三四五六七八九"
 _ALONE = rf"(?<![十{_ONES}])"  # 五六点 is five or six, though 周五六点 is Friday at six
+_TIME = "(?:[标標][准準][时時][间間]?|[时時][间間])"
+_ITS = "(?: standard)? time"
 _ALIKE: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
-    ("北京[时時][间間]", " Asia/Shanghai"),
-    ("[台臺][北灣湾][时時][间間]", " Asia/Taipei"),
-    ("日本(?:標準)?時間", " Asia/Tokyo"),
+    (rf"(?:北京|上海|中[国國]){_TIME}|(?i:\b(?:Beijing|Shanghai|China){_ITS}\b)", " Asia/Shanghai"),
+    (rf"(?:[台臺][北灣湾]|中原|國家){_TIME}|(?i:\b(?:Taipei|Taiwan){_ITS}\b)", " Asia/Taipei"),
+    (rf"香港{_TIME}|(?i:\b(?:Hong ?Kong{_ITS}|HKT)\b)", " Asia/Hong_Kong"),
+    (rf"澳[门門]{_TIME}|(?i:\bMaca[ou]{_ITS}\b)", " Asia/Macau"),
+    (rf"新加坡{_TIME}|(?i:\b(?:Singapore{_ITS}|SGT)\b)", " Asia/Singapore"),
+    (rf"(?:日本|[东東]京){_TIME}|(?i:\b(?:(?:Japan|Tokyo){_ITS}|JST)\b)", " Asia/Tokyo"),
+    # Of the offsets, only that of places without summer time; Etc/GMT+8 is another.
+    (r"(?i:(?<!/)(?:UTC|GMT) ?\+ ?0?8(?::?00)?(?!\d))|[东東]八[区區]", " Asia/Shanghai"),
     (r"[至到~〜–—―−‐ー]|から|(?i:\b(?:to|until|till)\b)", "-"),
     (rf"[、・&和及と]|/(?=[ \d周週星{_SIGNS}])|(?i:\band\b)", ","),
     ("[()は]|まで|曜日?", " "),
@@ -164,6 +171,10 @@ class HoursError(ValueError):
         self.part = part
 
 
+class ZoneError(HoursError):
+    """Hours whose last word, `part`, is no time zone."""
+
+
 def parse_hours(text: str) -> Hours:
     """Parse opening hours; raises HoursError."""
     typed = read = " ".join(text.translate(_NARROW).split())
@@ -177,7 +188,11 @@ def parse_hours(text: str) -> Hours:
     zone = read_zone(zone_name)
     if zone is None:
         zone_name = zone_name if zone_name in text else text.rsplit(maxsplit=1)[-1]
-        raise HoursError("is not a time zone such as Asia/Shanghai or Europe/Berlin", zone_name)
+        raise ZoneError(
+            "is not a time zone such as Asia/Shanghai or Europe/Berlin; an abbreviation such as CST"
+            " may be one of several",
+            zone_name,
+        )
     groups = map(str.strip, _GROUPS.split(week))
     try:
         return Hours(tuple(span for group in groups for span in _group(group)), zone)

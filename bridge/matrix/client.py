@@ -626,11 +626,18 @@ class Homeserver:
         return shown, joined, wire.text(reply, "next_batch")
 
     async def timeline(
-        self, room_id: RoomId, reader: UserId, first: EventId, who: UserId
+        self, room_id: RoomId, reader: UserId, first: EventId, who: UserId, since: int
     ) -> AsyncGenerator[Json, None]:
         """See `MatrixPort.timeline`."""
-        path, query, user = _room(room_id, "context", first), {"limit": "0"}, reader
-        found = await self.request("GET", path, user=user, query=query, patient=True, storable=True)
+        try:
+            found = await self._around(room_id, reader, first)
+        except Refused as error:
+            if error.code != "M_NOT_FOUND":
+                raise
+            path = f"_matrix/client/v1/rooms/{_quoted(room_id)}/timestamp_to_event"
+            at = {"ts": str(since), "dir": "f"}
+            later = await self.request("GET", path, user=reader, query=at, patient=True)
+            found = await self._around(room_id, reader, wire.text(later, "event_id"))
         if who and not _shown_to(who, wire.objects(found, "state")):
             raise Refused(Refused.UNSEEN)
         yield wire.mapping(found, "event")
@@ -639,6 +646,12 @@ class Homeserver:
             page, after = await self.page(reader, room_id, TIMELINE_PAGE, after, "f")
             for event in page:
                 yield event
+
+    async def _around(self, room_id: RoomId, reader: UserId, event_id: str) -> Json:
+        path, query = _room(room_id, "context", clean(event_id)), {"limit": "0"}
+        return await self.request(
+            "GET", path, user=reader, query=query, patient=True, storable=True
+        )
 
     async def redact(self, room_id: RoomId, who: UserId, event_id: EventId, txn_id: str) -> None:
         path = _room(room_id, "redact", event_id, txn_id)

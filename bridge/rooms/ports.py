@@ -722,12 +722,13 @@ class MatrixPort(Protocol):
         """Redact an event; Refused if `who` may not."""
 
     def timeline(
-        self, room_id: RoomId, reader: UserId, first: EventId, who: UserId
+        self, room_id: RoomId, reader: UserId, first: EventId, who: UserId, since: int
     ) -> AsyncGenerator[Raw, None]:
         """The room's events from `first` on, oldest first, not decrypted (see `open`).
 
-        Refused: the homeserver lacks `first`, or does not show it to `reader`; UNSEEN: nor to `who`
-        (empty: nobody), who came later.
+        If the homeserver has purged `first`: those that are left since `since` (ms). Refused: there
+        are none, or it does not show them to `reader`; UNSEEN: nor to `who` (empty: nobody), who
+        came later.
         """
 
     def recorded(self, raw: Raw) -> Recorded | None:

@@ -16,7 +16,7 @@ from functools import lru_cache
 import msgspec
 from msgspec.structs import replace
 
-from bridge.config.hours import HoursError, parse_hours
+from bridge.config.hours import HoursError, ZoneError, parse_hours
 from bridge.config.model import (
     SERVED,
     Encryption,
@@ -589,7 +589,8 @@ def _hours(value: object) -> str:
         if error.part in {"", hours}:
             raise BadOrder("config.bad_hours", args) from error
         args = {**args, "part": shown_value(error.part)}
-        raise BadOrder("config.bad_hours_part", args) from error
+        key = "config.bad_zone" if isinstance(error, ZoneError) else "config.bad_hours_part"
+        raise BadOrder(key, args) from error
     return hours
 
 

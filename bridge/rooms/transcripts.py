@@ -110,7 +110,7 @@ async def _write(
     zone, room_id, now = around.rules.timezone, record.room_at(chat.asked), around.clock.now()
     rules = around.rules.of_chat(chat)
     moved = room_id != record.room_at(chat.ended or now)  # upgraded during the chat
-    whole = found and not (moved or reading.cut)
+    whole = found and not (moved or reading.cut or reading.lost)
     return Transcript(
         room_id=room_id,
         language=telling.language,
@@ -131,6 +131,7 @@ async def _write(
         ),
         messages=lines,
         timezone=zone.key if isinstance(zone, ZoneInfo) else "",
+        lost=not found or reading.lost,
     )
 
 
@@ -142,6 +143,7 @@ class _Reading:
     ) -> None:
         self.lines: dict[str, Line] = {}  # by event id, in timeline order
         self.cut = False  # a maximum was exceeded
+        self.lost = False  # the homeserver has purged the beginning
         self._around = around
         self._record = record
         self._chat = chat
@@ -160,11 +162,13 @@ class _Reading:
         """Event ids of commands: neither they nor the replies to them are part of the chat."""
 
     async def read_from(self, first: EventId, by: UserId) -> bool:
-        """Read the timeline from this event on; return False if the homeserver lacks the event."""
+        """Read the timeline from this event on; return False if the homeserver has none of it."""
         matrix, host, seen, size = self._around.matrix, self._record.host, 0, 0
+        timeline = matrix.timeline(self._room_id, host, first, by, self._chat.asked)
         try:
-            async with aclosing(matrix.timeline(self._room_id, host, first, by)) as events:
+            async with aclosing(timeline) as events:
                 async for raw in events:
+                    self.lost |= not seen and raw.get("event_id") != first
                     seen, size = seen + 1, size + len(str(raw))
                     found = await self._read(raw)
                     if self._begins_next(raw, found):
@@ -196,7 +200,8 @@ class _Reading:
         after = self._after
         if after is None:
             return False
-        if after.first not in {None, self._chat.first}:
+        # After a purge, the next chat's first event may be missing too.
+        if after.first not in {None, self._chat.first} and not self.lost:
             return raw.get("event_id") == after.first
         # Customers' events are not compared: their time is by their server's clock.
         if found is None or self._speaker(found.sender)[0] not in {"agent", "service"}:
@@ -469,6 +474,8 @@ class Transcript(msgspec.Struct, frozen=True):
     version: Literal[1] = 1
     timezone: str = ""
     """Configured IANA time zone, used by the page; empty if none. Times in this file are in UTC."""
+    lost: bool = False
+    """Whether the beginning of the chat, or all of it, was not found in the room."""
 
     def local(self, at: str) -> datetime:
         """Convert one of the file's times to `timezone`."""
@@ -540,6 +547,7 @@ def _notes(body: ET.Element, transcript: Transcript, words: Telling) -> None:
         ("transcript.incomplete", unreadable),
         ("transcript.cut", transcript.cut),
         (empty, not transcript.messages),
+        ("transcript.beginning", transcript.lost and transcript.messages),
     ):
         if true:
             _text(body, "p", words.say(key, {"count": unreadable})).set("class", "note")

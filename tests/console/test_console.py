@@ -214,6 +214,36 @@ async def test_the_ledger_is_read_in_chinese(console: Console) -> None:
     assert answers[-1] == "往呼叫中心，2 次"
 
 
+@pytest.mark.parametrize(
+    ("language", "note"),
+    [
+        ("en", "as we please: These hours cannot be read"),
+        ("zh-CN", "as we please：无法理解这里的营业时间"),
+        ("zh-TW", "as we please：這裡的營業時間無法解讀"),
+    ],
+)
+async def test_hours_of_a_room_that_do_not_count_say_so(
+    console: Console, language: str, note: str
+) -> None:
+    """With a stubbed API: the bridge stores only hours that it can read."""
+    page = await console.signed_in(language=language)
+    talk = await chatting(console.stage, f"unclear-{language.casefold()}")
+    hours: dict[str, object] = {"hours": "as we please", "hours_unclear": True}
+
+    async def room(route: Route) -> None:
+        answer = await (await route.fetch()).json()
+        answer["settings"] |= hours
+        await route.fulfill(json=answer)
+
+    await page.route(re.compile(r"/rooms/[^/]+$"), room)
+    await page.goto(f"{console.url}/admin/#/room/{talk.room}")
+    await expect(page.get_by_text(note)).to_be_visible()
+    hours |= {"hours": "daily 00:00-24:00 UTC", "hours_unclear": False}
+    await page.reload()
+    await expect(page.get_by_text("daily 00:00-24:00 UTC")).to_be_visible()
+    await expect(page.get_by_text(note)).to_be_hidden()
+
+
 async def test_deliveries_of_a_room_are_found_however_old(console: Console) -> None:
     """Other rooms have had many more since; an answer covers only the newest ones of all."""
     page = await console.signed_in()

@@ -431,13 +431,17 @@ class FakeMatrix:
         self.redacted.append(event_id)
 
     async def timeline(
-        self, room_id: RoomId, reader: UserId, first: EventId, who: UserId
+        self, room_id: RoomId, reader: UserId, first: EventId, who: UserId, since: int
     ) -> AsyncGenerator[dict[str, object], None]:
         del room_id, reader
         await self._request(f"timeline {first}")
         ids = [raw.get("event_id") for raw in self.room]
         if first not in ids:
-            raise Refused("M_NOT_FOUND")
+            recorded = filter(None, map(self.recorded, self.room))
+            left = [found.event_id for found in recorded if found.at >= since]
+            if not left:
+                raise Refused("M_NOT_FOUND")
+            first = left[0]
         if who in self.newcomers:
             raise Refused(Refused.UNSEEN)
         for raw in self.room[ids.index(first) :]:

@@ -93,6 +93,23 @@ async def test_an_agents_words_in_a_purged_thread_come_outside_of_it(
     assert dead_letters(stage) == 0
 
 
+async def test_a_transcript_of_a_partly_purged_chat(stage: Stage, admin: Customer) -> None:
+    talk = await chatting(stage, "keeper")
+    await talk.say("long ago")
+    await talk.heard("long ago")
+    await purge(admin, talk)
+    await talk.say("just now")
+    await talk.heard("just now")
+    await talk.desk("say", text="and this")
+    await talk.reads_exactly("and this", MEI)
+    await talk.say("!wc transcript")
+    file = await talk.sees(lambda event: str(content_of(event).get("body")).endswith(".html"))
+    page = (await talk.customer.read_file(file)).decode()
+    assert "no longer has the beginning of this chat" in page
+    assert page.index("just now") < page.index("and this")
+    assert "long ago" not in page
+
+
 async def test_a_file_over_its_senders_upload_quota(stage: Stage) -> None:
     talk = await chatting(stage, "reader")
     await talk.desk("file", name="prices.txt", text="1" * 150_000)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
@@ -22,7 +23,7 @@ from bridge.config.document import render_path
 from bridge.config.known_keys import keys_of, known_paths
 from bridge.config.model import Config
 from bridge.rooms.commands import COMMANDS
-from bridge.texts import shipped
+from bridge.texts import shipped, spoken
 from tests.support import metric_table, reference_pages
 from tests.unit.config.configs import SMALLEST
 
@@ -35,7 +36,7 @@ PAGES = (
 OPERATORS = (ROOT / "docs" / "operators.md").read_text(encoding="utf-8")
 CUSTOMERS = {
     language: (ROOT / "docs" / f"customers.{name}.md").read_text(encoding="utf-8")
-    for language, name in {"en": "en", "zh-CN": "zh", "ja": "ja"}.items()
+    for language, name in {"en": "en", "zh-CN": "zh", "zh-TW": "zh-TW", "ja": "ja"}.items()
 }
 ROOMS = {**CUSTOMERS, "admins": (ROOT / "docs" / "using.md").read_text(encoding="utf-8")}
 USAGE_ERROR = 2
@@ -203,7 +204,7 @@ def test_customer_guides_match_in_all_languages() -> None:
         for text in CUSTOMERS.values()
     }
     assert len(shapes) == 1
-    queue = {"en": "Sales", "zh-CN": "销售", "ja": "営業"}
+    queue = {"en": "Sales", "zh-CN": "销售", "zh-TW": "銷售", "ja": "営業"}
     for language, text in CUSTOMERS.items():
         card = shipped(language)["queue.position"]
         assert card.format(queue=queue[language], position=2, prefix="!wc") in text
@@ -213,6 +214,36 @@ def test_customer_guides_match_in_all_languages() -> None:
             word for verb, row in COMMANDS.items() for word in (verb, *row.names.split())
         }
         assert used - own == set(), language
+
+
+def test_the_customer_guides_in_chinese_say_the_same() -> None:
+    """Paragraph by paragraph: the same links, signs and numbers, and one of each command."""
+    english, simplified, traditional = (
+        [
+            (
+                Counter(re.findall(r"[❌🔁🔔🙏🙋👍👎🔓🔑⏳🕘]|1️⃣|⭐+", paragraph)),
+                Counter(re.findall(r"\d+(?:\.\d+)*", re.sub(r"\]\([^)]*\)", "]", paragraph))),
+                len(_CODE.findall(paragraph)),
+                [
+                    link
+                    for link in _LINK.findall(paragraph)
+                    if not re.match("commands|custom", link)
+                ],
+            )
+            for paragraph in CUSTOMERS[language].split("\n\n")
+        ]
+        for language in ("en", "zh-CN", "zh-TW")
+    )
+    assert traditional == simplified
+    assert len(english) == len(traditional)
+
+
+def test_the_customer_guide_in_traditional_chinese_has_no_simplified_word() -> None:
+    text = CUSTOMERS["zh-TW"].replace("[简体中文](customers.zh.md)", "")
+    assert [char for char in text if spoken(char, "zh-TW")[1] == "zh-CN"] == []
+    assert (
+        re.findall("房間|客戶端|信息|網絡|服務器|默認|軟件|視頻|賬|登錄|點擊|主服務器", text) == []
+    )
 
 
 @pytest.mark.parametrize("name", reference_pages.PAGES)

@@ -76,7 +76,9 @@ WITHIN = {
     "what became of one message, which its room is told": (
         "CallFailure OpenFailure Unavailable NotStored BrokenOff Refused TooBig BadSetting BadOrder"
     ),
-    "a key of the configuration, which `check` names like any other": "NameTaken HoursError",
+    "a key of the configuration, which `check` names like any other": (
+        "NameTaken HoursError ZoneError"
+    ),
     "the answer to whoever called the API or opened a page": "ApiError NotLetIn",
     "the answer to whoever typed that command": "BadSubject StillChatting",
     "a row of `doctor`, with its own fix": "Failed",

@@ -381,7 +381,9 @@ function room(about, again) {
           [word("settings"), [settings.queue !== null && named(settings.queue), settings.from, settings.language,
             settings.start && word(settings.start), settings.hours, settings.paused && word("paused"),
             ...Object.keys(settings.texts)].filter(Boolean).join(" · ") || word("byOperator")],
-        ]));
+        ]),
+        settings.hours_unclear && make("p", { className: "warn",
+          textContent: word("named", { name: settings.hours, value: word("hoursUnclear") }) }));
     replace(below,
       box(word("chats"), chats.length ? table(word("chats"), [
         [word("number"), (one) => String(one.number), "number"],

@@ -129,7 +129,7 @@ const WORDS = {
     allQueues: "全部佇列", inQueue: "顯示", place: "第 {place} 位", since: "自 {time}", agents: "客服：{names}", held: "暫存 {count} 則",
     room: "聊天室", customer: "客戶", chats: "對話", settings: "設定", asked: "請求時間", started: "接通時間", endedAt: "結束時間", how: "結束方式",
     rating: "評分", number: "編號", agent: "客服", byOperator: "依營運方設定",
-    agent_: "客服結束", customer_: "客戶結束", lost_: "連線中斷", cancelled_: "客戶退出排隊", nobody_: "無人接待",
+    agent_: "客服結束", customer_: "客戶結束", lost_: "連線中斷", cancelled_: "客戶退出排隊", nobody_: "沒有客服回應",
     waitsHint: "各處理程序啟動以來客戶等候客服的時間，由各處理程序回報：{heard}。長期資料請看監控指標。",
     thisProcess: "本處理程序", now: "剛剛", waitsPlot: "各次等候，依結束時間", waitsBars: "各佇列等候時間的中位數", median: "中位數", longest: "最長", given: "放棄", count: "次數", noWaits: "啟動以來還沒有人等候過。",
     linksHint: "與客服中心之間的連線：回應的處理程序列出全部，其他處理程序各列出狀況最差的 100 條。", up: "正常", opening: "正在建立", waiting_: "失敗，正在重試",

@@ -105,6 +105,46 @@ def test_hours_as_they_are_written_in_chinese_or_by_phones(text: str) -> None:
     assert parse_hours(text) == parse_hours(WEEK)
 
 
+@pytest.mark.parametrize(
+    ("names", "zone"),
+    [
+        ("北京时间 北京時間 上海时间 中国时间 中国标准时间 中國標準時間", "Asia/Shanghai"),
+        ("UTC+8 GMT+08:00 utc+0800 东八区 東八區", "Asia/Shanghai"),
+        ("台北時間 臺灣時間 台灣標準時間 中原標準時間 國家標準時間", "Asia/Taipei"),
+        ("香港時間 香港标准时间 HKT", "Asia/Hong_Kong"),
+        ("澳門時間 澳门时间", "Asia/Macau"),
+        ("新加坡時間 新加坡时间 SGT", "Asia/Singapore"),
+        ("日本時間 日本標準時 日本標準時間 東京時間 JST", "Asia/Tokyo"),
+    ],
+)
+def test_zones_as_people_call_them(names: str, zone: str) -> None:
+    meant = parse_hours(f"Mon-Fri 9:00-18:00 {zone}")
+    for name in names.split():
+        assert parse_hours(f"周一至周五 9:00-18:00 {name}") == meant
+        assert parse_hours(f"周一至周五 9点到18点（{name}）") == meant
+
+
+def test_a_zone_of_the_database_is_not_taken_for_an_offset() -> None:
+    assert parse_hours("Mon 9:00-18:00 Etc/GMT+8").zone.key == "Etc/GMT+8"  # behind UTC
+
+
+@pytest.mark.parametrize(
+    ("name", "zone"),
+    [
+        ("Beijing time", "Asia/Shanghai"),
+        ("China Standard Time", "Asia/Shanghai"),
+        ("Taipei time", "Asia/Taipei"),
+        ("Hong Kong Time", "Asia/Hong_Kong"),
+        ("Macau time", "Asia/Macau"),
+        ("Singapore Standard Time", "Asia/Singapore"),
+        ("Japan Standard Time", "Asia/Tokyo"),
+    ],
+)
+def test_zones_as_they_are_called_in_english(name: str, zone: str) -> None:
+    hours = "Monday to Friday 9 a.m. to 6 p.m."
+    assert parse_hours(f"{hours} {name}") == parse_hours(f"{hours} {zone}")
+
+
 def test_days_and_half_hours_in_chinese() -> None:
     assert parse_hours("每天 8:00-20:00 台北時間") == parse_hours("daily 08:00-20:00 Asia/Taipei")
     assert parse_hours("每天 8:00-20:00 台灣時間") == parse_hours("daily 08:00-20:00 Asia/Taipei")
@@ -310,6 +350,11 @@ def test_there_is_always_a_next_opening(
         ("Mon", "must end with a time zone"),
         ("Mon 09:00-18:00 Asia/Nowhere", '"Asia/Nowhere" is not a time zone'),
         ("Mon 09:00-18:00 Asia", '"Asia" is not a time zone'),
+        ("Mon 09:00-18:00 CST", '"CST" is not a time zone such as Asia/Shanghai or Europe/Berlin'),
+        ("Mon 09:00-18:00 BST", "an abbreviation such as CST may be one of several"),
+        ("Mon 09:00-18:00 UTC+1", '"UTC+1" is not a time zone'),
+        ("Mon 09:00-18:00 UTC+80", '"UTC+80" is not a time zone'),
+        ("周一 09:00-18:00 天津时间", "must end with a time zone"),
         ("Mon 09:00-18:00 a/../b", '"a/../b" is not a time zone'),
         ("09:00-18:00 UTC", "must be days and times"),
         ("土日祝 10:00-17:00 UTC", "such as Mon-Fri 09:00-18:00; holidays are unknown"),

@@ -198,7 +198,7 @@ class Pages(Homeserver):
 
 
 async def read(pages: Pages, who: UserId = ADA) -> list[object]:
-    found = pages.timeline(ROOM, HOST, EventId("$1"), who)
+    found = pages.timeline(ROOM, HOST, EventId("$1"), who, since=1_000)
     return [raw.get("event_id") async for raw in found]
 
 
@@ -227,9 +227,23 @@ async def test_timeline_ends_at_a_missing_token_or_invalid_chunk(last: Json) -> 
 
 
 @pytest.mark.asyncio
-async def test_timeline_of_an_unknown_event_is_refused() -> None:
+async def test_timeline_of_a_purged_event_begins_with_what_is_left() -> None:
+    """Synapse, `purge_history` and `retention`: the beginning of a room goes, the rest stays."""
+    missing = Refused("M_NOT_FOUND")
+    pages = Pages(missing, {"event_id": "$5"}, {"event": {"event_id": "$5"}})
+    assert await read(pages) == ["$5"]
+    path = "_matrix/client/v1/rooms/%21a%2Fb%3Aexample.org/timestamp_to_event"
+    assert pages.asked[1] == ("GET", path, {"ts": "1000", "dir": "f"})
     with pytest.raises(Refused, match="M_NOT_FOUND"):
-        await read(Pages(Refused("M_NOT_FOUND")))
+        await read(Pages(missing, missing))
+
+
+@pytest.mark.asyncio
+async def test_timeline_that_is_not_shown_is_refused() -> None:
+    pages = Pages(Refused("M_FORBIDDEN"))
+    with pytest.raises(Refused, match="M_FORBIDDEN"):
+        await read(pages)
+    assert len(pages.asked) == 1
 
 
 @pytest.mark.asyncio

@@ -96,7 +96,7 @@ def call(made: Homeserver, name: str) -> Awaitable[object]:
         "set_state": lambda: made.set_state(GHOST, ROOM, "m.room.topic", {}),
         "members": lambda: made.members(GHOST, ROOM),
         "page": lambda: made.page(GHOST, ROOM, 9),
-        "timeline": lambda: listed(made.timeline(ROOM, GHOST, EVENT, GHOST)),
+        "timeline": lambda: listed(made.timeline(ROOM, GHOST, EVENT, GHOST, 0)),
         "redact": lambda: made.redact(ROOM, GHOST, EVENT, "t"),
         "show_typing": lambda: made.show_typing(ROOM, GHOST, 5),
         "mark_read": lambda: made.mark_read(ROOM, GHOST, EVENT),

@@ -193,7 +193,7 @@ async def test_page_of_a_room_is_read_whatever_its_events_contain() -> None:
 
     async with homeserver(answer) as transport:
         page, end = await transport.page(GHOST, RoomId("!r:a"), 2)
-        first = await anext(transport.timeline(RoomId("!r:a"), GHOST, EventId("$e"), GHOST))
+        first = await anext(transport.timeline(RoomId("!r:a"), GHOST, EventId("$e"), GHOST, 0))
     read = [
         {"type": "a", "content": {"body": "a \ufffd", "n": inf, "m": inf}},
         {"type": "\N{GRINNING FACE}"},
@@ -492,7 +492,7 @@ async def test_requests_that_wait_for_other_servers_do_not_delay_a_message() -> 
         lambda one: one.leave(GHOST, room),
         lambda one: one.members(GHOST, room),
         lambda one: one.page(GHOST, room, 1),
-        lambda one: anext(one.timeline(room, GHOST, event, GHOST)),
+        lambda one: anext(one.timeline(room, GHOST, event, GHOST, 0)),
         download,
         lambda one: KeyServer(one).query(GHOST, ["@m:evil"]),
         lambda one: KeyServer(one).claim(GHOST, {"@m:evil": {"D": "k"}}),

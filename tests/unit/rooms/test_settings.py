@@ -150,7 +150,6 @@ def test_foreign_values_are_shown_short() -> None:
     ("value", "part"),
     [
         ("Mon 9-18 Asia/Shanghai", "9-18"),
-        ("周一至周五 9:00-18:00 上海", "上海"),
         ("周一上午9点到25点 北京时间", "25:00"),
         ("平日9時から5時 日本時間", "9:00-5:00"),
         ("周一 9:00-18:00，節假日休息 台北時間", "節假日休息"),
@@ -161,4 +160,13 @@ def test_bad_hours_are_refused_with_the_part_that_is_not_understood(value: str, 
     house.say(f"!wc hours set {value}", standing=Standing.ADMIN)
     key, args = answer(house)
     assert (key, args) == ("config.bad_hours_part", {"value": value, "part": part})
+    assert house.record.settings.hours is None
+
+
+@pytest.mark.parametrize("zone", ["上海", "CST"])
+def test_hours_without_a_clear_zone_are_refused_with_the_way_to_name_one(zone: str) -> None:
+    house = House().served()
+    house.say(f"!wc hours set 周一至周五 9:00-18:00 {zone}", standing=Standing.ADMIN)
+    key, args = answer(house)
+    assert (key, args["part"]) == ("config.bad_zone", zone)
     assert house.record.settings.hours is None

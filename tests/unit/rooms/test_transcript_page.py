@@ -159,7 +159,8 @@ def test_a_file_is_shown_without_its_address() -> None:
     [
         ({"complete": False}, (line(kind="unreadable"),), "can no longer be read: 1"),
         ({"complete": False, "cut": True}, (line(),), "only its beginning"),
-        ({"complete": False}, (), "no longer has the messages"),
+        ({"complete": False, "lost": True}, (line(),), "no longer has the beginning"),
+        ({"complete": False, "lost": True}, (), "can no longer be found"),
         ({}, (), "No messages."),
     ],
 )

@@ -144,6 +144,32 @@ async def test_a_transcript_of_an_upgraded_room_covers_the_part_where_it_began(
     assert scene.world.matrix.posted[0].room_id == new, "where it was asked for"
 
 
+async def test_a_transcript_of_a_partly_purged_chat_holds_what_is_left() -> None:
+    """Neither the chat's first event is there any more, nor that of the chat after it."""
+    later = msgspec.structs.replace(FIRST, number=2, first=EventId("$z"), asked=20_000, ended=None)
+    scene = Scene(FIRST, later)
+    scene.stands("b", ADA, "is it?")
+    scene.stands("m", MEI, "it is")
+    scene.at = 20_000
+    scene.stands("y", ADA, "of the second")
+    scene.stands("x", MEI, "nor is this")
+    found = await scene.written(1)
+    assert people(found) == [("Ada", "is it?"), ("Mei", "it is")]
+    assert (found.complete, found.lost, found.cut) == (False, True, False)
+    page, _ = scene.world.matrix.sent_files
+    assert "transcript.beginning" in page.data.decode()
+
+
+async def test_a_transcript_of_a_purged_chat_is_not_that_of_the_next() -> None:
+    later = msgspec.structs.replace(FIRST, number=2, first=EventId("$z"), asked=20_000, ended=None)
+    scene = Scene(FIRST, later)
+    scene.at = 20_000
+    scene.stands("z", ADA, "second")
+    scene.stands("y", MEI, "of the second")
+    found = await scene.written(1)
+    assert (found.messages, found.complete, found.lost) == ((), False, True)
+
+
 async def test_a_chat_is_not_shown_to_somebody_who_came_later() -> None:
     """In an encrypted room they could not read it otherwise."""
     scene, bo = Scene(FIRST), UserId("@bo:example.org")

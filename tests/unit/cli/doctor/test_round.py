@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from bridge.cli.call_centre import KEY
 from bridge.ids import SHARDS
+from bridge.link.http_client import VISITS
 from bridge.rooms.surroundings import SystemClock
 from bridge.storage.sqlstore import open_store
+from bridge.webchat.http import Endpoints
 from tests.support.postgres import PostgresServer
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving
 from tests.unit.cli.runs import Folder
@@ -96,24 +99,58 @@ async def test_one_lost_call_centre_of_two_does_not_explain_why_rooms_are_left(
         assert store.shards is not None
         await store.shards.take(range(SHARDS))
         await store.shards.beat("r1", leaving=True)
-        folder.config.write_text(f"""\
-homeserver: {{address: http://127.0.0.1:9, domain: example.org}}
-bridge: {{permissions: {{"*": customer}}}}
-database: {{url: "{url}"}}
-enterprises:
-  - id: acme
-    webchat: {{base_url: http://127.0.0.1:9/webchat}}
-    queues: [{{id: 1, name: Sales}}]
-    default_queue: 1
-  - id: best
-    webchat: {{base_url: {simulator.base_url if one_answers else "http://127.0.0.1:9/best"}}}
-    queues: [{{id: 1, name: Repairs}}]
-    default_queue: 1
-    bridge: {{username_template: "best_{{agent}}", queue_username_template: "best_q_{{queue}}"}}
-""")
+        away = "http://127.0.0.1:9/webchat"
+        best = simulator.base_url if one_answers else away
+        folder.config.write_text(two_centres(url, away, best))
         result = await examined(folder)
     assert "FAIL  acme: WebChat server" in result.output
     assert ("FAIL  replicas" in result.output) is one_answers, result.output
+
+
+@pytest.mark.asyncio
+async def test_a_check_that_breaks_off_is_one_failure_and_the_others_run(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    folder, url = Folder(tmp_path), postgres_server.new_schema()
+    async with (
+        simulated() as simulator,
+        open_store(url, SystemClock(), sole=True, shared=True) as (store),
+    ):
+        assert store.shards is not None
+        await store.shards.take(range(SHARDS))
+        await store.shards.beat("r1", leaving=False)
+        folder.config.write_text(two_centres(url, simulator.base_url, simulator.base_url))
+        times = "9" * 5000  # Python refuses to read a number of so many digits
+        await store.save_fact(
+            f"{KEY} {VISITS} {Endpoints(simulator.base_url).login}", times
+        )  # for both, at one address
+        result = await examined(folder)
+    lines = [line for line in result.output.splitlines() if "WebChat" in line or "repl" in line]
+    broken = "the check broke off: unexpected error (ValueError) (http_client.py line "
+    failed = [line for line in lines if line.startswith("FAIL")]
+    assert [line.partition("line ")[0] + "line " for line in failed] == [
+        f"FAIL  {f'{name}: WebChat':28}  {broken}" for name in ("acme", "best")
+    ], result.output
+    assert lines[-1].startswith("PASS  replicas"), result.output
+
+
+def two_centres(database: str, acme: str, best: str) -> str:
+    """Return a configuration of two call centres at these addresses."""
+    return f"""\
+homeserver: {{address: http://127.0.0.1:9, domain: example.org}}
+bridge: {{permissions: {{"*": customer}}}}
+database: {{url: "{database}"}}
+enterprises:
+  - id: acme
+    webchat: {{base_url: {acme}}}
+    queues: [{{id: 1, name: Sales}}]
+    default_queue: 1
+  - id: best
+    webchat: {{base_url: {best}}}
+    queues: [{{id: 1, name: Repairs}}]
+    default_queue: 1
+    bridge: {{username_template: "best_{{agent}}", queue_username_template: "best_q_{{queue}}"}}
+"""
 
 
 @pytest.mark.asyncio
