@@ -25,7 +25,7 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId, digest_of
 from bridge.media.plaintext import as_markup
 from bridge.rooms import cards, effects, ports
-from bridge.rooms.blobs import embedded, link_to
+from bridge.rooms.blobs import link_to, opened_file
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -738,6 +738,7 @@ class Delivery:
     ) -> tuple[ports.Part, ...]:
         """Send a file; return () if it cannot be fetched or exceeds the homeserver's limit."""
         began, why = self._around.clock.now(), ""
+        link, limit = self._around.link, self._around.rules.limits.file
         for attempt in range(FETCH_TRIES):
             if attempt:
                 await self._room.pause(2 ** (attempt - 1))
@@ -745,7 +746,7 @@ class Delivery:
                     break
             try:
                 async with AsyncExitStack() as opened:
-                    found = await self._file(media, opened)
+                    found = await opened_file(link, media, limit, opened)
                     if isinstance(found, str):
                         why = found
                         break
@@ -780,19 +781,6 @@ class Delivery:
             return False
         self._unstored_since = self._unstored_since or now
         return now - self._unstored_since >= STORE_WITHIN
-
-    async def _file(self, media: frames.AgentMedia, opened: AsyncExitStack) -> ports.Blob | str:
-        """Open an agent's file until the stack is closed; return why if there is none to be had."""
-        limit = self._around.rules.limits.file
-        if media.data:
-            return embedded(media.data, limit, media.name) or "its Base64 holds no bytes"
-        try:
-            blob = await opened.enter_async_context(self._around.link.fetch(media.url, limit))
-        except ports.Refused as error:
-            return error.code
-        except ports.Unavailable as error:
-            raise ports.BrokenOff(str(error)) from error
-        return ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
 
 
 def _recall_anchor(number: str) -> str | None:
