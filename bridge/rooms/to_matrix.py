@@ -26,6 +26,7 @@ from bridge.ids import EventId, QueueId, UserId, digest_of
 from bridge.media.plaintext import as_markup
 from bridge.rooms import cards, effects, ports
 from bridge.rooms.blobs import link_to, opened_file
+from bridge.rooms.erasure import redact_all
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -562,22 +563,10 @@ class Delivery:
         return Done()
 
     async def _redact_all(self, order: effects.RedactAll) -> Done:
-        """Redact events where allowed: as the host, or as the bridge's user that sent them."""
-        matrix, record, done, events = self._matrix, self.record, 0, [*order.theirs]
-        if not events:
+        if not order.theirs:
             await self._room.written()  # events that were just being sent
-            events = await self._around.store.eraser.events_of(record.room_id)
-        for event_id in events:
-            with suppress(ports.Refused):
-                try:
-                    await self._redact(record.host, event_id)
-                except ports.Refused:
-                    event = await matrix.event(record.matrix_id, record.host, event_id) or {}
-                    if not matrix.is_ours(sender := str(event.get("sender"))):
-                        continue
-                    await self._redact(UserId(sender), event_id)
-                done += 1
-        return Done(detail=f"{done} of {len(events)}")
+        redacted = await redact_all(self._around, self.record, order.theirs, self._redact)
+        return Done(detail=redacted)
 
     async def _agents_came(self, came: model.AgentsCame) -> Done:
         """Join the ghosts to the room; for those refused the host speaks (`MatrixPort.relay`)."""
