@@ -135,7 +135,7 @@ class Delivery:
         known = max(moved_at, self._room.served_since - 1 if isinstance(effect, model.Relay) else 0)
         while True:
             # While it is, nothing is sent: the homeserver may forget the transaction id meanwhile.
-            if muted is False or (muted := await self._is_muted()) is False:
+            if muted is False or (muted := await self._around.is_muted(self.record)) is False:
                 try:
                     if self._row.created <= max(known, self._around.clock.now() - REMEMBERED):
                         await self._look_back(effect)
@@ -151,7 +151,7 @@ class Delivery:
                         if await self._is_being_replaced():
                             await self._room.pause(NEWS_AFTER)
                             continue
-                        muted = await self._is_muted()
+                        muted = await self._around.is_muted(self.record)
                     if muted is False and error.code not in ports.LIFTED:
                         return self._with_posted(effect, await self._refused(effect, str(error)))
                     why = error.code if muted is False else "the room lets the bridge write nothing"
@@ -208,19 +208,6 @@ class Delivery:
         except ports.Refused as error:
             # Of a room that was deleted, or made after a backup, no event tells the bridge so.
             self._lost = error.code == FORBIDDEN
-            return False
-
-    async def _is_muted(self) -> bool | None:
-        """True if the room lets the host write nothing; None if that is not known."""
-        record = self.record
-        if record.membership is not Membership.JOINED or record.upgrade is not None:
-            return False
-        where, host = record.matrix_id, record.host
-        try:
-            return await self._matrix.is_muted(where, host, encrypted=record.encrypted)
-        except ports.Unavailable:
-            return None
-        except ports.Refused:
             return False
 
     async def _tell_agent(self, effect: effects.InRoom) -> None:
