@@ -41,7 +41,7 @@ from bridge.rooms.record import (
     rung,
     thread_in_use,
 )
-from bridge.rooms.references import said_by_agent
+from bridge.rooms.references import recall_anchor, said_by_agent
 from bridge.rooms.room import Room
 from bridge.rooms.rules import BadOrder, hides, settings_of_event, state_of
 from bridge.rooms.store import EffectRow, Outcome
@@ -61,8 +61,6 @@ _INVITE_US = "room.upgraded"
 """Text key of the notice that belongs in the old room only."""
 _UNSAID = ("agents.renamed", "chat.agent_left")
 """Text keys stored by earlier versions that are no longer said."""
-LONGEST_NUMBER = 40
-"""Maximum characters of a message id in an anchor; longer ids are not remembered."""
 FETCH_TRIES, FETCH_WITHIN = 4, 5 * 60_000
 """Attempts to fetch an agent's file before the customer is told that it is missing; ms since the
 first within which others begin: a file that drips must not hold up the agent's words for longer."""
@@ -597,7 +595,7 @@ class Delivery:
             name = relay.agent.name or relay.agent.id
             say = model.Say("encrypting.not_shown", {"name": name}, ping=relay.ping)
             return Done(await self._say(say, spoken=True), detail="the room is not encrypted")
-        recalled = None if relay.posted is None else _recall_anchor(relay.message_id)
+        recalled = None if relay.posted is None else recall_anchor(relay.message_id)
         if recalled is not None and await self._room.anchor(recalled) is not None:
             return Done(outcome=Outcome.DISCARDED, detail="recalled before the history was shown")
         ghost = self._matrix.ghost_of(relay.agent)
@@ -623,7 +621,7 @@ class Delivery:
 
         The message may be unknown, or stand in the room before an upgrade, which the bridge left.
         """
-        anchor = _recall_anchor(taken.message_id)
+        anchor = recall_anchor(taken.message_id)
         known = None if anchor is None else await self._room.anchor(anchor)
         await self._room.written()  # the event ids of the agent's messages
         taken = replace(taken, message_id="" if anchor is None else taken.message_id)
@@ -757,8 +755,3 @@ class Delivery:
             return False
         self._unstored_since = self._unstored_since or now
         return now - self._unstored_since >= STORE_WITHIN
-
-
-def _recall_anchor(number: str) -> str | None:
-    """Name of the anchor of a message's recall; None if there is no id or it is too long."""
-    return f"recalled:{number}" if 0 < len(number) <= LONGEST_NUMBER else None
