@@ -75,7 +75,9 @@ this process must have waited: the clock may have been set, or the machine suspe
 FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 """First and longest back-off between attempts, in seconds."""
 TELL_AFTER = 600.0
-"""Seconds waited until an agent is told, as customers are."""
+"""Seconds waited until an agent is told, and it is asked whether the effect is at fault."""
+PROOFS = 3
+"""Times that all but an effect is accepted, and then it is not, which make it a dead letter."""
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
 FORBIDDEN, UNKNOWN = "M_FORBIDDEN", "M_UNKNOWN"
@@ -108,8 +110,11 @@ class Delivery:
         """Whether the host is not in the room any more, so that nothing can be carried out."""
         self._told_of = 0
         """Number of the chat whose agent was told that the room shows nothing."""
-        self._unstored_since: int | None = None
-        """When the homeserver first did not take this row's file, while it answered otherwise."""
+        self._answering_since: int | None = None
+        """When the homeserver first did not take this row (or its file), but answered otherwise."""
+        self._proofs = 0
+        self._instead: EventId | None = None
+        """Notice that the row cannot be carried out (see `_is_at_fault`)."""
         self._no_media = "chat.media_failed"
         """Text key of the notice instead of an agent's file."""
         self._posted: dict[EventId, str] = {}
@@ -137,7 +142,11 @@ class Delivery:
                 try:
                     if self._row.created <= max(known, self._around.clock.now() - REMEMBERED):
                         await self._look_back(effect)
-                    return self._with_posted(effect, await self._perform(effect))
+                    done = await self._perform(effect)
+                    if self._instead is not None:
+                        with suppress(ports.Refused):
+                            await self._redact(self.record.host, self._instead)
+                    return self._with_posted(effect, done)
                 except ports.Unavailable as error:
                     why, asked, muted = str(error), error.retry_after, False
                 except ports.Refused as error:
@@ -154,10 +163,9 @@ class Delivery:
                         return self._with_posted(effect, await self._refused(effect, str(error)))
                     why = error.code if muted is False else "the room lets the bridge write nothing"
                     asked = None
-            waiting_since = max(self._row.created, self._row.revived or 0)
-            late = self._around.clock.now() - waiting_since >= GIVE_UP_AFTER
-            if late and waited >= LEAST_WAIT:
-                return self._with_posted(effect, self._give_up(effect, why))
+            if self._is_late(waited) or (muted is False and await self._is_alone(effect, waited)):
+                told = self._instead is not None
+                return self._with_posted(effect, self._give_up(effect, why, described=told))
             if muted or waited >= TELL_AFTER:
                 await self._tell_agent(effect)
             pause = wait if asked is None else min(asked, MOST_ASKED)
@@ -214,6 +222,39 @@ class Delivery:
         if spoken and self._told_of != (chat := self.record.conversation.number):
             self._told_of = chat
             await self._room.take((self._unshown(),))
+
+    def _is_late(self, waited: float) -> bool:
+        since = max(self._row.created, self._row.revived or 0)
+        return self._around.clock.now() - since >= GIVE_UP_AFTER and waited >= LEAST_WAIT
+
+    async def _is_alone(self, effect: effects.InRoom, waited: float) -> bool:
+        """True if the homeserver accepts all but this effect: `PROOFS` times, each after it failed.
+
+        What it accepts is a notice in the effect's place, and edits of it: they are sent like any
+        message, and so fail as well for any other cause.
+        """
+        proofs, self._proofs = self._proofs, 0
+        vital = isinstance(effect, effects.EnterRoom | effects.LeaveRoom | effects.RedactAll)
+        if vital or waited < TELL_AFTER or not await self._answers_otherwise():
+            return False
+        if proofs == PROOFS:
+            return True
+        key, name, rings = "chat.undone", "", tuple[UserId, ...]()
+        if isinstance(effect, model.Relay):
+            key, name, rings = (
+                "chat.unshown",
+                effect.agent.name or effect.agent.id,
+                rung(self.record),
+            )
+        text = self._sentence(key, {"agent": name})
+        with suppress(ports.Refused, ports.Unavailable):
+            notice = ports.EditableNotice(text, mentions=rings)
+            self._instead = await self._notice(notice, ".instead")
+            # With an id of its own: the homeserver answers a repeated one from memory.
+            again, now = ports.EditableNotice(text, self._instead), self._around.clock.now()
+            await self._notice(again, f".{now:x}")
+            self._proofs = proofs + 1
+        return False
 
     async def _refused(self, effect: effects.InRoom, why: str) -> Done:
         """Give up a refused effect; the customer is told of an agent's message."""
@@ -729,7 +770,7 @@ class Delivery:
             except ports.BrokenOff as error:
                 why = str(error)
             except ports.NotStored as error:
-                if not await self._stores_nothing():
+                if not await self._answers_otherwise():
                     raise
                 why = str(error)
                 break
@@ -744,14 +785,14 @@ class Delivery:
         _log.info("an agent's file cannot be fetched", **log_fields(self.record), why=why)
         return ()
 
-    async def _stores_nothing(self) -> bool:
-        """True if the homeserver has taken no file for `STORE_WITHIN`, but answers otherwise."""
+    async def _answers_otherwise(self) -> bool:
+        """True if the homeserver has answered other requests for `STORE_WITHIN`, but not this."""
         now = self._around.clock.now()
         try:
             with suppress(ports.Refused):  # an answer
                 await self._matrix.is_replaced(self.record.matrix_id, self.record.host)
         except ports.Unavailable:
-            self._unstored_since = None
+            self._answering_since = None
             return False
-        self._unstored_since = self._unstored_since or now
-        return now - self._unstored_since >= STORE_WITHIN
+        self._answering_since = self._answering_since or now
+        return now - self._answering_since >= STORE_WITHIN
