@@ -446,7 +446,9 @@ class Loops(msgspec.Struct, eq=False):
             failures = self.failures.get(name, 0)
             wait, self.failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
         else:
-            self.failures.pop(name, None)
+            # A database that only takes no writes (its disk is full) still lets the room be read.
+            if self.failures.get(name) or not went_on:
+                self.failures.pop(name, None)
             return went_on
         with suppress(Stopping):
             await self.pause(wait)
