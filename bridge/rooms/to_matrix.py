@@ -164,8 +164,7 @@ class Delivery:
                     why = error.code if muted is False else "the room lets the bridge write nothing"
                     asked = None
             if self._is_late(waited) or (muted is False and await self._is_alone(effect, waited)):
-                told = self._instead is not None
-                return self._with_posted(effect, self._give_up(effect, why, described=told))
+                return self._with_posted(effect, self._give_up(effect, why))
             if muted or waited >= TELL_AFTER:
                 await self._tell_agent(effect)
             pause = wait if asked is None else min(asked, MOST_ASKED)
@@ -280,7 +279,7 @@ class Delivery:
         if leaves or self.record.membership is Membership.LEFT:
             return Done(outcome=Outcome.DISCARDED, detail=why)
         _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
-        unseen = isinstance(effect, model.Relay) and not described
+        unseen = isinstance(effect, model.Relay) and not (described or self._instead)
         return Done(came=(self._unshown(),) * unseen, outcome=Outcome.DEAD, detail=why)
 
     def _unshown(self) -> Came:
@@ -337,6 +336,9 @@ class Delivery:
     # --- notices ----------------------------------------------------------------------------
 
     async def _notify(self, say: model.Say) -> Done:
+        behind = (other.key for other in self._behind() if isinstance(other, model.Say))
+        if say.key in model.KEPT and not model.KEPT.isdisjoint(behind):
+            return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer count")
         return Done(await self._say(say))
 
     async def _say(self, say: model.Say, *, spoken: bool = False) -> EventId:

@@ -662,6 +662,25 @@ async def test_the_reaction_below_a_queue_card_is_removed_when_the_chat_starts()
     assert await world.nothing_left()
 
 
+@pytest.mark.parametrize("held", [True, False])
+async def test_of_two_counts_of_kept_messages_the_newer_is_said_alone(held: bool) -> None:
+    """If the homeserver has not taken the first yet."""
+    world = World(rules=msgspec.structs.replace(RULES, start="on_command"))
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        if held:
+            world.matrix.gate.clear()
+            await engine.accept_events([world.event("unreadable")])
+        for number in range(2):
+            await engine.accept_events([world.event(text=f"word {number}")])
+            await quiet()
+        world.matrix.gate.set()
+        await quiet()
+    kept = [text for text in world.matrix.texts(ROOM) if text.startswith("start.needed")]
+    assert kept == ["start.needed"] * (not held) + ["start.needed_still"]
+    assert await world.nothing_left()
+
+
 async def test_before_a_late_retry_the_timeline_is_searched_for_the_event() -> None:
     world = World()
     await world.chatting()
