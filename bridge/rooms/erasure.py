@@ -266,26 +266,33 @@ async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -
 async def redact_all(
     around: Surroundings,
     record: RoomRecord,
-    events: Collection[EventId],
+    theirs: Collection[EventId],
     redact: Callable[[UserId, EventId], Awaitable[None]],
+    written: Callable[[], Awaitable[None]],
 ) -> str:
-    """Redact events, all in the journal if none are given; return how many of how many.
+    """Redact these events; if none are given, all in the journal, also those that come meanwhile.
 
-    Done where allowed: as the host, or as the bridge's user that sent them.
+    Done where allowed: as the host, or as the bridge's user that sent them. Returns how many of how
+    many. `written` returns once the journal has what was just being sent.
     """
-    matrix, done = around.matrix, 0
-    events = events or await around.store.eraser.events_of(record.room_id)
-    for event_id in events:
-        with suppress(Refused):
-            try:
-                await redact(record.host, event_id)
-            except Refused:
-                event = await matrix.event(record.matrix_id, record.host, event_id) or {}
-                if not matrix.is_ours(sender := str(event.get("sender"))):
-                    continue
-                await redact(UserId(sender), event_id)
-            done += 1
-    return f"{done} of {len(events)}"
+    matrix, done, known = around.matrix, 0, set[EventId]()
+    while True:
+        if not theirs:
+            await written()
+        events = theirs or await around.store.eraser.events_of(record.room_id)
+        if known.issuperset(events):
+            return f"{done} of {len(known)}"
+        for event_id in dict.fromkeys(event_id for event_id in events if event_id not in known):
+            known.add(event_id)
+            with suppress(Refused):
+                try:
+                    await redact(record.host, event_id)
+                except Refused:
+                    event = await matrix.event(record.matrix_id, record.host, event_id) or {}
+                    if not matrix.is_ours(sender := str(event.get("sender"))):
+                        continue
+                    await redact(UserId(sender), event_id)
+                done += 1
 
 
 def has_ended(

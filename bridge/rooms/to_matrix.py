@@ -591,10 +591,8 @@ class Delivery:
         return Done()
 
     async def _redact_all(self, order: effects.RedactAll) -> Done:
-        if not order.theirs:
-            await self._room.written()  # events that were just being sent
-        redacted = await redact_all(self._around, self.record, order.theirs, self._redact)
-        return Done(detail=redacted)
+        around, record, written = self._around, self.record, self._room.written
+        return Done(detail=await redact_all(around, record, order.theirs, self._redact, written))
 
     async def _agents_came(self, came: model.AgentsCame) -> Done:
         """Join the ghosts to the room; for those refused the host speaks (`MatrixPort.relay`)."""
