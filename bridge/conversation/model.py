@@ -734,6 +734,8 @@ class Delivered(Value, frozen=True):
     event_id: EventId
 
 
+KEPT = frozenset({"queue.kept", "start.needed", "start.needed_still"})
+"""Keys of the sentences that say how many messages are kept: of two, only the newer is right."""
 COUNTED = "queue.dropped"
 """Key of a `Reported` without a reply of its own: one sentence gives the number of all such."""
 

@@ -10,7 +10,7 @@ import base64
 import html
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from threading import Lock
 from typing import IO
 
@@ -18,7 +18,16 @@ import aiohttp
 import msgspec
 import structlog
 
-from bridge.rooms.ports import Blob, BrokenOff, NoSpace, TooBig, describe
+from bridge.rooms.ports import (
+    Blob,
+    BrokenOff,
+    LinkPort,
+    NoSpace,
+    Refused,
+    TooBig,
+    Unavailable,
+    describe,
+)
 from bridge.webchat.frames import AgentMedia, AgentText
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger("bridge.rooms.blobs")
@@ -65,6 +74,21 @@ def embedded(text: str, limit: int, name: str) -> Blob | None:
     if len(data) > limit:
         raise TooBig(f"{len(data)} bytes, {limit} allowed")
     return Blob.of(data, name=name) if data else None
+
+
+async def opened_file(
+    link: LinkPort, media: AgentMedia, limit: int, opened: AsyncExitStack
+) -> Blob | str:
+    """Open an agent's file until the stack is closed; return why if there is none to be had."""
+    if media.data:
+        return embedded(media.data, limit, media.name) or "its Base64 holds no bytes"
+    try:
+        blob = await opened.enter_async_context(link.fetch(media.url, limit))
+    except Refused as error:
+        return error.code
+    except Unavailable as error:
+        raise BrokenOff(str(error)) from error
+    return Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
 
 
 # --- temporary storage ----------------------------------------------------------------------------

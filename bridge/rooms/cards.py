@@ -138,9 +138,8 @@ def card_of(
         card = replace(card, about=offer.event_id)
     else:
         card = replace(card, text=offer.question, asked=offer.event_id)
-    if offer.key.startswith("robot.no_person."):
-        return CardPosted(card)
-    return CardPosted(card, (PERSON,) if offer.key in UNANSWERED else (HELPED, NOT_HELPED))
+    signs = (PERSON,) if offer.key in UNANSWERED else (HELPED, NOT_HELPED)
+    return CardPosted(card, () if offer.key.startswith("robot.no_person.") else signs)
 
 
 def request_card(
@@ -173,7 +172,9 @@ def meant_by(visit: Visit, gesture: ports.Reacted | ports.PollAnswered) -> list[
         case CardKind.RATING:
             return _rating_by_gesture(visit, card, gesture)
         case CardKind.QUEUE | CardKind.CALLBACK:
-            return _about_request(visit, card, sign)
+            kept = conversation.vain and conversation.held and card.number == conversation.number
+            crossed = kept and sign in CROSSES
+            return [model.Cancel()] if crossed else _about_request(visit, card, sign)
         case CardKind.ROBOT:  # 👍: solved; 👎 or a person's emoji: asks for an agent
             if sign in _ENOUGH_SIGNS:
                 return [solved(visit) if card.about is None else model.Solved(card.about)]
@@ -204,8 +205,7 @@ def _about_request(visit: Visit, card: OurCard, sign: str) -> list[model.Input]:
     offers = card.kind is CardKind.CALLBACK or conversation.callback is not None
     if sign in _BELLS and offers and not card.dropped:
         return [model.CallBack()]
-    waiting = isinstance(conversation.phase, model.Waiting)
-    own = waiting and card.number == conversation.number
+    own = isinstance(conversation.phase, model.Waiting) and card.number == conversation.number
     return [model.Cancel()] if sign in CROSSES and (own or callback_wanted(conversation)) else []
 
 

@@ -20,6 +20,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 
 import msgspec
 from msgspec.structs import replace
@@ -30,7 +31,7 @@ from bridge.conversation.turn import all_pieces, unique_events
 from bridge.ids import EventId, RoomId, UserId
 from bridge.rooms import cards, people
 from bridge.rooms.effects import RedactAll
-from bridge.rooms.ports import Clock
+from bridge.rooms.ports import Clock, Refused
 from bridge.rooms.record import STAYING, ErasePerson, EraseRoom, Membership, RoomInput, RoomRecord
 from bridge.rooms.references import note_erasing
 from bridge.rooms.store import Change, Commit, StoredRoom, StorePort
@@ -260,6 +261,38 @@ async def erase_person(around: Surroundings, visit: Visit, order: ErasePerson) -
             visit.ask(RedactAll(events))
     around.matrix.forget((), person)
     await store.eraser.empty_lines(lines)
+
+
+async def redact_all(
+    around: Surroundings,
+    record: RoomRecord,
+    theirs: Collection[EventId],
+    redact: Callable[[UserId, EventId], Awaitable[None]],
+    written: Callable[[], Awaitable[None]],
+) -> str:
+    """Redact these events; if none are given, all in the journal, also those that come meanwhile.
+
+    Done where allowed: as the host, or as the bridge's user that sent them. Returns how many of how
+    many. `written` returns once the journal has what was just being sent.
+    """
+    matrix, done, known = around.matrix, 0, set[EventId]()
+    while True:
+        if not theirs:
+            await written()
+        events = theirs or await around.store.eraser.events_of(record.room_id)
+        if known.issuperset(events):
+            return f"{done} of {len(known)}"
+        for event_id in dict.fromkeys(event_id for event_id in events if event_id not in known):
+            known.add(event_id)
+            with suppress(Refused):
+                try:
+                    await redact(record.host, event_id)
+                except Refused:
+                    event = await matrix.event(record.matrix_id, record.host, event_id) or {}
+                    if not matrix.is_ours(sender := str(event.get("sender"))):
+                        continue
+                    await redact(UserId(sender), event_id)
+                done += 1
 
 
 def has_ended(

@@ -66,6 +66,8 @@ from bridge.webchat.words import decode_emoji
 
 QUOTED = 60
 """Maximum characters of a quotation."""
+LONGEST_NUMBER = 40
+"""Maximum characters of a message id in an anchor; longer ids are not remembered."""
 
 
 class Earlier(msgspec.Struct, frozen=True):
@@ -180,6 +182,11 @@ async def _fetched(
         return False
 
     return await asked(ask, around.clock)
+
+
+def recall_anchor(number: str) -> str | None:
+    """Name of the anchor of a message's recall; None if there is no id or it is too long."""
+    return f"recalled:{number}" if 0 < len(number) <= LONGEST_NUMBER else None
 
 
 async def said_by_agent(

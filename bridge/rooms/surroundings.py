@@ -34,7 +34,7 @@ from cachetools import LRUCache
 from bridge.conversation import model
 from bridge.ids import QueueId, RoomId, UserId
 from bridge.rooms.ports import Clock, LinkPort, MatrixPort, Refused, Unavailable
-from bridge.rooms.record import Chat, RoomRecord
+from bridge.rooms.record import Chat, Membership, RoomRecord
 from bridge.rooms.rules import Rules, bridge_state_of
 from bridge.rooms.store import EffectRow, Lane, Stale, StoreError, StorePort
 
@@ -446,7 +446,9 @@ class Loops(msgspec.Struct, eq=False):
             failures = self.failures.get(name, 0)
             wait, self.failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
         else:
-            self.failures.pop(name, None)
+            # A database that only takes no writes (its disk is full) still lets the room be read.
+            if self.failures.get(name) or not went_on:
+                self.failures.pop(name, None)
             return went_on
         with suppress(Stopping):
             await self.pause(wait)
@@ -572,6 +574,18 @@ class Surroundings(msgspec.Struct):
         Its name is that of an activity (with a space), or of the homeserver that is asked.
         """
         return self.taken.setdefault(name, asyncio.Semaphore(most))
+
+    async def is_muted(self, record: RoomRecord) -> bool | None:
+        """True if the room lets the host write nothing; None if that is not known."""
+        if record.membership is not Membership.JOINED or record.upgrade is not None:
+            return False
+        where, host = record.matrix_id, record.host
+        try:
+            return await self.matrix.is_muted(where, host, encrypted=record.encrypted)
+        except Unavailable:
+            return None
+        except Refused:
+            return False
 
     async def show_bridge(self, record: RoomRecord) -> None:
         """Write the room's `m.bridge` state if it has changed and the host may write it."""

@@ -25,7 +25,8 @@ from bridge.conversation import model
 from bridge.ids import EventId, QueueId, UserId, digest_of
 from bridge.media.plaintext import as_markup
 from bridge.rooms import cards, effects, ports
-from bridge.rooms.blobs import embedded, link_to
+from bridge.rooms.blobs import link_to, opened_file
+from bridge.rooms.erasure import redact_all
 from bridge.rooms.record import (
     CardKind,
     CardPosted,
@@ -40,7 +41,7 @@ from bridge.rooms.record import (
     rung,
     thread_in_use,
 )
-from bridge.rooms.references import said_by_agent
+from bridge.rooms.references import recall_anchor, said_by_agent
 from bridge.rooms.room import Room
 from bridge.rooms.rules import BadOrder, hides, settings_of_event, state_of
 from bridge.rooms.store import EffectRow, Outcome
@@ -60,8 +61,6 @@ _INVITE_US = "room.upgraded"
 """Text key of the notice that belongs in the old room only."""
 _UNSAID = ("agents.renamed", "chat.agent_left")
 """Text keys stored by earlier versions that are no longer said."""
-LONGEST_NUMBER = 40
-"""Maximum characters of a message id in an anchor; longer ids are not remembered."""
 FETCH_TRIES, FETCH_WITHIN = 4, 5 * 60_000
 """Attempts to fetch an agent's file before the customer is told that it is missing; ms since the
 first within which others begin: a file that drips must not hold up the agent's words for longer."""
@@ -76,7 +75,9 @@ this process must have waited: the clock may have been set, or the machine suspe
 FIRST_WAIT, LAST_WAIT = 0.5, 60.0
 """First and longest back-off between attempts, in seconds."""
 TELL_AFTER = 600.0
-"""Seconds waited until an agent is told, as customers are."""
+"""Seconds waited until an agent is told, and it is asked whether the effect is at fault."""
+PROOFS = 3
+"""Times that all but an effect is accepted, and then it is not, which make it a dead letter."""
 REMEMBERED = 25 * 60_000
 """ms that any homeserver remembers transaction ids; most do longer (reference matrix.md §5)."""
 FORBIDDEN, UNKNOWN = "M_FORBIDDEN", "M_UNKNOWN"
@@ -109,8 +110,11 @@ class Delivery:
         """Whether the host is not in the room any more, so that nothing can be carried out."""
         self._told_of = 0
         """Number of the chat whose agent was told that the room shows nothing."""
-        self._unstored_since: int | None = None
-        """When the homeserver first did not take this row's file, while it answered otherwise."""
+        self._answering_since: int | None = None
+        """When the homeserver first did not take this row (or its file), but answered otherwise."""
+        self._proofs = 0
+        self._instead: EventId | None = None
+        """Notice that the row cannot be carried out (see `_is_at_fault`)."""
         self._no_media = "chat.media_failed"
         """Text key of the notice instead of an agent's file."""
         self._posted: dict[EventId, str] = {}
@@ -134,11 +138,15 @@ class Delivery:
         known = max(moved_at, self._room.served_since - 1 if isinstance(effect, model.Relay) else 0)
         while True:
             # While it is, nothing is sent: the homeserver may forget the transaction id meanwhile.
-            if muted is False or (muted := await self._is_muted()) is False:
+            if muted is False or (muted := await self._around.is_muted(self.record)) is False:
                 try:
                     if self._row.created <= max(known, self._around.clock.now() - REMEMBERED):
                         await self._look_back(effect)
-                    return self._with_posted(effect, await self._perform(effect))
+                    done = await self._perform(effect)
+                    if self._instead is not None:
+                        with suppress(ports.Refused):
+                            await self._redact(self.record.host, self._instead)
+                    return self._with_posted(effect, done)
                 except ports.Unavailable as error:
                     why, asked, muted = str(error), error.retry_after, False
                 except ports.Refused as error:
@@ -150,14 +158,12 @@ class Delivery:
                         if await self._is_being_replaced():
                             await self._room.pause(NEWS_AFTER)
                             continue
-                        muted = await self._is_muted()
+                        muted = await self._around.is_muted(self.record)
                     if muted is False and error.code not in ports.LIFTED:
                         return self._with_posted(effect, await self._refused(effect, str(error)))
                     why = error.code if muted is False else "the room lets the bridge write nothing"
                     asked = None
-            waiting_since = max(self._row.created, self._row.revived or 0)
-            late = self._around.clock.now() - waiting_since >= GIVE_UP_AFTER
-            if late and waited >= LEAST_WAIT:
+            if self._is_late(waited) or (muted is False and await self._is_alone(effect, waited)):
                 return self._with_posted(effect, self._give_up(effect, why))
             if muted or waited >= TELL_AFTER:
                 await self._tell_agent(effect)
@@ -209,25 +215,45 @@ class Delivery:
             self._lost = error.code == FORBIDDEN
             return False
 
-    async def _is_muted(self) -> bool | None:
-        """True if the room lets the host write nothing; None if that is not known."""
-        record = self.record
-        if record.membership is not Membership.JOINED or record.upgrade is not None:
-            return False
-        where, host = record.matrix_id, record.host
-        try:
-            return await self._matrix.is_muted(where, host, encrypted=record.encrypted)
-        except ports.Unavailable:
-            return None
-        except ports.Refused:
-            return False
-
     async def _tell_agent(self, effect: effects.InRoom) -> None:
         """Tell an agent who writes, once a chat, that the room shows nothing."""
         spoken = any(isinstance(said, model.Relay) for said in (effect, *self._behind()))
         if spoken and self._told_of != (chat := self.record.conversation.number):
             self._told_of = chat
             await self._room.take((self._unshown(),))
+
+    def _is_late(self, waited: float) -> bool:
+        since = max(self._row.created, self._row.revived or 0)
+        return self._around.clock.now() - since >= GIVE_UP_AFTER and waited >= LEAST_WAIT
+
+    async def _is_alone(self, effect: effects.InRoom, waited: float) -> bool:
+        """True if the homeserver accepts all but this effect: `PROOFS` times, each after it failed.
+
+        What it accepts is a notice in the effect's place, and edits of it: they are sent like any
+        message, and so fail as well for any other cause.
+        """
+        proofs, self._proofs = self._proofs, 0
+        vital = isinstance(effect, effects.EnterRoom | effects.LeaveRoom | effects.RedactAll)
+        if vital or waited < TELL_AFTER or not await self._answers_otherwise():
+            return False
+        if proofs == PROOFS:
+            return True
+        key, name, rings = "chat.undone", "", tuple[UserId, ...]()
+        if isinstance(effect, model.Relay):
+            key, name, rings = (
+                "chat.unshown",
+                effect.agent.name or effect.agent.id,
+                rung(self.record),
+            )
+        text = self._sentence(key, {"agent": name})
+        with suppress(ports.Refused, ports.Unavailable):
+            notice = ports.EditableNotice(text, mentions=rings)
+            self._instead = await self._notice(notice, ".instead")
+            # With an id of its own: the homeserver answers a repeated one from memory.
+            again, now = ports.EditableNotice(text, self._instead), self._around.clock.now()
+            await self._notice(again, f".{now:x}")
+            self._proofs = proofs + 1
+        return False
 
     async def _refused(self, effect: effects.InRoom, why: str) -> Done:
         """Give up a refused effect; the customer is told of an agent's message."""
@@ -253,7 +279,7 @@ class Delivery:
         if leaves or self.record.membership is Membership.LEFT:
             return Done(outcome=Outcome.DISCARDED, detail=why)
         _log.error("an effect is a dead letter now; see `dead-letters list`", **about)
-        unseen = isinstance(effect, model.Relay) and not described
+        unseen = isinstance(effect, model.Relay) and not (described or self._instead)
         return Done(came=(self._unshown(),) * unseen, outcome=Outcome.DEAD, detail=why)
 
     def _unshown(self) -> Came:
@@ -310,6 +336,9 @@ class Delivery:
     # --- notices ----------------------------------------------------------------------------
 
     async def _notify(self, say: model.Say) -> Done:
+        behind = (other.key for other in self._behind() if isinstance(other, model.Say))
+        if say.key in model.KEPT and not model.KEPT.isdisjoint(behind):
+            return Done(outcome=Outcome.DISCARDED, detail="replaced by a newer count")
         return Done(await self._say(say))
 
     async def _say(self, say: model.Say, *, spoken: bool = False) -> EventId:
@@ -562,22 +591,8 @@ class Delivery:
         return Done()
 
     async def _redact_all(self, order: effects.RedactAll) -> Done:
-        """Redact events where allowed: as the host, or as the bridge's user that sent them."""
-        matrix, record, done, events = self._matrix, self.record, 0, [*order.theirs]
-        if not events:
-            await self._room.written()  # events that were just being sent
-            events = await self._around.store.eraser.events_of(record.room_id)
-        for event_id in events:
-            with suppress(ports.Refused):
-                try:
-                    await self._redact(record.host, event_id)
-                except ports.Refused:
-                    event = await matrix.event(record.matrix_id, record.host, event_id) or {}
-                    if not matrix.is_ours(sender := str(event.get("sender"))):
-                        continue
-                    await self._redact(UserId(sender), event_id)
-                done += 1
-        return Done(detail=f"{done} of {len(events)}")
+        around, record, written = self._around, self.record, self._room.written
+        return Done(detail=await redact_all(around, record, order.theirs, self._redact, written))
 
     async def _agents_came(self, came: model.AgentsCame) -> Done:
         """Join the ghosts to the room; for those refused the host speaks (`MatrixPort.relay`)."""
@@ -621,7 +636,7 @@ class Delivery:
             name = relay.agent.name or relay.agent.id
             say = model.Say("encrypting.not_shown", {"name": name}, ping=relay.ping)
             return Done(await self._say(say, spoken=True), detail="the room is not encrypted")
-        recalled = None if relay.posted is None else _recall_anchor(relay.message_id)
+        recalled = None if relay.posted is None else recall_anchor(relay.message_id)
         if recalled is not None and await self._room.anchor(recalled) is not None:
             return Done(outcome=Outcome.DISCARDED, detail="recalled before the history was shown")
         ghost = self._matrix.ghost_of(relay.agent)
@@ -647,7 +662,7 @@ class Delivery:
 
         The message may be unknown, or stand in the room before an upgrade, which the bridge left.
         """
-        anchor = _recall_anchor(taken.message_id)
+        anchor = recall_anchor(taken.message_id)
         known = None if anchor is None else await self._room.anchor(anchor)
         await self._room.written()  # the event ids of the agent's messages
         taken = replace(taken, message_id="" if anchor is None else taken.message_id)
@@ -738,6 +753,7 @@ class Delivery:
     ) -> tuple[ports.Part, ...]:
         """Send a file; return () if it cannot be fetched or exceeds the homeserver's limit."""
         began, why = self._around.clock.now(), ""
+        link, limit = self._around.link, self._around.rules.limits.file
         for attempt in range(FETCH_TRIES):
             if attempt:
                 await self._room.pause(2 ** (attempt - 1))
@@ -745,7 +761,7 @@ class Delivery:
                     break
             try:
                 async with AsyncExitStack() as opened:
-                    found = await self._file(media, opened)
+                    found = await opened_file(link, media, limit, opened)
                     if isinstance(found, str):
                         why = found
                         break
@@ -754,7 +770,7 @@ class Delivery:
             except ports.BrokenOff as error:
                 why = str(error)
             except ports.NotStored as error:
-                if not await self._stores_nothing():
+                if not await self._answers_otherwise():
                     raise
                 why = str(error)
                 break
@@ -769,32 +785,14 @@ class Delivery:
         _log.info("an agent's file cannot be fetched", **log_fields(self.record), why=why)
         return ()
 
-    async def _stores_nothing(self) -> bool:
-        """True if the homeserver has taken no file for `STORE_WITHIN`, but answers otherwise."""
+    async def _answers_otherwise(self) -> bool:
+        """True if the homeserver has answered other requests for `STORE_WITHIN`, but not this."""
         now = self._around.clock.now()
         try:
             with suppress(ports.Refused):  # an answer
                 await self._matrix.is_replaced(self.record.matrix_id, self.record.host)
         except ports.Unavailable:
-            self._unstored_since = None
+            self._answering_since = None
             return False
-        self._unstored_since = self._unstored_since or now
-        return now - self._unstored_since >= STORE_WITHIN
-
-    async def _file(self, media: frames.AgentMedia, opened: AsyncExitStack) -> ports.Blob | str:
-        """Open an agent's file until the stack is closed; return why if there is none to be had."""
-        limit = self._around.rules.limits.file
-        if media.data:
-            return embedded(media.data, limit, media.name) or "its Base64 holds no bytes"
-        try:
-            blob = await opened.enter_async_context(self._around.link.fetch(media.url, limit))
-        except ports.Refused as error:
-            return error.code
-        except ports.Unavailable as error:
-            raise ports.BrokenOff(str(error)) from error
-        return ports.Blob(blob.chunks, blob.size, blob.mime, media.name or blob.name)
-
-
-def _recall_anchor(number: str) -> str | None:
-    """Name of the anchor of a message's recall; None if there is no id or it is too long."""
-    return f"recalled:{number}" if 0 < len(number) <= LONGEST_NUMBER else None
+        self._answering_since = self._answering_since or now
+        return now - self._answering_since >= STORE_WITHIN

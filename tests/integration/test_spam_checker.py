@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from tests.support.matrix_user import PATIENCE
 from tests.support.operator import dead_letters
 from tests.support.stage import Stage, StageOptions
 from tests.support.staging import UNLIMITED, bridge_section, staged
-from tests.support.talk import MEI, Talk, chatting
+from tests.support.talk import MEI, Talk, chatting, relation, wording
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -67,3 +68,22 @@ async def test_the_operator_reads_why_a_room_is_not_served(stage: Stage) -> None
     assert f"host={queue_user}" in line
     assert f"room={talk.room}" in line
     assert "why='M_UNKNOWN " in line
+
+
+async def test_a_message_at_which_synapse_fails_holds_up_no_others(stage: Stage) -> None:
+    """With a bridge that has less patience; the customer and the agent are told."""
+    talk, before = await chatting(stage, "player"), dead_letters(stage)
+    await stage.bridge.stop()
+    stage.bridge.command = ("tests.support.hurried_bridge", *stage.bridge.command[1:])
+    await stage.bridge.start()
+    await talk.desk("say", text="The roulette opens at 9")
+    await talk.desk("file", name="roulette.txt", text="red or black")
+    await talk.desk("say", text="Do you see it?")
+    await talk.reads_exactly("Do you see it?", MEI, 2 * PATIENCE)
+    told = "Mei sent a message that cannot be shown here. Please ask for it again"
+    notices = [event for event in talk.messages(stage.bot) if told in wording(event)]
+    assert len([event for event in notices if not relation(event)]) == 2
+    assert dead_letters(stage) == before + 2
+    await talk.at_desk(lambda one: any("takes no messages" in text for text in one.texts))
+    lines = logged(stage, "an effect is a dead letter now")[before:]
+    assert ["why='PUT answered 500 M_UNKNOWN'" in line for line in lines] == [True, True]

@@ -8,6 +8,7 @@ import pytest
 from bridge.conversation.model import (
     AskRobot,
     Callback,
+    Card,
     Chatting,
     Conversation,
     CustomerText,
@@ -16,6 +17,7 @@ from bridge.conversation.model import (
     Idle,
     Queued,
     Say,
+    Vain,
 )
 from bridge.conversation.turn import all_pieces
 from bridge.ids import EventId, QueueId, SessionId
@@ -158,6 +160,23 @@ def test_a_cross_on_the_queue_card_after_the_queue_is_ignored() -> None:
     house.receive(Reacted(EventId("$r"), ADA, CARD, "❌"))
     house.receive(PollAnswered(EventId("$v"), ADA, CARD, "1"))
     assert house.effects == []
+
+
+@pytest.mark.parametrize(("number", "given_up"), [(3, True), (2, False)])
+def test_a_cross_that_comes_as_the_queue_ends_gives_up_what_is_kept(
+    number: int, given_up: bool
+) -> None:
+    """On the card of that request, which says so; else it would go to the next agent."""
+    house = House().served()
+    kept = Held(EventId("$1"), CustomerText("hello"), house.visit.now)
+    vain = Vain("result.-3", since=house.visit.now, kept=1)
+    ended = Conversation(phase=Idle(), number=3, vain=vain, held=(kept,))
+    house.visit.set(conversation=ended)
+    cards.remember(house.visit, OurCard(CARD, CardKind.QUEUE, number=number))
+    house.receive(Reacted(EventId("$r"), ADA, CARD, "❌"))
+    assert bool(house.record.conversation.held) is not given_up
+    shown = [one.key for one in house.effects if isinstance(one, Card)]
+    assert shown == ["queue.dropped"] * given_up
 
 
 def test_the_oldest_cards_are_forgotten() -> None:

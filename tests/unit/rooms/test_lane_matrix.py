@@ -166,7 +166,7 @@ async def test_an_effect_is_given_up_after_a_day() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * 300)
+        world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * 600)
         await engine.pushed(ROOM, "p", said("one"))
         await world.clock.turn(GIVE_UP_AFTER / 1000 - 10)
         assert await dead_letters(world.store) == []
@@ -662,6 +662,25 @@ async def test_the_reaction_below_a_queue_card_is_removed_when_the_chat_starts()
     assert await world.nothing_left()
 
 
+@pytest.mark.parametrize("held", [True, False])
+async def test_of_two_counts_of_kept_messages_the_newer_is_said_alone(held: bool) -> None:
+    """If the homeserver has not taken the first yet."""
+    world = World(rules=msgspec.structs.replace(RULES, start="on_command"))
+    await world.record(ROOM, Idle())
+    async with world.running() as engine:
+        if held:
+            world.matrix.gate.clear()
+            await engine.accept_events([world.event("unreadable")])
+        for number in range(2):
+            await engine.accept_events([world.event(text=f"word {number}")])
+            await quiet()
+        world.matrix.gate.set()
+        await quiet()
+    kept = [text for text in world.matrix.texts(ROOM) if text.startswith("start.needed")]
+    assert kept == ["start.needed"] * (not held) + ["start.needed_still"]
+    assert await world.nothing_left()
+
+
 async def test_before_a_late_retry_the_timeline_is_searched_for_the_event() -> None:
     world = World()
     await world.chatting()
@@ -671,7 +690,8 @@ async def test_before_a_late_retry_the_timeline_is_searched_for_the_event() -> N
         await engine.pushed(ROOM, "p", said("one"))
         await world.clock.turn(60)
         assert not any("look back" in request for request in world.matrix.requests)
-        world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * 5)
+        # Five attempts; from ten minutes on, each is followed by a question.
+        world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * (5 + 3))
         world.matrix.trouble.append(Refused("M_FORBIDDEN"))  # the timeline cannot be read: post it
         await engine.pushed(ROOM, "q", said("two"))
         await world.clock.turn(REMEMBERED / 1000 + 1)

@@ -61,6 +61,32 @@ async def test_a_message_being_posted_during_an_erasure_is_redacted_too() -> Non
     assert of_room(world, ROOM) == []
 
 
+async def test_words_typed_while_the_room_is_redacted_are_redacted_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each in turn: only the room's last notice says that everything is being erased."""
+    world = World()
+    await full(world)
+    world.matrix.level = 50.0
+    redact, typed = world.matrix.redact, list[str]()
+
+    async def interrupted(*args: Any) -> None:
+        if len(typed) < 3:
+            word = world.event(text="my zebra", room_id=NEXT, sender=ADA)
+            typed.append(word[1])
+            await engine.accept_events([word])
+        await redact(*args)
+
+    monkeypatch.setattr(world.matrix, "redact", interrupted)
+    async with world.running() as engine:
+        await talk(world, engine)
+        assert (await erased(world, engine, ADA, force=True, redact=True)).done
+    assert len(typed) == 3
+    assert {*typed} <= {*world.matrix.redacted}
+    assert len(world.matrix.redacted) == 2 + 3
+    assert of_room(world, ROOM) == []
+
+
 async def test_ghosts_of_every_chat_redact_their_messages() -> None:
     """The record names agents of the newest chats only; nobody may redact others' events."""
     world = World()

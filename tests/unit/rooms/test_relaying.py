@@ -15,10 +15,12 @@ from structlog.testing import capture_logs
 
 from bridge.conversation.model import Reported
 from bridge.ids import AgentId, EventId, RoomId
+from bridge.rooms.engine import Engine
 from bridge.rooms.ports import (
     LIFTED,
     Blob,
     BrokenOff,
+    EditableNotice,
     NoSpace,
     NoticeText,
     NotStored,
@@ -33,6 +35,7 @@ from bridge.rooms.to_matrix import (
     FETCH_WITHIN,
     LAST_WAIT,
     LONG_TEXT,
+    PROOFS,
     REMEMBERED,
     TELL_AFTER,
 )
@@ -335,6 +338,120 @@ async def test_an_agent_is_told_of_words_that_the_homeserver_does_not_take() -> 
         await world.clock.turn(25 * LAST_WAIT)
     assert world.matrix.texts(ROOM) == ["hello?"]
     assert len(world.link.calls) == 1
+
+
+@asynccontextmanager
+async def poisoned(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
+    """Run a chat whose homeserver fails at each message of an agent that holds "poison"."""
+    relay = world.matrix.relay
+
+    async def failing(*args: Any, **named: Any) -> tuple[Part, ...]:
+        if args[3] == AgentText("poison"):
+            raise Unavailable("PUT answered 500")
+        return await relay(*args, **named)
+
+    monkeypatch.setattr(world.matrix, "relay", failing)
+    await world.chatting()
+    async with world.running() as engine:
+        for number, word in enumerate(("one", "poison", "two")):
+            await engine.pushed(ROOM, f"p{number}", said(word))
+        yield engine
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_the_homeserver_never_takes_holds_up_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is said instead of it proves that the homeserver takes others, and tells of it."""
+    world = World()
+    async with poisoned(world, monkeypatch):
+        await world.clock.turn(TELL_AFTER)
+        assert world.matrix.texts(ROOM) == ["one"]
+        await world.clock.turn((PROOFS + 3) * LAST_WAIT)
+    first, notice, *edits, last = world.matrix.posted
+    assert (first.text, last.text) == ("one", "two")
+    assert (notice.text, notice.sender, notice.mentions) == ("chat.unshown", BOT, (ADA,))
+    assert [one.edits for one in edits] == [notice.event_id] * PROOFS
+    assert world.matrix.redacted == []
+    (letter,) = await dead_letters(world.store)
+    assert letter.why == "PUT answered 500"
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_a_message_is_not_given_up_while_the_homeserver_takes_others_only_at_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, edits = World(), 0
+    say = world.matrix.say
+
+    async def at_times(*args: Any) -> EventId:
+        nonlocal edits
+        if isinstance(args[2], EditableNotice) and args[2].edits is not None:
+            edits += 1
+            if edits % PROOFS == 0:
+                raise Unavailable("PUT answered 500")
+        return await say(*args)
+
+    monkeypatch.setattr(world.matrix, "say", at_times)
+    async with poisoned(world, monkeypatch):
+        await world.clock.turn(TELL_AFTER + 10 * PROOFS * LAST_WAIT)
+        assert edits >= 9 * PROOFS
+        assert {one.text for one in world.matrix.posted} == {"one", "chat.unshown"}
+        assert await dead_letters(world.store) == []
+        # It is accepted after all.
+        monkeypatch.undo()
+        await world.clock.turn(LAST_WAIT)
+    said_first = next(one.event_id for one in world.matrix.posted if one.text == "chat.unshown")
+    assert world.matrix.redacted == [said_first]
+    assert [one.text for one in world.matrix.posted][-2:] == ["poison", "two"]
+    assert await world.nothing_left()
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_said_instead_of_a_message_as_soon_as_the_homeserver_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For a moment it may fail at some requests, after an outage of hours."""
+    world = World()
+    replaced = world.matrix.is_replaced
+
+    async def away(*_: object) -> bool:
+        raise Unavailable("no answer")
+
+    monkeypatch.setattr(world.matrix, "is_replaced", away)
+    async with poisoned(world, monkeypatch):
+        await world.clock.turn(2 * TELL_AFTER)
+        monkeypatch.setattr(world.matrix, "is_replaced", replaced)
+        await world.clock.turn(LAST_WAIT)
+        assert world.matrix.texts(ROOM) == ["one"]
+        monkeypatch.undo()
+        await world.clock.turn(LAST_WAIT)
+    assert world.matrix.texts(ROOM) == ["one", "poison", "two"]
+
+
+@pytest.mark.asyncio
+async def test_a_notice_that_the_homeserver_never_takes_holds_up_no_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    say = world.matrix.say
+
+    async def failing(*args: Any) -> EventId:
+        if isinstance(args[2], NoticeText):
+            raise Unavailable("PUT answered 500")
+        return await say(*args)
+
+    monkeypatch.setattr(world.matrix, "say", failing)
+    await world.chatting()
+    async with world.running() as engine:
+        await engine.accept_events([world.event("unreadable")])
+        await quiet()
+        await engine.pushed(ROOM, "p", said("hello?"))
+        await world.clock.turn(TELL_AFTER + (PROOFS + 3) * LAST_WAIT)
+    assert {*world.matrix.texts(ROOM)} == {"chat.undone", "hello?"}
+    assert world.matrix.texts(ROOM)[-1] == "hello?"
+    assert len(await dead_letters(world.store)) == 1
 
 
 @pytest.mark.asyncio

@@ -589,6 +589,19 @@ async def test_an_unavailable_database_is_logged_once() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_database_that_can_be_read_but_takes_no_writes_is_logged_once() -> None:
+    world, store = await flaky_chat()
+    store.fail("commit", *[Fault.BEFORE] * 5)
+    with capture_logs() as logs:
+        async with world.running() as engine:
+            engine._room(ROOM).signal(LinkLost())
+            await world.clock.turn(10)
+    assert not store.faults["commit"]
+    told = [line["log_level"] for line in logs if "the database did not answer" in line["event"]]
+    assert told == ["warning", *["debug"] * 4]
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("phase", "running"),
     [
