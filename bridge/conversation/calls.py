@@ -59,7 +59,8 @@ def next_call(turn: Turn) -> None:
     if state.outstanding is not None:
         return
     if rating is not None:
-        _call(turn, rating_call(rating), cause=rating.event_id or rating.said_by)
+        cause, beside = rating.event_id or rating.said_by, rating.besides_by
+        _call(turn, rating_call(rating), cause=cause, beside=beside)
     elif isinstance(phase, model.Chatting) and phase.close:
         # Only once nothing else of this chat waits to be sent.
         _call(turn, frames.CloseSession(phase.session_id))
@@ -182,10 +183,11 @@ def _call(
     head: model.Held | None = None,
     *,
     cause: EventId | None = None,
+    beside: EventId | None = None,
 ) -> None:
     """Send a command, with the held piece `head`; reuse its id if it may have arrived (row 33).
 
-    `cause`: the customer's event with its words, if it carries no piece.
+    `cause`: the customer's event with its words, if it carries no piece; `beside`: another one.
     """
     state, event_id, asked, held = turn.state, cause, None, turn.state.held
     if head is not None:
@@ -197,7 +199,8 @@ def _call(
         outstanding=model.Outstanding(call_id, command, head),
         next_call=_following(call_id) if asked is None else state.next_call,
     )
-    turn.effects.append(model.CallWebChat(call_id, command, event_id, repeat=asked is not None))
+    call = model.CallWebChat(call_id, command, event_id, beside, repeat=asked is not None)
+    turn.effects.append(call)
 
 
 def _following(call_id: CallId) -> int:

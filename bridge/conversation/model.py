@@ -611,6 +611,8 @@ class CallWebChat(Value, frozen=True):
     command: Command
     event_id: EventId | None = None
     """The customer's event that it carries."""
+    beside: EventId | None = None
+    """Another event whose words it carries, too."""
     repeat: bool = False
     """True if it may have arrived before; the ledger says so."""
 

@@ -358,9 +358,10 @@ def _show(
 def _robot_spoke(turn: Turn, push: frames.RobotMessage, at: int) -> None:
     phase, known = turn.state.phase, turn.state.last_session
     if isinstance(phase, model.Chatting):
-        # No request led to this chat, and nobody has written yet: it is the robot's.
+        # No request led to this chat, nobody else is in it, and nobody has written: the robot's.
         unheard = phase.request_id is None and phase.unanswered and not phase.robots
-        if unheard and push.session_id == phase.session_id and not phase.unwanted:
+        alone = len(phase.agents) < 2 and push.session_id == phase.session_id
+        if unheard and alone and not phase.unwanted:
             _robots_chat(turn, phase)
             push = replace(push, transfer=False)  # a person was offered just now
     elif push.session_id not in {None, known}:

@@ -361,7 +361,8 @@ class Link:
         other wire's -6 causes a login."""
         self._around = around
         self._timing = around.settings.timing
-        self._backoff = around.backoff()
+        self._backoff, self._relapse = around.backoff(), around.backoff()
+        """Of attempts to open it, until it is up; of losses, until it is stable or of use."""
         self.deliveries = Deliveries(account.room_id, around)
         self._token: Token
         self._strikes, self._fresh = 0, False
@@ -550,6 +551,7 @@ class Link:
 
     def _up(self, wire: Wire) -> None:
         self._absence_due = None
+        self._backoff.reset()
         again = self._been_up
         self._been_up = True
         self.up = True
@@ -595,25 +597,23 @@ class Link:
         if self._strikes == 1:
             self.gate.trouble = None  # the server answers; only a login is needed
             return
-        pause = max(self._backoff.next(), self._around.door.closed_for())
+        pause = max(self._backoff.next(), self._relapse.next(), self._around.door.closed_for())
         if at_door and self._strikes > SUSPICIONS:
             pause = max(pause, self._timing.blacklist)
         self.gate.hold(refused_again(), pause)
         self.gate.refuse(refused_again())
 
     def _lost(self, loss: Loss) -> None:
-        stable = loss.stood >= self._timing.stable
-        if stable:
-            self._backoff.reset()
-        if stable or loss.proven:
+        if loss.proven or loss.stood >= self._timing.stable:
             self._strikes, self._fresh = 0, False
+            self._relapse.reset()
         kept = loss.thrown_out and self._fresh
         spared = loss.thrown_out and not kept and self._around.door.spares(self.account.room_id)
         if loss.token_refused and not spared:
             why = "-15" if loss.code is None else f"close {loss.code}"
             self._token_refused(why, kept=kept)
             return
-        pause = self._backoff.next()
+        pause = (self._relapse if loss.stood else self._backoff).next()
         self._note("webchat link lost", code=loss.code, retry_in=round(pause, 1))
         self.gate.hold(OpenFailure(FailureReason.UNREACHABLE, "the link was lost"), pause)
 

@@ -83,7 +83,7 @@ class Timing:
     used anyway. Also of other commands' replies once the server has refused the token, and of the
     reply to a 101 once the chat has begun."""
     stable: float = 10.0
-    """Uptime after which the loss of a link restarts the back-off from the beginning."""
+    """Uptime after which a lost link is opened again soon, as is one that answered a command."""
     close: float = 2.0
     """Timeout of the closing handshake."""
     release: float = 10.0

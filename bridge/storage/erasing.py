@@ -243,7 +243,7 @@ class Eraser:
                     events |= {value for value in (key,) if value}
                     if (key or "").startswith("$") and body and _sender(texts[0]) == person:
                         theirs.append(EventId(key))
-                elif texts and cause in events:
+                elif texts and not events.isdisjoint((cause, _beside(texts[-1]))):
                     found.append(seq)
         return found, theirs
 
@@ -329,6 +329,11 @@ def _sender(body: bytes) -> object:
         return msgspec.json.decode(body, type=MatrixEvent).raw.get("sender")
     except ValueError:
         return None
+
+
+def _beside(effect: bytes) -> str:
+    """Return `CallWebChat.beside`, or ""; in a text, each quotation mark has a backslash."""
+    return effect.partition(b'"beside":"')[2].partition(b'"')[0].decode()
 
 
 def quoted(text: str) -> bytes:

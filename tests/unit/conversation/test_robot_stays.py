@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from bridge.conversation.model import AgentsLeft, Chatting, Human, Offer
+from bridge.conversation.model import AgentsLeft, Chatting, Human, Offer, Relay
 from tests.support.scene import JUN, MEI, REQUEST, SESSION, Json, Scene, message
 
 BOT: Json = {"id": "BOT007", "name": "Helper", "icon": "", "comments": ""}
@@ -199,6 +199,20 @@ def test_a_robot_whose_first_frame_was_lost_is_known_by_its_words(named_by: str)
     if named_by == "push":
         scene.reply(-2, sessionId=SESSION)
     check_robot(scene)
+
+
+@pytest.mark.parametrize("agents", [[BOT, MEI], [MEI, BOT]])
+def test_in_a_session_of_two_the_robot_does_not_speak_as_a_person(agents: list[object]) -> None:
+    """After -2 no frame says which of them is the robot, nor who of them wrote a 301."""
+    scene = Scene()
+    scene.start()
+    scene.cut()
+    scene.restored()
+    scene.push(202, sessionId=SESSION, agents=agents)
+    scene.reply(-2, sessionId=SESSION)
+    scene.push(301, sessionId=SESSION, robotType=3, content=PROPOSING)
+    assert [told.agent.id for told in scene.effects if isinstance(told, Relay)] == ["robot"]
+    assert not robot(scene)
 
 
 def test_a_late_answer_of_a_robot_that_no_frame_named_makes_no_robot_of_a_person() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
@@ -427,6 +428,66 @@ async def test_unknown_account_causes_another_login_after_a_while() -> None:
                 assert (await rigged.call(ADA, 2, ASK)).result == -6
                 await asyncio.sleep(0.3)
             assert len(server.logins) == 3
+
+
+# --- the back-off ---------------------------------------------------------------------------------
+
+STEEP = replace(FAST, stable=0.5, backoff_first=0.05, backoff_last=3.0)
+"""A twentieth of the usual times."""
+
+
+async def down_for(rigged: Rig, server: WildServer) -> float:
+    """Cut the link, and return for how many seconds it is down."""
+    before, loop = rigged.counts.connects, asyncio.get_running_loop()
+    began = loop.time()
+    await server.opened[-1].close(code=1011)
+    await eventually(lambda: rigged.counts.connects > before, 120)
+    return loop.time() - began
+
+
+@pytest.mark.asyncio
+async def test_the_back_off_of_an_outage_ends_with_it() -> None:
+    """A cut of 0.6 s soon after it left the link down for 56 s."""
+    away = False
+    server = WildServer(handshake=lambda _: web.Response(status=503) if away else None)
+    async with server.running(), rig(settings_for(server.base_url, timing=STEEP)) as rigged:
+        rigged.links.keep(ADA)
+        await eventually(lambda: rigged.counts.open_links == 1)
+        away = True
+        await server.opened[-1].close(code=1011)
+        await asyncio.sleep(20)
+        away = False
+        await eventually(lambda: rigged.counts.open_links == 1, 120)
+        await asyncio.sleep(0.15)
+        assert await down_for(rigged, server) < 0.1
+
+
+@pytest.mark.asyncio
+async def test_a_link_that_carried_something_is_opened_again_soon() -> None:
+    server = WildServer()
+    async with server.running(), rig(settings_for(server.base_url, timing=STEEP)) as rigged:
+        rigged.links.keep(ADA)
+        for number in range(1, 9):
+            assert (await rigged.call(ADA, number, ASK)).ok
+            assert await down_for(rigged, server) < 0.1
+
+
+@pytest.mark.asyncio
+async def test_links_that_break_soon_are_opened_more_and_more_rarely() -> None:
+    """A server that its thousands of links overload must not get all of them each second."""
+
+    async def collapse(socket: web.WebSocketResponse) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.15):
+                async for _ in socket:
+                    pass
+        await socket.close(code=1011)
+
+    server = WildServer(socket=collapse)
+    async with server.running(), rig(settings_for(server.base_url, timing=STEEP)) as rigged:
+        rigged.links.keep(ADA)
+        await asyncio.sleep(30)
+        assert 10 < rigged.counts.connects <= 20
 
 
 # --- hints ----------------------------------------------------------------------------------------

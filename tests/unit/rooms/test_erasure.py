@@ -9,7 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from bridge.conversation.model import Chatting, Conversation, CustomerText, Held, Idle
+from bridge.conversation.model import (
+    Chatting,
+    Conversation,
+    CustomerText,
+    Ended,
+    Held,
+    Idle,
+    Rating,
+)
 from bridge.ids import EventId, QueueId, RoomId, UserId
 from bridge.rooms.engine import Engine
 from bridge.rooms.erasure import (
@@ -52,6 +60,7 @@ from bridge.webchat.frames import (
     AgentText,
     CloseSession,
     MessageReceived,
+    RateSession,
     Received,
     Reply,
 )
@@ -354,6 +363,30 @@ async def in_company(world: World, **more: object) -> None:
     more = {"people": people, "direct": False, **more}
     record = msgspec.structs.replace(load_record(stored.record), **more)
     await world.writing.commit(Commit(SHARED, 1, stored_as(record, stored.revision)))
+
+
+@pytest.mark.parametrize("running", [True, False])
+async def test_a_comment_sent_beside_anothers_is_erased_with_its_author(*, running: bool) -> None:
+    """A rating that waits for the call centre takes up the comment of a newer one."""
+    world = World()
+    rating = Rating(SESSION, 0, "giraffe", EventId("$ben"))
+    ended = Conversation(Ended(SESSION, world.clock.now()), last_session=SESSION, rating=rating)
+    await in_company(world, conversation=ended)
+    world.link.gate.clear()
+    async with world.running() as engine:
+        said = world.event(text="!wc rate 0 elephant", room_id=SHARED, sender=ADA)
+        await engine.accept_events([said])
+        await quiet()
+        world.link.gate.set()
+        await world.clock.turn(5)
+        assert world.link.calls[-1].command == RateSession(SESSION, 0, "giraffe\nelephant")
+        if running:
+            assert (await erased(world, engine, ADA)).done
+    if not running:
+        assert (await erased(world, None, ADA)).done
+    there = dumped(world)
+    assert "elephant" not in there
+    assert "giraffe" in there
 
 
 async def test_a_message_under_way_to_the_agent_is_erased_once_its_call_ended() -> None:
