@@ -131,7 +131,7 @@ class MatrixAdapter:
             parts = tuple(f"in/{room_id}/" for room_id in rooms)
             ending = f"/{person}" if person else "\0"
             self.crypto.forget(lambda n: n.endswith(ending) or any(part in n for part in parts))
-            self.crypto.end_sessions(rooms)
+            self.crypto.end_sessions(rooms.__contains__)
 
     @asynccontextmanager
     async def download(self, media: CustomerMedia, limit: int) -> AsyncIterator[ports.Blob]:

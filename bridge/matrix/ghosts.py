@@ -230,14 +230,17 @@ class Ghosts:
     async def join(self, room_id: RoomId, host: UserId, user: UserId) -> None:
         """Join the user to the room, invited by the host, unless cached as joined.
 
-        A user who was invited by somebody else is named as `host`, too.
+        A user who was invited by somebody else is named as `host`, too. Where the invitation is not
+        forbidden, neither is the join by the room: it is the homeserver that refuses it.
         """
         if self._joined.get((room_id, user)) is not None:
             return
+        invited = True
         try:
             if host != user:
                 await self._homeserver.invite(host, room_id, user)
         except Refused as refusal:
+            invited = False
             # Also refused to a member, or in a public room: the join decides.
             _log.debug("ghost not invited", room=room_id, user=user, code=refusal.code)
         try:
@@ -251,6 +254,7 @@ class Ghosts:
                 await self._save(GhostRow(user_id=user, device=True))
                 await self.devices.mend(user)
                 raise Unavailable(_MISSING) from refusal
+            refusal.by_room = not invited and refusal.code == "M_FORBIDDEN"
             raise
         self._joined[room_id, user] = asyncio.get_running_loop().time()
 

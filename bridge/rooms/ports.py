@@ -109,6 +109,8 @@ class Refused(Exception):
 
     UNSEEN = "UNSEEN"
     """Code of the bridge's own: somebody was not in the room at that time."""
+    by_room = False
+    """Whether a ghost is kept out by the room's own rules, not by the homeserver."""
 
     def __init__(self, code: str, message: str = "") -> None:
         super().__init__(f"{code} {message}".strip())

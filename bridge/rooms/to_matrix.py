@@ -581,9 +581,7 @@ class Delivery:
                 users += tuple(map(self._matrix.ghost_of, agents))
             coming = (one for one in self._behind() if isinstance(one, effects.EnterRoom))
             invited = {one.host for one in coming if (one.into or self.record.matrix_id) == where}
-            for user in users:
-                if user in invited:
-                    continue
+            for user in (one for one in users if one not in invited):
                 try:
                     await self._matrix.leave(where, user, order.reason)
                 except ports.Refused as error:
@@ -600,18 +598,19 @@ class Delivery:
             # Before they join, so that no client counts three members even for a moment.
             ghosts = tuple(map(self._matrix.ghost_of, came.agents))
             await self._matrix.name_service_members(self.record.matrix_id, self.record.host, ghosts)
-        barred: dict[str, str] = {}
+        barred, key = dict[str, str](), "agents.unserved"
         for agent in came.agents:
             try:
                 await self._welcome(agent, came.queue_id)
             except ports.Refused as refusal:
                 barred[agent.name or agent.id] = str(refusal)
+                key = "agents.outside" if refusal.by_room else key
         about = f"outside:{self.record.conversation.number}:{', '.join(barred)}"
         done, anchor = Done(), self.record.anchored(about)
         if barred and await self._room.anchor(anchor) is None:  # once a chat
             _log.info("agents may not enter a room", **self._about(came), why=[*barred.values()])
-            done = Done(await self._say(model.Say("agents.outside", {"names": (*barred,)})), anchor)
-        done.detail = "the room does not let the agents in" if barred else ""
+            done = Done(await self._say(model.Say(key, {"names": (*barred,)})), anchor)
+        done.detail = "agents may not enter the room" if barred else ""
         await self._around.show_bridge(self.record)  # may be missing, or the queue renamed
         return done
 

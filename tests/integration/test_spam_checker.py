@@ -42,7 +42,7 @@ async def test_what_an_agents_ghost_may_not_write_the_bot_passes_on(stage: Stage
     await talk.reads_exactly("And the hotel?", MEI)
 
     await talk.desk("transfer", to="A00002")
-    await talk.reads("This room does not let Jun in, so I pass the words on", stage.bot)
+    await talk.reads("The Matrix server does not let Jun in, so I pass the words on", stage.bot)
     await talk.desk("say", text="Good evening")
     await talk.reads_exactly("Jun: Good evening", stage.bot)
     assert dead_letters(stage) == 0

@@ -277,6 +277,7 @@ class Crypto:
             self._limiting = False
             self._places.leave(ours)
             self._keys.leave(ours)
+            self._sharing.drop(lambda room_id: not ours(room_id))
         left = [self._reading.pop(host) for host in [*self._reading] if not ours(host)]
         for task in left:
             task.cancel()

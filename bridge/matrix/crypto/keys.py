@@ -683,9 +683,9 @@ class Sharing:
             found[f"@{name.rpartition('/@')[2]}"].append(name)
         return found if "" in users else {user: found[user] for user in found.keys() & users}
 
-    def drop(self, rooms: Collection[RoomId] | None = None) -> None:
-        """Drop the sessions of erased rooms, whose keys the bridge no longer has; or (None) all."""
-        for key in [key for key in self._outbound if rooms is None or key[2] in rooms]:
+    def drop(self, gone: Callable[[RoomId], bool] = lambda _: True) -> None:
+        """Drop the sessions of rooms that are erased, or may be by another process; or all."""
+        for key in [key for key in self._outbound if gone(key[2])]:
             del self._outbound[key]
 
     def _current(self, own: OwnDevice, room: RoomId, scheme: Scheme, now: int) -> _Outbound | None:

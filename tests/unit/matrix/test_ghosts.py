@@ -368,6 +368,26 @@ async def test_membership_is_cached_until_forgotten() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("invite", "join", "by_room"),
+    [
+        ((403, "M_FORBIDDEN"), (403, "M_FORBIDDEN"), True),
+        (None, (403, "M_FORBIDDEN"), False),  # a spam checker
+        ((403, "M_FORBIDDEN"), (403, "M_USER_SUSPENDED"), False),
+        ((403, "M_UNKNOWN"), (403, "M_RESOURCE_LIMIT_EXCEEDED"), False),
+    ],
+)
+async def test_whether_the_room_or_the_homeserver_keeps_an_agent_out(
+    invite: tuple[int, str] | None, join: tuple[int, str], *, by_room: bool
+) -> None:
+    async with running() as rig:
+        rig.refuse |= {"join": join} | ({} if invite is None else {"invite": invite})
+        with pytest.raises(Refused) as refused:
+            await rig.ghosts.join(ROOM, USERS.bot, GHOST)
+    assert refused.value.by_room is by_room
+
+
+@pytest.mark.asyncio
 async def test_who_leaves_keeps_name_and_picture() -> None:
     """In the room's state, from which Element X takes the name beside older messages."""
     async with running() as rig:

@@ -524,11 +524,16 @@ async def test_in_a_shared_room_ghosts_join_without_being_declared() -> None:
     assert (ROOM, world.matrix.ghost_of(JUN)) in world.matrix.members
 
 
-@pytest.mark.parametrize("code", ["M_FORBIDDEN", "M_UNKNOWN"])  # the latter of a spam checker
-async def test_the_bot_speaks_for_agents_whose_ghosts_cannot_join(code: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("M_FORBIDDEN", "agents.outside"), ("M_UNKNOWN", "agents.unserved")],
+)  # the latter of a spam checker
+async def test_the_bot_speaks_for_agents_whose_ghosts_cannot_join(code: str, said: str) -> None:
     world = World()
     await world.chatting()
-    world.matrix.trouble.append(Refused(code))
+    refused = Refused(code)
+    refused.by_room = said == "agents.outside"
+    world.matrix.trouble.append(refused)
     async with world.running() as engine:
         await engine.pushed(ROOM, "p", Received(AgentsUpdated(SESSION, (MEI, JUN))))
         await quiet()
@@ -537,7 +542,8 @@ async def test_the_bot_speaks_for_agents_whose_ghosts_cannot_join(code: str) -> 
         await engine.pushed(ROOM, "q", Received(AgentsUpdated(SESSION, (MEI, moved))))
         await quiet()
     assert world.matrix.trouble == deque()
-    assert world.matrix.texts(ROOM).count("agents.outside") == 1  # once a chat
+    told = [text for text in world.matrix.texts(ROOM) if text.startswith("agents.")]
+    assert told == [said]  # once a chat
     assert await world.nothing_left()
 
 

@@ -503,6 +503,20 @@ async def test_regained_room_gets_a_new_session() -> None:
     assert house.phones[0].fetch() == []
 
 
+async def test_room_that_another_process_erased_is_not_written_in_with_erased_keys() -> None:
+    house = House(0)
+    one = house.process()
+    await one.up()
+    await one.crypto.seal(BOT, ROOM, "m.room.message", {})
+    await one.crypto.limit_to(lambda one: False)
+    erased = await house.store.secret_names(f"in/{ROOM}/")
+    await house.store.save_secrets([SecretRow(name, None) for name in erased])
+    await one.crypto.limit_to(lambda one: True)
+    _, content = await one.crypto.seal(BOT, ROOM, "m.room.message", {})
+    raw = {"type": "m.room.encrypted", "event_id": "$1", "room_id": ROOM, "sender": BOT}
+    assert not isinstance(await one.crypto.open(raw | {"content": content}), Undecryptable)
+
+
 async def test_mailbox_whose_reading_was_interrupted_is_read_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
