@@ -163,7 +163,8 @@ class Delivery:
                         return self._with_posted(effect, await self._refused(effect, str(error)))
                     why = error.code if muted is False else "the room lets the bridge write nothing"
                     asked = None
-            if self._is_late(waited) or (muted is False and await self._is_alone(effect, waited)):
+            answered = muted is False and asked is None  # not only that it has to wait
+            if self._is_late(waited) or (answered and await self._is_alone(effect, waited)):
                 return self._with_posted(effect, self._give_up(effect, why))
             if muted or waited >= TELL_AFTER:
                 await self._tell_agent(effect)

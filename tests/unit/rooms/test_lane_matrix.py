@@ -166,7 +166,7 @@ async def test_an_effect_is_given_up_after_a_day() -> None:
     world = World()
     await world.chatting()
     async with world.running() as engine:
-        world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * 600)
+        world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * 300)
         await engine.pushed(ROOM, "p", said("one"))
         await world.clock.turn(GIVE_UP_AFTER / 1000 - 10)
         assert await dead_letters(world.store) == []
@@ -696,8 +696,7 @@ async def test_before_a_late_retry_the_timeline_is_searched_for_the_event() -> N
         await engine.pushed(ROOM, "p", said("one"))
         await world.clock.turn(60)
         assert not any("look back" in request for request in world.matrix.requests)
-        # Five attempts; from ten minutes on, each is followed by a question.
-        world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * (5 + 3))
+        world.matrix.trouble.extend([Unavailable("away", MOST_ASKED)] * 5)
         world.matrix.trouble.append(Refused("M_FORBIDDEN"))  # the timeline cannot be read: post it
         await engine.pushed(ROOM, "q", said("two"))
         await world.clock.turn(REMEMBERED / 1000 + 1)

@@ -341,13 +341,15 @@ async def test_an_agent_is_told_of_words_that_the_homeserver_does_not_take() -> 
 
 
 @asynccontextmanager
-async def poisoned(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Engine]:
+async def poisoned(
+    world: World, monkeypatch: pytest.MonkeyPatch, pause: float | None = None
+) -> AsyncIterator[Engine]:
     """Run a chat whose homeserver fails at each message of an agent that holds "poison"."""
     relay = world.matrix.relay
 
     async def failing(*args: Any, **named: Any) -> tuple[Part, ...]:
         if args[3] == AgentText("poison"):
-            raise Unavailable("PUT answered 500")
+            raise Unavailable("PUT answered 500", pause)
         return await relay(*args, **named)
 
     monkeypatch.setattr(world.matrix, "relay", failing)
@@ -424,6 +426,20 @@ async def test_nothing_is_said_instead_of_a_message_as_soon_as_the_homeserver_is
         await world.clock.turn(2 * TELL_AFTER)
         monkeypatch.setattr(world.matrix, "is_replaced", replaced)
         await world.clock.turn(LAST_WAIT)
+        assert world.matrix.texts(ROOM) == ["one"]
+        monkeypatch.undo()
+        await world.clock.turn(LAST_WAIT)
+    assert world.matrix.texts(ROOM) == ["one", "poison", "two"]
+
+
+@pytest.mark.asyncio
+async def test_a_message_is_not_given_up_because_its_agent_writes_too_fast_for_the_homeserver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A limit of each user's rate lets the host write what it keeps the ghost from."""
+    world = World()
+    async with poisoned(world, monkeypatch, pause=LAST_WAIT):
+        await world.clock.turn(2 * TELL_AFTER)
         assert world.matrix.texts(ROOM) == ["one"]
         monkeypatch.undo()
         await world.clock.turn(LAST_WAIT)
