@@ -181,9 +181,7 @@ def pursue(turn: Turn, recall: model.Recall) -> None:
     """Fetch the history of a scheduled lookup once it is due and there is a session."""
     phase = turn.state.phase
     if recall.session_id is None and isinstance(phase, model.Chatting):
-        # A chat that began only after the outage has lost nothing.
-        late = phase.since > turn.state.linked_at + SETTLING
-        recall = replace(recall, session_id=phase.session_id, brief=recall.brief or late)
+        recall = replace(recall, session_id=phase.session_id)
         turn.set(recall=recall)
     if recall.session_id is None:
         lingers = isinstance(phase, model.Idle) and phase.linger_until is not None
@@ -335,7 +333,7 @@ def _show(turn: Turn, page: model.Recalled, *, brief: bool) -> None:
         lacking, heard = left_out(heard, page, ids, max(page.since, linked_at))
         doubtful = doubtful or lacking
     else:
-        doubtful = not brief and _lost_for_good(page, heard)
+        doubtful = not brief and _lost_for_good(turn, page, heard)
     found, heard = missed(heard, lines, page.since, clocks)
     _keep(turn, heard)
     for line in found:
@@ -364,13 +362,17 @@ def _tell_unsure(turn: Turn) -> None:
         turn.say(UNSURE)
 
 
-def _lost_for_good(page: model.Recalled, heard: Shown) -> bool:
-    """Return whether the outage may have lost messages of this chat that are not pushed again.
-
-    So it may if this server's pushes have no numbers, or if none of this chat was shown yet.
-    """
-    numberless = any(mark.session == page.session_id for mark in heard)
-    return numberless or all(mark.at < page.since for mark in heard)
+def _lost_for_good(turn: Turn, page: model.Recalled, heard: Shown) -> bool:
+    """Return whether the outage may have lost messages of this chat that are not pushed again."""
+    phase, shown = turn.state.phase, heard
+    if isinstance(phase, model.Chatting):
+        if phase.since > turn.state.linked_at + SETTLING:
+            return False  # the chat began after the outage
+        shown = tuple(mark for mark in heard if mark.at >= phase.since)
+        if not shown:
+            return True
+    # The chat may have ended before the history came, with her last words.
+    return any(mark.session == page.session_id for mark in shown)
 
 
 def relay(turn: Turn, message: model.Relay) -> None:
