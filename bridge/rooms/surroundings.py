@@ -446,7 +446,8 @@ class Loops(msgspec.Struct, eq=False):
             failures = self.failures.get(name, 0)
             wait, self.failures[name] = min(2.0**failures, LONGEST_WAIT), failures + 1
         else:
-            # A database that only takes no writes (its disk is full) still lets the room be read.
+            # 0: the database failed. It may still be read while its disk is full, so a success in
+            # between does not count: else each failed write after it would be a warning.
             if self.failures.get(name) or not went_on:
                 self.failures.pop(name, None)
             return went_on

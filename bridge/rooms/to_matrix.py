@@ -241,11 +241,8 @@ class Delivery:
             return True
         key, name, rings = "chat.undone", "", tuple[UserId, ...]()
         if isinstance(effect, model.Relay):
-            key, name, rings = (
-                "chat.unshown",
-                effect.agent.name or effect.agent.id,
-                rung(self.record),
-            )
+            key, name = "chat.unshown", effect.agent.name or effect.agent.id
+            rings = rung(self.record)
         text = self._sentence(key, {"agent": name})
         with suppress(ports.Refused, ports.Unavailable):
             notice = ports.EditableNotice(text, mentions=rings)
