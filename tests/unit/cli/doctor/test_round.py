@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from bridge.cli.call_centre import KEY
 from bridge.ids import SHARDS
 from bridge.link.http_client import VISITS
 from bridge.rooms.surroundings import SystemClock
-from bridge.storage.sqlstore import open_store
+from bridge.storage.sqlstore import SqlStore, open_store
 from bridge.webchat.http import Endpoints
 from tests.support.postgres import PostgresServer
 from tests.unit.cli.doctor.installation import FakeHomeserver, configured, serving
@@ -92,13 +94,7 @@ async def test_one_lost_call_centre_of_two_does_not_explain_why_rooms_are_left(
     tmp_path: Path, postgres_server: PostgresServer, *, one_answers: bool
 ) -> None:
     folder, url = Folder(tmp_path), postgres_server.new_schema()
-    async with (
-        simulated() as simulator,
-        open_store(url, SystemClock(), sole=True, shared=True) as (store),
-    ):
-        assert store.shards is not None
-        await store.shards.take(range(SHARDS))
-        await store.shards.beat("r1", leaving=True)
+    async with simulated() as simulator, replica(url, leaving=True):
         away = "http://127.0.0.1:9/webchat"
         best = simulator.base_url if one_answers else away
         folder.config.write_text(two_centres(url, away, best))
@@ -112,18 +108,11 @@ async def test_a_check_that_breaks_off_is_one_failure_and_the_others_run(
     tmp_path: Path, postgres_server: PostgresServer
 ) -> None:
     folder, url = Folder(tmp_path), postgres_server.new_schema()
-    async with (
-        simulated() as simulator,
-        open_store(url, SystemClock(), sole=True, shared=True) as (store),
-    ):
-        assert store.shards is not None
-        await store.shards.take(range(SHARDS))
-        await store.shards.beat("r1", leaving=False)
+    async with simulated() as simulator, replica(url, leaving=False) as store:
         folder.config.write_text(two_centres(url, simulator.base_url, simulator.base_url))
         times = "9" * 5000  # Python refuses to read a number of so many digits
-        await store.save_fact(
-            f"{KEY} {VISITS} {Endpoints(simulator.base_url).login}", times
-        )  # for both, at one address
+        # For both, at one address.
+        await store.save_fact(f"{KEY} {VISITS} {Endpoints(simulator.base_url).login}", times)
         result = await examined(folder)
     lines = [line for line in result.output.splitlines() if "WebChat" in line or "repl" in line]
     broken = "the check broke off: unexpected error (ValueError) (http_client.py line "
@@ -132,6 +121,16 @@ async def test_a_check_that_breaks_off_is_one_failure_and_the_others_run(
         f"FAIL  {f'{name}: WebChat':28}  {broken}" for name in ("acme", "best")
     ], result.output
     assert lines[-1].startswith("PASS  replicas"), result.output
+
+
+@asynccontextmanager
+async def replica(url: str, *, leaving: bool) -> AsyncIterator[SqlStore]:
+    """Open the database of a running process that serves all rooms, or is about to leave them."""
+    async with open_store(url, SystemClock(), sole=True, shared=True) as store:
+        assert store.shards is not None
+        await store.shards.take(range(SHARDS))
+        await store.shards.beat("r1", leaving=leaving)
+        yield store
 
 
 def two_centres(database: str, acme: str, best: str) -> str:
